@@ -1,0 +1,98 @@
+//! Jove's use of the Ethereum header.
+//!
+//! The header is Ethereum's, field for field. Three fields carry more than on Ethereum:
+//! - `extraData` is [`Extra`]: `0x01 ‖ millisecond (u16, big-endian) ‖ excess gas (u64, big-endian)`;
+//! - `mixHash` is [`mix_hash`] until the chain has an L1 origin;
+//! - `timestamp` is in seconds and never falls, but may be equal within a second.
+
+use alloy_consensus::Header;
+use alloy_primitives::{B256, Bytes, keccak256};
+use thiserror::Error;
+
+const VERSION: u8 = 1;
+
+/// The contents of `extraData`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Millisecond within the second that `timestamp` names, below 1,000.
+    pub millisecond: u16,
+    /// Gas used beyond the target so far ([`crate::fee`]).
+    pub excess_gas: u64,
+}
+
+/// Why an `extraData` is not Jove's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ExtraError {
+    /// It has another length than 11 bytes.
+    #[error("extraData has {0} bytes, not 11")]
+    Length(usize),
+    /// It starts with an unknown version.
+    #[error("extraData has version {0}, not {VERSION}")]
+    Version(u8),
+    /// The millisecond is 1,000 or more.
+    #[error("extraData has millisecond {0}, not below 1000")]
+    Millisecond(u16),
+}
+
+impl Extra {
+    /// The 11 bytes of `extraData`.
+    pub fn encode(self) -> Bytes {
+        let mut bytes = [0; 11];
+        bytes[0] = VERSION;
+        bytes[1..3].copy_from_slice(&self.millisecond.to_be_bytes());
+        bytes[3..].copy_from_slice(&self.excess_gas.to_be_bytes());
+        Bytes::copy_from_slice(&bytes)
+    }
+
+    /// Reads `extraData`, strictly.
+    ///
+    /// # Errors
+    /// If the length, the version or the millisecond is not Jove's.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ExtraError> {
+        let Ok([version, m0, m1, excess @ ..]) = <[u8; 11]>::try_from(bytes) else {
+            return Err(ExtraError::Length(bytes.len()));
+        };
+        if version != VERSION {
+            return Err(ExtraError::Version(version));
+        }
+        let millisecond = u16::from_be_bytes([m0, m1]);
+        if millisecond >= 1000 {
+            return Err(ExtraError::Millisecond(millisecond));
+        }
+        Ok(Self { millisecond, excess_gas: u64::from_be_bytes(excess) })
+    }
+}
+
+/// A block's time in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// If the header's `extraData` is not Jove's.
+pub fn time_ms(header: &Header) -> Result<u64, ExtraError> {
+    let extra = Extra::decode(&header.extra_data)?;
+    Ok(header.timestamp.saturating_mul(1000).saturating_add(extra.millisecond.into()))
+}
+
+/// `mixHash` of a block without an L1 origin: keccak256(genesis hash ‖ number as u64, big-endian). It is no randomness that
+/// anyone may rely on.
+pub fn mix_hash(genesis: B256, number: u64) -> B256 {
+    let mut bytes = [0; 40];
+    bytes[..32].copy_from_slice(genesis.as_slice());
+    bytes[32..].copy_from_slice(&number.to_be_bytes());
+    keccak256(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::hex;
+
+    #[test]
+    fn extra_data_is_pinned_and_strict() {
+        let extra = Extra { millisecond: 987, excess_gas: 0x0102_0304_0506_0708 };
+        assert_eq!(extra.encode()[..], hex!("0103db0102030405060708"));
+        assert_eq!(Extra::decode(&extra.encode()), Ok(extra));
+        assert_eq!(Extra::decode(&[]), Err(ExtraError::Length(0)));
+        assert_eq!(Extra::decode(&hex!("0203db0102030405060708")), Err(ExtraError::Version(2)));
+        assert_eq!(Extra::decode(&hex!("0103e80102030405060708")), Err(ExtraError::Millisecond(1000)));
+    }
+}

@@ -1,0 +1,291 @@
+//! Chain specs: chain id, genesis, forks and gas, as one JSON document.
+
+use crate::{
+    fee::GasParams,
+    header::Extra,
+    predeploys,
+    state::{Account, AccountChange, Change, ChangeSet},
+};
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
+use alloy_eips::{eip2935, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Ethereum's rules at one of its forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the names are Ethereum's
+pub enum Fork {
+    Berlin,
+    London,
+    Paris,
+    Shanghai,
+    Cancun,
+    Prague,
+    Osaka,
+}
+
+/// A fork and the block time, in seconds since the Unix epoch, from which it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForkActivation {
+    /// The fork.
+    pub fork: Fork,
+    /// First block time under its rules.
+    pub timestamp: u64,
+}
+
+/// One account of the genesis state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Balance in wei.
+    #[serde(default)]
+    pub balance: U256,
+    /// Nonce.
+    #[serde(default)]
+    pub nonce: u64,
+    /// Code.
+    #[serde(default, skip_serializing_if = "bytes_empty")]
+    pub code: Bytes,
+    /// Storage; zero values are skipped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<U256, B256>,
+}
+
+fn bytes_empty(bytes: &Bytes) -> bool {
+    bytes.is_empty()
+}
+
+/// Block 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Accounts. [`ChainSpec::genesis_changes`] adds what every chain has.
+    #[serde(default)]
+    pub alloc: BTreeMap<Address, GenesisAccount>,
+}
+
+/// L1's prices that genesis writes into the L1 attributes, in wei per gas. Both zero: no L1 data fee.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisL1Prices {
+    /// Base fee.
+    pub base_fee: U256,
+    /// Blob base fee.
+    pub blob_base_fee: U256,
+}
+
+/// A chain: what every node of it must agree on before the first block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChainSpec {
+    /// A name for people.
+    pub name: String,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Forks in ascending order; the first holds from genesis.
+    pub forks: Vec<ForkActivation>,
+    /// The gas budget.
+    pub gas: GasParams,
+    /// L1's prices at genesis.
+    #[serde(default)]
+    pub l1_prices: GenesisL1Prices,
+    /// Block 0.
+    pub genesis: Genesis,
+}
+
+/// Why a chain spec cannot be used. The message names the field.
+#[derive(Debug, Error)]
+pub enum SpecError {
+    /// Not JSON, or not a chain spec.
+    #[error("chain spec: {0}")]
+    Json(#[from] serde_json::Error),
+    /// No fork holds at genesis, or they do not ascend.
+    #[error("chain spec: forks must ascend and the first must hold at the genesis timestamp")]
+    Forks,
+    /// A fork whose rules Jove's blocks cannot have.
+    #[error("chain spec: a Jove chain starts at osaka, not {0:?}")]
+    ForkTooOld(Fork),
+    /// A gas parameter outside its range.
+    #[error("chain spec: gas.{0}")]
+    Gas(&'static str),
+    /// An account that genesis itself defines.
+    #[error("chain spec: genesis.alloc may not set {0}, which every chain has")]
+    Reserved(Address),
+}
+
+/// Arachnid's deterministic deployment proxy, which `forge` and others expect.
+const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
+const CREATE2_DEPLOYER_CODE: [u8; 69] = hex!(
+    "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
+);
+
+impl ChainSpec {
+    /// The built-in development chain: the ten accounts of the mnemonic `test test test test test test test test test test test junk` hold
+    /// 10,000 ether each.
+    pub fn dev() -> Self {
+        #[allow(clippy::expect_used)] // a constant, and a test reads it
+        Self::from_json(include_str!("dev.json")).expect("the built-in chain spec is valid")
+    }
+
+    /// Reads and checks a chain spec.
+    ///
+    /// # Errors
+    /// If it is not JSON of the right shape, or a value is outside its range.
+    pub fn from_json(json: &str) -> Result<Self, SpecError> {
+        let spec: Self = serde_json::from_str(json)?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let first = self.forks.first().ok_or(SpecError::Forks)?;
+        if first.timestamp > self.genesis.timestamp
+            || !self.forks.is_sorted_by(|a, b| a.timestamp < b.timestamp && a.fork < b.fork)
+        {
+            return Err(SpecError::Forks);
+        }
+        if first.fork < Fork::Osaka {
+            return Err(SpecError::ForkTooOld(first.fork));
+        }
+        let gas = &self.gas;
+        if !(1_000_000..=1 << 50).contains(&gas.target_per_second) {
+            return Err(SpecError::Gas("targetPerSecond must be from 10^6 to 2^50"));
+        }
+        if gas.block_gas_limit < 1_000_000 || gas.block_gas_limit > gas.max_per_second() {
+            return Err(SpecError::Gas("blockGasLimit must be from 10^6 to twice targetPerSecond"));
+        }
+        if gas.transaction_gas_limit_cap.is_some_and(|cap| cap < 1_000_000) {
+            return Err(SpecError::Gas("transactionGasLimitCap must be at least 10^6, or null"));
+        }
+        if !(1..=1 << 40).contains(&gas.base_fee_floor) {
+            return Err(SpecError::Gas("baseFeeFloor must be from 1 to 2^40"));
+        }
+        match self.common_accounts().into_keys().find(|address| self.genesis.alloc.contains_key(address)) {
+            Some(address) => Err(SpecError::Reserved(address)),
+            None => Ok(()),
+        }
+    }
+
+    /// The fork at a block time, in seconds.
+    pub fn fork(&self, timestamp: u64) -> Fork {
+        let active = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
+        active.last().map_or(Fork::Osaka, |activation| activation.fork)
+    }
+
+    /// What every chain has at block 0: EIP-2935's history contract, the L1 attributes, the deterministic deployer.
+    fn common_accounts(&self) -> BTreeMap<Address, GenesisAccount> {
+        let slot = |value: U256| B256::from(value);
+        let l1_block = [
+            (predeploys::L1_BASE_FEE_SLOT, slot(self.l1_prices.base_fee)),
+            (predeploys::L1_BLOB_BASE_FEE_SLOT, slot(self.l1_prices.blob_base_fee)),
+        ];
+        let contract =
+            |code: &[u8]| GenesisAccount { nonce: 1, code: Bytes::copy_from_slice(code), ..Default::default() };
+        BTreeMap::from([
+            (eip2935::HISTORY_STORAGE_ADDRESS, contract(&eip2935::HISTORY_STORAGE_CODE)),
+            (CREATE2_DEPLOYER, contract(&CREATE2_DEPLOYER_CODE)),
+            (predeploys::L1_BLOCK, GenesisAccount { nonce: 1, storage: l1_block.into(), ..Default::default() }),
+        ])
+    }
+
+    /// The state at block 0, as a change from nothing.
+    pub fn genesis_changes(&self) -> ChangeSet {
+        let mut changes = ChangeSet::default();
+        for (address, account) in self.genesis.alloc.iter().chain(&self.common_accounts()) {
+            let code_hash =
+                if account.code.is_empty() { Account::default().code_hash } else { keccak256(&account.code) };
+            let after = Account { nonce: account.nonce, balance: account.balance, code_hash };
+            let storage: BTreeMap<U256, Change<U256>> = account
+                .storage
+                .iter()
+                .filter(|(_, value)| !value.is_zero())
+                .map(|(slot, value)| (*slot, Change { before: U256::ZERO, after: (*value).into() }))
+                .collect();
+            if after.is_empty() && storage.is_empty() {
+                continue;
+            }
+            if !account.code.is_empty() {
+                changes.codes.insert(code_hash, account.code.clone());
+            }
+            let account = Change { before: None, after: Some(after) };
+            changes.accounts.insert(*address, AccountChange { account, wiped: false, storage });
+        }
+        changes
+    }
+
+    /// The header of block 0, over the root of [`Self::genesis_changes`].
+    pub fn genesis_header(&self, state_root: B256) -> Header {
+        Header {
+            ommers_hash: EMPTY_OMMER_ROOT_HASH,
+            beneficiary: predeploys::SEQUENCER_FEE_VAULT,
+            state_root,
+            transactions_root: EMPTY_ROOT_HASH,
+            receipts_root: EMPTY_ROOT_HASH,
+            gas_limit: self.gas.block_gas_limit,
+            timestamp: self.genesis.timestamp,
+            extra_data: Extra::default().encode(),
+            base_fee_per_gas: Some(self.gas.base_fee(0)),
+            withdrawals_root: Some(EMPTY_WITHDRAWALS),
+            blob_gas_used: Some(0),
+            excess_blob_gas: Some(0),
+            parent_beacon_block_root: Some(B256::ZERO),
+            requests_hash: Some(EMPTY_REQUESTS_HASH),
+            ..Default::default()
+        }
+    }
+
+    /// The same spec without the L1 data fee.
+    pub fn without_l1_fee(mut self) -> Self {
+        self.l1_prices = GenesisL1Prices::default();
+        self
+    }
+
+    /// The spec as JSON, indented.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn the_dev_spec_is_valid_and_survives_a_round_trip() {
+        let spec = ChainSpec::dev();
+        assert_eq!(spec.chain_id, 5683);
+        assert_eq!(spec.fork(spec.genesis.timestamp), Fork::Osaka);
+        assert_eq!(spec.genesis.alloc.len(), 10);
+        assert_eq!(ChainSpec::from_json(&spec.to_json()).expect("valid"), spec);
+        let changes = spec.genesis_changes();
+        assert_eq!(changes.accounts.len(), 13);
+        assert_eq!(changes.accounts[&predeploys::L1_BLOCK].storage.len(), 2);
+        assert_eq!(spec.without_l1_fee().genesis_changes().accounts[&predeploys::L1_BLOCK].storage.len(), 0);
+    }
+
+    #[test]
+    fn bad_specs_are_refused_by_name() {
+        let json = ChainSpec::dev().to_json();
+        let edited = |from: &str, to: &str| {
+            assert!(json.contains(from), "{from}");
+            ChainSpec::from_json(&json.replacen(from, to, 1)).expect_err("refused").to_string()
+        };
+        assert!(edited("\"osaka\"", "\"prague\"").contains("starts at osaka"));
+        assert!(edited("\"targetPerSecond\": 500000000", "\"targetPerSecond\": 0").contains("targetPerSecond"));
+        assert!(edited("\"name\"", "\"nom\"").contains("unknown field `nom`"));
+        let reserved = format!("\"{CREATE2_DEPLOYER}\": {{}}, \"0xf39f");
+        assert!(edited("\"0xf39f", &reserved.to_lowercase()).contains("every chain has"));
+    }
+}
