@@ -1,0 +1,400 @@
+//! Blocks: derived, executed, sealed, checked.
+
+use crate::{
+    rules::Rules,
+    state::BlockState,
+    transaction::{ExecuteError, Executed, TransactionError, tx_env},
+};
+use alloc::{format, vec::Vec};
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, constants::EMPTY_WITHDRAWALS};
+use alloy_eips::{Typed2718, eip2718::Encodable2718, eip2935, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_primitives::{Address, B256, U256};
+use jove_primitives::{
+    Account, ChangeSet, Fork, Receipt,
+    block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
+    fee::l1_data_fee,
+    header::{Extra, ExtraError, mix_hash, time_ms},
+    predeploys,
+};
+use revm::{
+    Context, Database, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
+    context::result::{EVMError, InvalidTransaction},
+    handler::{MainnetContext, MainnetEvm},
+    interpreter::interpreter::EthInterpreter,
+};
+use thiserror::Error;
+
+/// The EVM as blocks run it.
+pub type Evm<DB, I> = MainnetEvm<MainnetContext<BlockState<DB>>, I>;
+
+/// What running a block's transactions leaves behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlockOutput {
+    /// One receipt a transaction.
+    pub receipts: Vec<Receipt>,
+    /// L1 data fees charged, in wei, one a transaction.
+    pub l1_fees: Vec<U256>,
+    /// L1's prices as charged.
+    pub l1_prices: L1Prices,
+    /// Gas used by all transactions.
+    pub gas_used: u64,
+    /// What changed in the state.
+    pub changes: ChangeSet,
+}
+
+/// Why no block can follow a parent, or a header is not the one that follows.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    /// The parent's or the block's own `extraData` is not Jove's.
+    #[error(transparent)]
+    Extra(#[from] ExtraError),
+    /// The block's time is before its parent's.
+    #[error("time {time} ms is before the parent's, {parent} ms")]
+    Time {
+        /// The block's time, in ms.
+        time: u64,
+        /// The parent's time, in ms.
+        parent: u64,
+    },
+    /// The number would overflow.
+    #[error("no block number is left")]
+    Number,
+    /// A field that follows from the parent, or from execution, has another value.
+    #[error("header field {0} is wrong")]
+    Field(&'static str),
+}
+
+/// Why a block is invalid.
+#[derive(Debug, Error)]
+pub enum BlockError<E> {
+    /// Its header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// One of its transactions.
+    #[error("transaction {index}: {error}")]
+    Transaction {
+        /// Position in the block.
+        index: usize,
+        /// Why.
+        error: TransactionError,
+    },
+    /// Not invalid: the database failed, and nothing is known.
+    #[error("database: {0}")]
+    Database(E),
+}
+
+/// The header of a Jove block at `time_ms` after `parent`, whose hash is `parent_hash`: all fields that are known before execution;
+/// the others have the values of an empty block.
+///
+/// # Errors
+/// If the time is before the parent's, or the parent is no Jove block.
+pub fn next_header(rules: &Rules, parent: &Header, parent_hash: B256, time_ms: u64) -> Result<Header, HeaderError> {
+    let Rules::Jove { spec, genesis } = rules else { return Err(HeaderError::Field("extraData")) };
+    let parent_time = self::time_ms(parent)?;
+    let elapsed = time_ms.checked_sub(parent_time).ok_or(HeaderError::Time { time: time_ms, parent: parent_time })?;
+    let excess = Extra::decode(&parent.extra_data)?.excess_gas;
+    let excess_gas = spec.gas.next_excess(excess, parent.gas_used, elapsed);
+    let number = parent.number.checked_add(1).ok_or(HeaderError::Number)?;
+    Ok(Header {
+        parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: predeploys::SEQUENCER_FEE_VAULT,
+        number,
+        gas_limit: spec.gas.block_gas_limit,
+        timestamp: time_ms / 1000,
+        extra_data: Extra { millisecond: (time_ms % 1000) as u16, excess_gas }.encode(),
+        mix_hash: mix_hash(*genesis, number),
+        base_fee_per_gas: Some(spec.gas.base_fee(excess_gas)),
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(B256::ZERO),
+        requests_hash: Some(EMPTY_REQUESTS_HASH),
+        ..Default::default()
+    })
+}
+
+/// Completes a header from [`next_header`] with what execution gave.
+pub fn seal(
+    mut header: Header,
+    transactions: &[RecoveredTransaction],
+    output: &BlockOutput,
+    state_root: B256,
+) -> Header {
+    header.state_root = state_root;
+    header.transactions_root = transactions_root(transactions);
+    (header.receipts_root, header.logs_bloom) = receipts_root(&output.receipts);
+    header.gas_used = output.gas_used;
+    header
+}
+
+/// Runs a sealed Jove block on its parent's state and compares all but the state root, which is the caller's to fold from the changes.
+///
+/// # Errors
+/// If the block is invalid, or the database fails.
+pub fn execute_block<DB: DatabaseRef>(
+    rules: &Rules,
+    parent: &Header,
+    header: &Header,
+    transactions: &[RecoveredTransaction],
+    db: DB,
+) -> Result<BlockOutput, BlockError<DB::Error>> {
+    let parent_hash = parent.hash_slow();
+    let expected = next_header(rules, parent, parent_hash, time_ms(header).map_err(HeaderError::from)?)?;
+    let mut block = BlockExecutor::new(rules, &expected, db).map_err(BlockError::Database)?;
+    for (index, transaction) in transactions.iter().enumerate() {
+        block.execute(transaction).map_err(|error| match error {
+            ExecuteError::Transaction(error) => BlockError::Transaction { index, error },
+            ExecuteError::Database(error) => BlockError::Database(error),
+        })?;
+    }
+    let output = block.finish();
+    let expected = seal(expected, transactions, &output, header.state_root);
+    match first_difference(header, &expected) {
+        Some(field) => Err(HeaderError::Field(field).into()),
+        None => Ok(output),
+    }
+}
+
+fn first_difference(a: &Header, b: &Header) -> Option<&'static str> {
+    let fields = [
+        ("parentHash", a.parent_hash == b.parent_hash),
+        ("number", a.number == b.number),
+        ("extraData", a.extra_data == b.extra_data),
+        ("baseFeePerGas", a.base_fee_per_gas == b.base_fee_per_gas),
+        ("mixHash", a.mix_hash == b.mix_hash),
+        ("gasLimit", a.gas_limit == b.gas_limit),
+        ("gasUsed", a.gas_used == b.gas_used),
+        ("transactionsRoot", a.transactions_root == b.transactions_root),
+        ("receiptsRoot", a.receipts_root == b.receipts_root),
+        ("logsBloom", a.logs_bloom == b.logs_bloom),
+        ("another", a == b),
+    ];
+    fields.into_iter().find_map(|(name, equal)| (!equal).then_some(name))
+}
+
+/// A block under way.
+///
+/// `I` is an inspector for [`Self::inspect`]; `()` where none is wanted.
+#[derive(Debug)]
+pub struct BlockExecutor<DB: DatabaseRef, I = ()> {
+    evm: Evm<DB, I>,
+    jove: Option<JoveBlock>,
+    encoded: Vec<u8>,
+    output: BlockOutput,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct JoveBlock {
+    excess_gas: u64,
+    max_excess: u64,
+}
+
+impl<DB: DatabaseRef> BlockExecutor<DB> {
+    /// Starts a block: `header` as [`next_header`] gives it, or any Ethereum header; `db` is the parent's state.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn new(rules: &Rules, header: &Header, db: DB) -> Result<Self, DB::Error> {
+        Self::with_inspector(rules, header, db, ())
+    }
+}
+
+impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
+    /// Like [`BlockExecutor::new`], with an inspector.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn with_inspector(rules: &Rules, header: &Header, db: DB, inspector: I) -> Result<Self, DB::Error> {
+        let mut state = BlockState::new(db);
+        if rules.fork(header.timestamp) >= Fork::Prague {
+            store_parent_hash(&mut state, header)?;
+        }
+        let mut output = BlockOutput::default();
+        let jove = match rules {
+            Rules::Jove { spec, .. } => {
+                output.l1_prices = l1_prices(&mut state)?;
+                let excess_gas = Extra::decode(&header.extra_data).unwrap_or_default().excess_gas;
+                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess() })
+            }
+            Rules::Ethereum { .. } => None,
+        };
+        let evm = Context::mainnet()
+            .with_db(state)
+            .with_cfg(rules.cfg_env(header.timestamp))
+            .with_block(rules.block_env(header))
+            .build_mainnet_with_inspector(inspector);
+        Ok(Self { evm, jove, encoded: Vec::new(), output })
+    }
+
+    /// Runs a transaction, and keeps what it did.
+    ///
+    /// # Errors
+    /// If it is invalid at this point of the block; then nothing happened. If the database fails.
+    pub fn execute(&mut self, transaction: &RecoveredTransaction) -> Result<Executed, ExecuteError<DB::Error>> {
+        self.run(transaction, |evm, tx| evm.transact_one(tx))
+    }
+
+    /// Gas used so far.
+    pub fn gas_used(&self) -> u64 {
+        self.output.gas_used
+    }
+
+    /// Receipts so far, one for each transaction that ran.
+    pub fn receipts(&self) -> &[Receipt] {
+        &self.output.receipts
+    }
+
+    /// The state as it stands.
+    pub fn state(&mut self) -> &mut BlockState<DB> {
+        &mut self.evm.ctx.journaled_state.database
+    }
+
+    /// The EVM: configuration, block, inspector.
+    pub fn evm(&mut self) -> &mut Evm<DB, I> {
+        &mut self.evm
+    }
+
+    /// Ends the block.
+    pub fn finish(mut self) -> BlockOutput {
+        self.output.changes = self.evm.ctx.journaled_state.database.into_changes();
+        self.output
+    }
+
+    fn run(
+        &mut self,
+        transaction: &RecoveredTransaction,
+        transact: impl FnOnce(
+            &mut Evm<DB, I>,
+            revm::context::TxEnv,
+        )
+            -> Result<revm::context::result::ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
+    ) -> Result<Executed, ExecuteError<DB::Error>> {
+        let left = self.evm.ctx.block.gas_limit.saturating_sub(self.output.gas_used);
+        if transaction.gas_limit() > left && transaction.gas_limit() <= self.evm.ctx.block.gas_limit {
+            return Err(TransactionError::BlockGas { limit: transaction.gas_limit(), left }.into());
+        }
+        let sender = transaction.signer();
+        let charged = match self.jove {
+            Some(block) => self.charge_l1_fee(block, transaction)?,
+            None => None,
+        };
+        let mut result = match transact(&mut self.evm, tx_env(transaction)) {
+            Ok(result) => result,
+            Err(error) => {
+                // What the journal has cached of the sender is short of the L1 fee.
+                let _ = self.evm.finalize();
+                if let Some((before, _)) = charged {
+                    self.state().set_account(sender, before).map_err(ExecuteError::Database)?;
+                }
+                return Err(match error {
+                    EVMError::Database(error) => ExecuteError::Database(error),
+                    EVMError::Transaction(error) => TransactionError::Evm(error).into(),
+                    EVMError::Header(error) => TransactionError::Fatal(format!("{error}")).into(),
+                    EVMError::Custom(error) => TransactionError::Fatal(error).into(),
+                    EVMError::CustomAny(error) => TransactionError::Fatal(format!("{error}")).into(),
+                });
+            }
+        };
+        let changes = self.evm.finalize();
+        let l1_fee = charged.map_or(U256::ZERO, |(_, fee)| fee);
+        let gas_used = result.tx_gas_used();
+        let base_fee = U256::from(self.evm.ctx.block.basefee);
+        let pays_vaults = self.jove.is_some();
+        let state = self.state();
+        state.commit(changes).map_err(ExecuteError::Database)?;
+        if pays_vaults {
+            let burned = base_fee.saturating_mul(U256::from(gas_used));
+            state.credit(predeploys::BASE_FEE_VAULT, burned).map_err(ExecuteError::Database)?;
+            state.credit(predeploys::L1_FEE_VAULT, l1_fee).map_err(ExecuteError::Database)?;
+        }
+        self.output.gas_used = self.output.gas_used.saturating_add(gas_used);
+        let receipt = Receipt {
+            tx_type: transaction.tx_type(),
+            success: result.is_success(),
+            cumulative_gas_used: self.output.gas_used,
+            logs: core::mem::take(logs_mut(&mut result)),
+        };
+        self.output.receipts.push(receipt);
+        self.output.l1_fees.push(l1_fee);
+        Ok(Executed { result, l1_fee })
+    }
+
+    /// Takes the L1 data fee from the sender. Gives the account before it and the fee, or nothing where data is free.
+    fn charge_l1_fee(
+        &mut self,
+        block: JoveBlock,
+        transaction: &RecoveredTransaction,
+    ) -> Result<Option<(Account, U256)>, ExecuteError<DB::Error>> {
+        if transaction.is_eip4844() {
+            return Err(TransactionError::BlobsNotAccepted.into());
+        }
+        if block.excess_gas.saturating_add(self.output.gas_used) > block.max_excess {
+            return Err(TransactionError::ExcessGas.into());
+        }
+        if self.output.l1_prices == L1Prices::default() {
+            return Ok(None);
+        }
+        self.encoded.clear();
+        transaction.inner().encode_2718(&mut self.encoded);
+        let fee = l1_data_fee(&self.encoded, self.output.l1_prices);
+        let sender = transaction.signer();
+        let account = self.state().account(sender).map_err(ExecuteError::Database)?.unwrap_or_default();
+        let gas = U256::from(transaction.max_fee_per_gas()).saturating_mul(U256::from(transaction.gas_limit()));
+        let cost = gas.saturating_add(transaction.value()).saturating_add(fee);
+        // A wrong nonce is the better reason to give.
+        let Some(balance) = account.balance.checked_sub(fee).filter(|_| account.balance >= cost) else {
+            if transaction.nonce() == account.nonce {
+                let (balance, cost) = (account.balance.into(), cost.into());
+                return Err(TransactionError::InsufficientFunds { balance, cost }.into());
+            }
+            return Ok(None);
+        };
+        self.state().set_account(sender, Account { balance, ..account }).map_err(ExecuteError::Database)?;
+        Ok(Some((account, fee)))
+    }
+}
+
+impl<DB: DatabaseRef, I> BlockExecutor<DB, I>
+where
+    I: Inspector<MainnetContext<BlockState<DB>>, EthInterpreter>,
+{
+    /// Like [`Self::execute`], with the inspector watching.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn inspect(&mut self, transaction: &RecoveredTransaction) -> Result<Executed, ExecuteError<DB::Error>> {
+        self.run(transaction, |evm, tx| evm.inspect_one_tx(tx))
+    }
+}
+
+fn logs_mut(result: &mut revm::context::result::ExecutionResult) -> &mut Vec<alloy_primitives::Log> {
+    use revm::context::result::ExecutionResult::{Halt, Revert, Success};
+    match result {
+        Success { logs, .. } | Revert { logs, .. } | Halt { logs, .. } => logs,
+    }
+}
+
+/// EIP-2935: the parent's hash goes into the history contract, where the chain has it. It is written as the system call would write
+/// it, without running the contract.
+fn store_parent_hash<DB: DatabaseRef>(state: &mut BlockState<DB>, header: &Header) -> Result<(), DB::Error> {
+    let address = eip2935::HISTORY_STORAGE_ADDRESS;
+    let Some(parent) = header.number.checked_sub(1) else { return Ok(()) };
+    let has_code = state.account(address)?.is_some_and(|account| account.code_hash != Account::default().code_hash);
+    if !has_code {
+        return Ok(());
+    }
+    let slot = U256::from(parent % eip2935::HISTORY_SERVE_WINDOW as u64);
+    state.set_slot(address, slot, header.parent_hash.into())
+}
+
+fn l1_prices<DB: DatabaseRef>(state: &mut BlockState<DB>) -> Result<L1Prices, DB::Error> {
+    let mut read = |slot| {
+        let address: Address = predeploys::L1_BLOCK;
+        Database::storage(state, address, slot).map(|value| value.saturating_to())
+    };
+    Ok(L1Prices {
+        base_fee: read(predeploys::L1_BASE_FEE_SLOT)?,
+        blob_base_fee: read(predeploys::L1_BLOB_BASE_FEE_SLOT)?,
+    })
+}

@@ -1,0 +1,39 @@
+//! The state-transition function: what a block does.
+//!
+//! [`execute_block`] is the one rule: a parent header, a block and a database in; receipts and a change set out, or the reason why the
+//! block is invalid. The sequencer, a validator, the enclave and the zkVM guest all call it, or are tested equal to it. There is no
+//! I/O, no clock and no thread here.
+//!
+//! ```text
+//! next_header ──► BlockExecutor::new ──► execute (each transaction) ──► finish ──► seal
+//!  all that is      EIP-2935 write        receipt, or why it is          BlockOutput   roots, gas,
+//!  known before                           invalid; then nothing                        bloom
+//!  execution                              happened
+//! ```
+//!
+//! A builder walks that path and skips the transactions that turn out invalid; [`execute_block`] walks it with the transactions of
+//! a sealed block and compares.
+//!
+//! # Rules
+//! [`Rules`] are Ethereum's at a fork, or Jove's:
+//! - blob transactions are refused by name;
+//! - the base fee moves with time ([`jove_primitives::fee`]) and goes to [`BASE_FEE_VAULT`], priority fees to the block's beneficiary;
+//! - an L1 data fee, apart from gas, is charged before execution and goes to [`L1_FEE_VAULT`]; the sender's balance must cover it beyond gas and value;
+//! - no transaction is taken once the excess and the gas used in the block pass 64 seconds of the target;
+//! - every block stores its parent's hash (EIP-2935); no other system contract runs.
+//!
+//! [`BASE_FEE_VAULT`]: jove_primitives::predeploys::BASE_FEE_VAULT
+//! [`L1_FEE_VAULT`]: jove_primitives::predeploys::L1_FEE_VAULT
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
+extern crate alloc;
+
+mod block;
+mod rules;
+mod state;
+mod transaction;
+
+pub use block::{BlockError, BlockExecutor, BlockOutput, Evm, HeaderError, execute_block, next_header, seal};
+pub use rules::Rules;
+pub use state::BlockState;
+pub use transaction::{ExecuteError, Executed, TransactionError, tx_env};

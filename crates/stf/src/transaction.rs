@@ -1,0 +1,104 @@
+//! One transaction: what the EVM is given, and why it may be refused.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use alloy_consensus::Transaction as _;
+use alloy_eips::Typed2718;
+use alloy_primitives::U256;
+use jove_primitives::block::RecoveredTransaction;
+use revm::{
+    context::{
+        TxEnv,
+        result::{ExecutionResult, InvalidTransaction},
+    },
+    context_interface::either::Either,
+};
+use thiserror::Error;
+
+/// What an included transaction did, beside its receipt.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// The EVM's result: output and gas. Its logs have moved into the receipt.
+    pub result: ExecutionResult,
+    /// L1 data fee charged, in wei.
+    pub l1_fee: U256,
+}
+
+/// Why a transaction cannot be part of a block. Nothing of it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TransactionError {
+    /// Ethereum's rules refuse it.
+    #[error("{0}")]
+    Evm(InvalidTransaction),
+    /// It carries blobs, which Jove has no place for.
+    #[error("transaction type not supported: blob transactions (EIP-4844) are not accepted on this chain")]
+    BlobsNotAccepted,
+    /// Its gas limit is more than the block has left. It may fit into the next block.
+    #[error("gas limit {limit} is more than the {left} that the block has left")]
+    BlockGas {
+        /// The transaction's gas limit.
+        limit: u64,
+        /// Gas left in the block.
+        left: u64,
+    },
+    /// The chain has used 64 seconds of its gas target ahead of time. It may be included once time has passed.
+    #[error("the chain's gas budget is exhausted")]
+    ExcessGas,
+    /// The balance does not cover gas, value and the L1 data fee.
+    #[error("insufficient funds for gas * price + value + L1 data fee: balance {balance}, tx cost {cost}")]
+    InsufficientFunds {
+        /// The sender's balance, in wei.
+        balance: Box<U256>,
+        /// What it must cover, in wei.
+        cost: Box<U256>,
+    },
+    /// A precompile or the EVM itself failed beyond a halt. It cannot be included.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+impl TransactionError {
+    /// Whether the transaction may become valid without a change of the sender's account: another block may take it.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::BlockGas { .. } | Self::ExcessGas => true,
+            Self::Evm(error) => {
+                matches!(error, InvalidTransaction::GasPriceLessThanBasefee | InvalidTransaction::NonceTooHigh { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Why a transaction was not executed.
+#[derive(Debug, Error)]
+pub enum ExecuteError<E> {
+    /// The transaction is invalid here.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+    /// The database failed: nothing is known of the transaction.
+    #[error("database: {0}")]
+    Database(E),
+}
+
+/// revm's form of a transaction.
+pub fn tx_env(transaction: &RecoveredTransaction) -> TxEnv {
+    TxEnv {
+        tx_type: transaction.ty(),
+        caller: transaction.signer(),
+        gas_limit: transaction.gas_limit(),
+        gas_price: transaction.max_fee_per_gas(),
+        kind: transaction.kind(),
+        value: transaction.value(),
+        data: transaction.input().clone(),
+        nonce: transaction.nonce(),
+        chain_id: transaction.chain_id(),
+        access_list: transaction.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: transaction.max_priority_fee_per_gas(),
+        blob_hashes: transaction.blob_versioned_hashes().map(<[_]>::to_vec).unwrap_or_default(),
+        max_fee_per_blob_gas: transaction.max_fee_per_blob_gas().unwrap_or_default(),
+        authorization_list: transaction
+            .authorization_list()
+            .map(|list| list.iter().cloned().map(Either::Left).collect::<Vec<_>>())
+            .unwrap_or_default(),
+    }
+}
