@@ -1,0 +1,247 @@
+//! Reading: blocks, positions and the state after any block.
+
+use crate::{Head, StorageError, Store, codec};
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use fjall::Readable;
+use jove_primitives::{Account, ChangeSet, ExecutedBlock};
+use revm::{bytecode::Bytecode, state::AccountInfo};
+use std::sync::Arc;
+
+/// A consistent view of one committed head. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    pub(crate) store: Arc<Store>,
+    pub(crate) head: Arc<Head>,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionPosition {
+    /// Number of its block.
+    pub block: u64,
+    /// Position within the block.
+    pub index: u32,
+}
+
+impl View {
+    /// Number of the last block in this view; 0 in an empty store.
+    pub fn head_number(&self) -> u64 {
+        self.head.block.map_or(0, |(number, _)| number)
+    }
+
+    /// The header of block `number`; none above the head.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn header(&self, number: u64) -> Result<Option<Header>, StorageError> {
+        match self.head.snapshot.get(&self.store.keyspaces.headers, number.to_be_bytes())? {
+            Some(value) => Ok(Some(codec::decode_header(&value)?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// The hash of block `number`; none above the head.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn block_hash(&self, number: u64) -> Result<Option<B256>, StorageError> {
+        block_hash(&self.store, &self.head, number)
+    }
+
+    /// Block `number`; none above the head. Blocks lately committed or read are not decoded again.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn block(&self, number: u64) -> Result<Option<Arc<ExecutedBlock>>, StorageError> {
+        block(&self.store, &self.head, number, true)
+    }
+
+    /// The number of the block with this hash, if it is in the chain.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn block_number(&self, hash: B256) -> Result<Option<u64>, StorageError> {
+        let number = self.head.snapshot.get(&self.store.keyspaces.block_numbers, hash)?;
+        number.map(|number| codec::decode_u64(&number)).transpose()
+    }
+
+    /// Where the transaction with this hash is, if it is in the chain.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn transaction(&self, hash: B256) -> Result<Option<TransactionPosition>, StorageError> {
+        let Some(value) = self.head.snapshot.get(&self.store.keyspaces.transactions, hash)? else { return Ok(None) };
+        let (block, index) = codec::decode_position(&value)?;
+        Ok(Some(TransactionPosition { block, index }))
+    }
+
+    /// Oldest block whose state can be read.
+    pub fn oldest_state(&self) -> u64 {
+        self.head.oldest
+    }
+
+    /// The state after block `number`.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownBlock`] above the head, [`StorageError::Pruned`] below [`Self::oldest_state`].
+    pub fn state(&self, number: u64) -> Result<StateView, StorageError> {
+        let head = self.head.check_state(number)?;
+        Ok(StateView { view: self.clone(), block: number, history: number < head })
+    }
+
+    /// The change set that turns this view's head state into the state after block `number` (for the trie). It has no codes.
+    ///
+    /// # Errors
+    /// As [`Self::state`]; [`StorageError::Corrupt`]; or the database's.
+    pub fn changes_back_to(&self, number: u64) -> Result<ChangeSet, StorageError> {
+        let head = self.head.check_state(number)?;
+        self.store.changes_back(&self.head, head, number, |_, _| ())
+    }
+}
+
+/// The state after one block. Implements [`revm::DatabaseRef`]. Cheap to clone.
+#[derive(Clone)]
+pub struct StateView {
+    view: View,
+    block: u64,
+    /// Whether the block is below the view's head, so that later changes have to be undone.
+    history: bool,
+}
+
+impl StateView {
+    /// Number of the block after which this is the state.
+    pub fn block_number(&self) -> u64 {
+        self.block
+    }
+
+    /// An account; none if it does not exist.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn account(&self, address: Address) -> Result<Option<Account>, StorageError> {
+        let View { store, head } = &self.view;
+        if self.history {
+            let from = codec::account_history_key(address, self.block + 1);
+            let to = codec::account_history_key(address, u64::MAX);
+            if let Some(entry) = head.snapshot.range(&store.keyspaces.account_history, from..=to).next() {
+                return codec::decode_account(&entry.value()?);
+            }
+        }
+        flat_account(store, head, address)
+    }
+
+    /// The value of a slot; zero if it is absent.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn slot(&self, address: Address, slot: U256) -> Result<U256, StorageError> {
+        let View { store, head } = &self.view;
+        if self.history {
+            let from = codec::slot_history_key(address, slot, self.block + 1);
+            let to = codec::slot_history_key(address, slot, u64::MAX);
+            if let Some(entry) = head.snapshot.range(&store.keyspaces.slot_history, from..=to).next() {
+                return codec::decode_uint(&entry.value()?);
+            }
+        }
+        flat_slot(store, head, address, slot)
+    }
+
+    /// The code with this hash; empty for the hash of nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if no account ever had it, or the database's.
+    pub fn code(&self, hash: B256) -> Result<Bytes, StorageError> {
+        if hash == KECCAK256_EMPTY || hash.is_zero() {
+            return Ok(Bytes::new());
+        }
+        let View { store, head } = &self.view;
+        let code = head.snapshot.get(&store.keyspaces.codes, hash)?;
+        Ok(Bytes::copy_from_slice(&code.ok_or(StorageError::Corrupt("a code is missing"))?))
+    }
+}
+
+pub(crate) fn flat_account(store: &Store, head: &Head, address: Address) -> Result<Option<Account>, StorageError> {
+    match head.snapshot.get(&store.keyspaces.accounts, address)? {
+        Some(value) => codec::decode_account(&value),
+        None => Ok(None),
+    }
+}
+
+pub(crate) fn flat_slot(store: &Store, head: &Head, address: Address, slot: U256) -> Result<U256, StorageError> {
+    match head.snapshot.get(&store.keyspaces.slots, codec::slot_key(address, slot))? {
+        Some(value) => codec::decode_uint(&value),
+        None => Ok(U256::ZERO),
+    }
+}
+
+/// An entry of the flat state's slots: address, slot, value.
+pub(crate) fn decode_slot(key: &[u8], value: &[u8]) -> Result<(Address, U256, U256), StorageError> {
+    let key: &[u8; 52] = key.try_into().map_err(|_| StorageError::Corrupt("a slot's key of other than 52 bytes"))?;
+    Ok((Address::from_slice(&key[..20]), U256::from_be_slice(&key[20..]), codec::decode_uint(value)?))
+}
+
+pub(crate) fn block_hash(store: &Store, head: &Head, number: u64) -> Result<Option<B256>, StorageError> {
+    if let Some((head, hash)) = head.block
+        && head == number
+    {
+        return Ok(Some(hash));
+    }
+    let value = head.snapshot.get(&store.keyspaces.headers, number.to_be_bytes())?;
+    value.map(|value| codec::decode_header_hash(&value)).transpose()
+}
+
+/// Block `number`, from the cache or decoded, and then `keep`t there.
+pub(crate) fn block(
+    store: &Store,
+    head: &Head,
+    number: u64,
+    keep: bool,
+) -> Result<Option<Arc<ExecutedBlock>>, StorageError> {
+    let Some(header) = head.snapshot.get(&store.keyspaces.headers, number.to_be_bytes())? else { return Ok(None) };
+    if let Some(block) = store.cache.get(codec::decode_header_hash(&header)?) {
+        return Ok(Some(block));
+    }
+    let (header, hash) = codec::decode_header(&header)?;
+    let body = head.snapshot.get(&store.keyspaces.bodies, number.to_be_bytes())?;
+    let body = body.ok_or(StorageError::Corrupt("a body is missing"))?;
+    let block = Arc::new(codec::Body::new(&body)?.into_block(header, hash)?);
+    if keep {
+        store.cache.insert(block.clone(), body.len());
+    }
+    Ok(Some(block))
+}
+
+impl revm::database_interface::DBErrorMarker for StorageError {}
+
+impl revm::DatabaseRef for StateView {
+    type Error = StorageError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StorageError> {
+        let account = self.account(address)?;
+        Ok(account.map(|Account { nonce, balance, code_hash }| AccountInfo {
+            nonce,
+            balance,
+            code_hash,
+            code: None,
+            ..Default::default()
+        }))
+    }
+
+    fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, StorageError> {
+        let code = self.code(code_hash)?;
+        // Code that only begins like a delegation is older than EIP-3541.
+        Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+    }
+
+    fn storage_ref(&self, address: Address, index: U256) -> Result<U256, StorageError> {
+        self.slot(address, index)
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, StorageError> {
+        if number > self.block {
+            return Ok(B256::ZERO);
+        }
+        Ok(self.view.block_hash(number)?.unwrap_or_default())
+    }
+}
