@@ -1,0 +1,98 @@
+//! Runs blocks: a block in, results and a change set out.
+//!
+//! The rule of what a block does is [`jove_stf`]'s. This crate decides how it is run on a machine: from which state reader, with which
+//! caches, in which order of work. [`Executor::build`] makes a block of the candidates that turn out valid;
+//! [`Executor::execute`] checks a sealed one. Both run serially.
+
+mod reader;
+
+use alloy_consensus::{Header, Transaction as _};
+use alloy_primitives::{Address, B256, map::HashSet};
+use jove_primitives::block::RecoveredTransaction;
+use jove_stf::{BlockError, BlockExecutor, BlockOutput, ExecuteError, Rules, TransactionError};
+use revm::DatabaseRef;
+use std::sync::Arc;
+
+pub use reader::{CodeCache, TrieReader};
+
+/// Runs blocks under one chain's rules.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    rules: Rules,
+}
+
+/// A block built from candidates, not sealed.
+#[derive(Debug)]
+pub struct Built {
+    /// The candidates that the block holds, in order.
+    pub transactions: Vec<RecoveredTransaction>,
+    /// What they did.
+    pub output: BlockOutput,
+    /// Candidates that are invalid and will stay so, by hash.
+    pub rejected: Vec<(B256, TransactionError)>,
+}
+
+impl Executor {
+    /// An executor for one chain.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
+
+    /// The rules it runs under.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Runs `candidates` in order on `db`, the state of the parent, under a `header` from [`jove_stf::next_header`], until `gas` is used.
+    ///
+    /// A candidate that does not fit or is not valid is left out, and with it all later ones of its sender.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn build<DB: DatabaseRef>(
+        &self,
+        header: &Header,
+        candidates: &[Arc<RecoveredTransaction>],
+        gas: u64,
+        db: DB,
+    ) -> Result<Built, DB::Error> {
+        let mut block = BlockExecutor::new(&self.rules, header, db)?;
+        let mut transactions = Vec::with_capacity(candidates.len());
+        let mut rejected = Vec::new();
+        let mut left_out: HashSet<Address> = HashSet::default();
+        for candidate in candidates {
+            if left_out.contains(candidate.signer_ref()) {
+                continue;
+            }
+            let fits = candidate.gas_limit() <= gas.saturating_sub(block.gas_used());
+            let error = match fits.then(|| block.execute(candidate)) {
+                Some(Ok(_)) => {
+                    transactions.push(RecoveredTransaction::clone(candidate));
+                    continue;
+                }
+                Some(Err(ExecuteError::Database(error))) => return Err(error),
+                Some(Err(ExecuteError::Transaction(error))) => Some(error),
+                None => None,
+            };
+            left_out.insert(candidate.signer());
+            if let Some(error) = error.filter(|error| !error.is_passing()) {
+                rejected.push((*candidate.tx_hash(), error));
+            }
+        }
+        Ok(Built { transactions, output: block.finish(), rejected })
+    }
+
+    /// Runs a sealed block on the state of its parent and checks it, its state root apart.
+    ///
+    /// # Errors
+    /// If the block is invalid, or the database fails.
+    pub fn execute<DB: DatabaseRef>(
+        &self,
+        parent: &Header,
+        header: &Header,
+        transactions: &[RecoveredTransaction],
+        db: DB,
+    ) -> Result<BlockOutput, BlockError<DB::Error>> {
+        jove_stf::execute_block(&self.rules, parent, header, transactions, db)
+    }
+}
