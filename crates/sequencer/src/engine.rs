@@ -1,0 +1,432 @@
+//! The engine: the one thread that seals blocks.
+
+use crate::node::{Amendment, Event, Folded, Head, NodeError, Shared, head};
+use alloy_consensus::Header;
+use alloy_primitives::B256;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use jove_executor::{CodeCache, TrieReader};
+use jove_primitives::{Account, ChangeSet, ExecutedBlock, block::RecoveredTransaction, header::time_ms};
+use jove_stf::{BlockExecutor, BlockOutput, next_header, seal};
+use jove_storage::StorageError;
+use metrics::{counter, gauge, histogram};
+use revm::bytecode::Bytecode;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Commands that may wait for the engine.
+const COMMAND_BUFFER: usize = 1024;
+/// Most blocks that one command may ask for.
+const MAX_MINE: u64 = 10_000;
+/// Blocks between two looks for history to forget.
+const PRUNE_EVERY: u64 = 1_000;
+/// Pause before another try after sealing failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What others ask of the engine.
+pub(crate) enum Command {
+    /// The pool has work, or a setting changed.
+    Wake,
+    Stop,
+    Mine {
+        count: u64,
+        interval: u64,
+        reply: Reply<()>,
+    },
+    Snapshot {
+        reply: Reply<u64>,
+    },
+    Revert {
+        id: u64,
+        reply: Reply<bool>,
+    },
+    SetNextTimestamp {
+        seconds: u64,
+        reply: Reply<()>,
+    },
+    Amend {
+        amendments: Vec<Amendment>,
+        reply: Reply<()>,
+    },
+}
+
+type Reply<T> = Sender<Result<T, NodeError>>;
+
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    codes: CodeCache,
+    /// Gas sealed in the last second, block by block, with their times in ms.
+    sealed: VecDeque<(u64, u64)>,
+    last_seal: Instant,
+    snapshots: Vec<Snapshot>,
+    /// The store failed while committing: what it holds is unknown until a restart reads it.
+    failed: bool,
+}
+
+struct Snapshot {
+    id: u64,
+    number: u64,
+    hash: B256,
+}
+
+impl Engine {
+    pub(crate) fn start(shared: Arc<Shared>) -> Result<(Sender<Command>, JoinHandle<()>), NodeError> {
+        let (sender, commands) = crossbeam_channel::bounded(COMMAND_BUFFER);
+        let (events, wake) = (shared.events.clone(), sender.clone());
+        shared.pool.set_listener(move |transactions: &[Arc<RecoveredTransaction>]| {
+            for transaction in transactions {
+                let _ = events.send(Event::Transaction(transaction.clone()));
+            }
+            // A full channel wakes the engine as well.
+            let _ = wake.try_send(Command::Wake);
+        });
+        let mut engine = Self {
+            shared,
+            commands,
+            codes: CodeCache::default(),
+            sealed: VecDeque::new(),
+            last_seal: Instant::now(),
+            snapshots: Vec::new(),
+            failed: false,
+        };
+        let thread = std::thread::Builder::new().name("engine".into());
+        let handle = thread.spawn(move || engine.run()).map_err(NodeError::Thread)?;
+        Ok((sender, handle))
+    }
+
+    fn run(&mut self) {
+        self.recall_sealed();
+        while !self.failed {
+            let command = match self.next_seal() {
+                Some(at) => match self.commands.recv_deadline(at) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                None => match self.commands.recv() {
+                    Ok(command) => Some(command),
+                    Err(_) => return,
+                },
+            };
+            match command {
+                Some(Command::Stop) => return,
+                Some(command) => self.obey(command),
+                None => {
+                    if let Err(error) = self.seal_due() {
+                        tracing::error!(%error, "cannot seal a block");
+                        self.last_seal = Instant::now() + RETRY;
+                    }
+                }
+            }
+        }
+        tracing::error!("the store failed while a block was committed: the engine stops; restart to recover");
+    }
+
+    /// Gas that blocks before a restart sealed in the last second still counts.
+    fn recall_sealed(&mut self) {
+        let view = self.shared.storage.view();
+        let since = self.shared.now_ms().saturating_sub(1000);
+        for number in (1..=view.head_number()).rev() {
+            let Ok(Some(header)) = view.header(number) else { return };
+            match time_ms(&header) {
+                Ok(time) if time > since => self.sealed.push_front((time, header.gas_used)),
+                _ => return,
+            }
+        }
+    }
+
+    /// When the next block is due, unless something happens: none while there is no work and no heartbeat.
+    fn next_seal(&self) -> Option<Instant> {
+        if !self.shared.automine.load(Ordering::Relaxed) {
+            return None;
+        }
+        let config = &self.shared.config;
+        if self.has_work() {
+            return Some(self.last_seal + config.block_time);
+        }
+        (!config.heartbeat.is_zero()).then(|| self.last_seal + config.heartbeat)
+    }
+
+    fn has_work(&self) -> bool {
+        self.shared.pool.has_executable(self.next_base_fee())
+    }
+
+    fn next_base_fee(&self) -> u64 {
+        let head = self.shared.head.load();
+        let elapsed = self.shared.now_ms().saturating_sub(head.time_ms);
+        let excess = jove_primitives::header::Extra::decode(&head.header.extra_data).unwrap_or_default().excess_gas;
+        let gas = &self.shared.spec.gas;
+        gas.base_fee(gas.next_excess(excess, head.header.gas_used, elapsed))
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Wake | Command::Stop => {}
+            Command::Mine { count, interval, reply } => {
+                let _ = reply.send(self.mine(count, interval));
+            }
+            Command::Snapshot { reply } => {
+                let head = self.shared.head.load_full();
+                let id = self.snapshots.last().map_or(1, |last| last.id + 1);
+                self.snapshots.push(Snapshot { id, number: head.header.number, hash: head.hash });
+                let _ = reply.send(Ok(id));
+            }
+            Command::Revert { id, reply } => {
+                let _ = reply.send(self.revert(id));
+            }
+            Command::SetNextTimestamp { seconds, reply } => {
+                let _ = reply.send(self.set_next_timestamp(seconds));
+            }
+            Command::Amend { amendments, reply } => {
+                let _ = reply.send(self.amend(&amendments));
+            }
+        }
+    }
+
+    fn mine(&mut self, count: u64, interval: u64) -> Result<(), NodeError> {
+        if count > MAX_MINE {
+            return Err(NodeError::Invalid(format!("at most {MAX_MINE} blocks at once")));
+        }
+        for i in 0..count {
+            if i > 0 {
+                let ms = i64::try_from(interval.saturating_mul(1000)).unwrap_or(i64::MAX);
+                self.shared.clock_offset.fetch_add(ms, Ordering::Relaxed);
+            }
+            self.seal_from_pool(true)?;
+        }
+        Ok(())
+    }
+
+    fn set_next_timestamp(&mut self, seconds: u64) -> Result<(), NodeError> {
+        let head = self.shared.head.load();
+        let time = seconds.saturating_mul(1000).max(head.time_ms);
+        if seconds < head.header.timestamp {
+            let (asked, last) = (seconds, head.header.timestamp);
+            return Err(NodeError::Invalid(format!("timestamp {asked} is before the last block's, {last}")));
+        }
+        let ahead = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub_unsigned(self.shared.now_ms());
+        self.shared.clock_offset.fetch_add(ahead, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn revert(&mut self, id: u64) -> Result<bool, NodeError> {
+        let Some(position) = self.snapshots.iter().position(|snapshot| snapshot.id == id) else { return Ok(false) };
+        let snapshot = self.snapshots.swap_remove(position);
+        self.snapshots.truncate(position);
+        if self.shared.storage.view().block_hash(snapshot.number)? != Some(snapshot.hash) {
+            return Ok(false);
+        }
+        self.unwind(snapshot.number)?;
+        Ok(true)
+    }
+
+    /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else.
+    fn unwind(&mut self, number: u64) -> Result<(), NodeError> {
+        let shared = self.shared.clone();
+        if shared.head.load().header.number == number {
+            return Ok(());
+        }
+        let unwound = match shared.storage.unwind(number) {
+            Ok(unwound) => unwound,
+            Err(error) => {
+                self.failed = true;
+                return Err(error.into());
+            }
+        };
+        let head = head(&shared.storage.view(), number)?;
+        {
+            let mut folded = shared.folded.write();
+            let root = folded.trie.apply(&unwound.changes);
+            folded.number = number;
+            if root != head.header.state_root {
+                return Err(NodeError::StateRoot { number, found: root, expected: head.header.state_root });
+            }
+        }
+        shared.head.store(Arc::new(head));
+        counter!("jove_unwound_blocks_total").increment(unwound.blocks.len() as u64);
+        let blocks = Arc::new(unwound.blocks);
+        let _ = shared.events.send(Event::Unwound(blocks.clone()));
+        shared.pool.on_unwound(&blocks, self.next_base_fee());
+        // What a development snapshot forgets stays forgotten, as tools expect of evm_revert.
+        for transaction in blocks.iter().flat_map(|block| &block.transactions) {
+            shared.pool.drop_transaction(*transaction.tx_hash());
+        }
+        Ok(())
+    }
+
+    /// A block whose time has come: of the pool's transactions, or an empty heartbeat.
+    fn seal_due(&mut self) -> Result<(), NodeError> {
+        let heartbeat = self.shared.config.heartbeat;
+        let force = !heartbeat.is_zero() && self.last_seal.elapsed() >= heartbeat;
+        let sealed = self.seal_from_pool(force)?;
+        if !sealed {
+            // The pool's work did not turn into a block: wait for a block's time before the next look.
+            self.last_seal = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn next_header(&self) -> Result<(Arc<Head>, Header), NodeError> {
+        let head = self.shared.head.load_full();
+        let time = self.shared.now_ms().max(head.time_ms);
+        let header = next_header(self.shared.executor.rules(), &head.header, head.hash, time)?;
+        Ok((head, header))
+    }
+
+    /// Gas that may still be sealed: no second gets more than twice the target.
+    fn gas_left(&mut self, time: u64) -> u64 {
+        while self.sealed.front().is_some_and(|(sealed, _)| sealed + 1000 <= time) {
+            self.sealed.pop_front();
+        }
+        let used = self.sealed.iter().map(|(_, gas)| gas).sum();
+        self.shared.spec.gas.max_per_second().saturating_sub(used)
+    }
+
+    fn seal_from_pool(&mut self, force: bool) -> Result<bool, NodeError> {
+        let (_, header) = self.next_header()?;
+        let gas = self.gas_left(time_ms(&header)?).min(header.gas_limit);
+        let candidates = self.shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), gas);
+        if candidates.is_empty() && !force {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let built = self.read(|reader| self.shared.executor.build(&header, &candidates, gas, reader))?;
+        histogram!("jove_execution_seconds").record(started.elapsed());
+        for (hash, error) in &built.rejected {
+            tracing::debug!(%hash, %error, "transaction dropped");
+            self.shared.pool.discard(*hash);
+        }
+        if built.transactions.is_empty() && !force {
+            return Ok(false);
+        }
+        self.seal(header, built.transactions, built.output)?;
+        Ok(true)
+    }
+
+    fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {
+        let (_, header) = self.next_header()?;
+        let output = self.read(|reader| {
+            let mut block = BlockExecutor::new(self.shared.executor.rules(), &header, reader)?;
+            let state = block.state();
+            for amendment in amendments {
+                match amendment {
+                    Amendment::Balance(address, balance) => {
+                        let account = state.account(*address)?.unwrap_or_default();
+                        state.set_account(*address, Account { balance: *balance, ..account })?;
+                    }
+                    Amendment::Nonce(address, nonce) => {
+                        let account = state.account(*address)?.unwrap_or_default();
+                        state.set_account(*address, Account { nonce: *nonce, ..account })?;
+                    }
+                    Amendment::Code(address, code) => {
+                        let code = Bytecode::new_raw_checked(code.clone());
+                        let Ok(code) = code else { return Ok(None) };
+                        state.set_code(*address, code)?;
+                    }
+                    Amendment::Slot(address, slot, value) => {
+                        // Storage needs an account that exists.
+                        if state.account(*address)?.is_none() {
+                            state.set_account(*address, Account { nonce: 1, ..Default::default() })?;
+                        }
+                        state.set_slot(*address, *slot, *value)?;
+                    }
+                }
+            }
+            Ok(Some(block.finish()))
+        })?;
+        let output = output.ok_or_else(|| NodeError::Invalid("the code is malformed".into()))?;
+        self.seal(header, Vec::new(), output)
+    }
+
+    /// Gives `run` the head state.
+    fn read<T>(&self, run: impl FnOnce(StateReader<'_>) -> Result<T, StorageError>) -> Result<T, NodeError> {
+        let view = self.shared.storage.view();
+        let state = view.state(view.head_number())?;
+        let folded = self.shared.folded.read();
+        let code = |hash: B256| self.codes.get(hash, || state.code(hash));
+        let block_hash = |number: u64| Ok(view.block_hash(number)?.unwrap_or_default());
+        Ok(run(TrieReader { trie: &folded.trie, code: &code, block_hash: &block_hash })?)
+    }
+
+    /// Folds, seals, persists and publishes a block.
+    fn seal(
+        &mut self,
+        header: Header,
+        transactions: Vec<RecoveredTransaction>,
+        mut output: BlockOutput,
+    ) -> Result<(), NodeError> {
+        let shared = self.shared.clone();
+        let mut changes = std::mem::take(&mut output.changes);
+        if changes.accounts.values().any(|change| change.wiped) {
+            shared.storage.complete_wipes(&mut changes)?;
+        }
+
+        let started = Instant::now();
+        let root = self.fold(&changes, header.number);
+        histogram!("jove_root_seconds").record(started.elapsed());
+
+        let header = seal(header, &transactions, &output, root);
+        let hash = header.hash_slow();
+        let BlockOutput { receipts, l1_fees, l1_prices, gas_used, .. } = output;
+        let time_ms = time_ms(&header)?;
+        let block = Arc::new(ExecutedBlock { header, hash, transactions, receipts, l1_fees, l1_prices });
+
+        let started = Instant::now();
+        if let Err(error) = shared.storage.commit(&block, &changes) {
+            self.failed = true;
+            return Err(error.into());
+        }
+        histogram!("jove_persist_seconds").record(started.elapsed());
+
+        let number = block.header.number;
+        shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms }));
+        self.sealed.push_back((time_ms, gas_used));
+        histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());
+        self.last_seal = Instant::now();
+        let changed =
+            changes.accounts.iter().map(|(address, change)| (*address, change.account.after.unwrap_or_default()));
+        shared.pool.on_block(&block, changed, self.next_base_fee());
+        gauge!("jove_height").set(number as f64);
+        gauge!("jove_base_fee_wei").set(block.header.base_fee_per_gas.unwrap_or(0) as f64);
+        counter!("jove_gas_used_total").increment(gas_used);
+        counter!("jove_transactions_total").increment(block.transactions.len() as u64);
+        let _ = shared.events.send(Event::Block(block));
+        if number.is_multiple_of(PRUNE_EVERY) {
+            self.prune(time_ms);
+        }
+        Ok(())
+    }
+
+    fn fold(&self, changes: &ChangeSet, number: u64) -> B256 {
+        let mut folded = self.shared.folded.write();
+        let Folded { trie, number: folded_number } = &mut *folded;
+        *folded_number = number;
+        trie.apply(changes)
+    }
+
+    /// Forgets history older than the setting. A failure costs disk only, and is logged.
+    fn prune(&self, now_ms: u64) {
+        let Some(keep) = self.shared.config.history else { return };
+        let horizon = now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        let view = self.shared.storage.view();
+        let (mut low, mut high) = (view.oldest_state(), view.head_number());
+        // The first block that is young enough.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let time = view.header(middle).ok().flatten().and_then(|header| time_ms(&header).ok());
+            if time.is_some_and(|time| time < horizon) { low = middle + 1 } else { high = middle }
+        }
+        if low > view.oldest_state()
+            && let Err(error) = self.shared.storage.prune_history(low)
+        {
+            tracing::warn!(%error, "cannot prune history");
+        }
+    }
+}
+
+type StateReader<'a> =
+    TrieReader<'a, &'a dyn Fn(B256) -> Result<Bytecode, StorageError>, &'a dyn Fn(u64) -> Result<B256, StorageError>>;

@@ -1,0 +1,24 @@
+//! Pool, block building and the running node.
+//!
+//! ```text
+//!  raw transactions ─► Pool ─► engine thread, every 10 ms while there is work
+//!                               │ 1 take candidates from the pool, best first, within the gas budget
+//!                               │ 2 executor: run them on the trie's state
+//!                               │ 3 trie: fold the changes, level by level
+//!                               │ 4 seal the header, commit block and changes, fdatasync
+//!                               │ 5 move the head, tell the pool, publish the event
+//!                               ▼
+//!                    Event::Block ─► receipts, subscriptions
+//! ```
+//!
+//! [`Node`] is what RPC and the binary hold. One thread, the engine, writes; everyone else reads consistent views of the store. The
+//! trie in memory may be one block ahead of the store while that block is being synced; nobody learns of the block before it is durable.
+
+mod engine;
+mod node;
+pub mod pool;
+mod state;
+
+pub use node::{Amendment, Dev, Event, Head, Node, NodeConfig, NodeError, Pending};
+pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction};
+pub use state::State;

@@ -1,0 +1,533 @@
+//! The running node: what RPC and the binary hold.
+
+use crate::{
+    engine::{Command, Engine},
+    pool::{Accounts, Pool, PoolConfig},
+    state::State,
+};
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use arc_swap::ArcSwap;
+use crossbeam_channel::Sender;
+use jove_executor::Executor;
+use jove_primitives::{Account, ChainSpec, ExecutedBlock, block::RecoveredTransaction, header::ExtraError};
+use jove_stf::{HeaderError, Rules, next_header};
+use jove_storage::{Options, Storage, StorageError, View};
+use jove_trie::{AccountProof, StateTrie};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::broadcast;
+
+/// Events that a slow subscriber may be behind before it must read the store instead.
+const EVENT_BUFFER: usize = 1024;
+/// How long [`Node::prove`] waits for the trie and the store to name the same head.
+const PROOF_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a node is run.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Where everything durable lives.
+    pub datadir: PathBuf,
+    /// The chain.
+    pub spec: ChainSpec,
+    /// Time between blocks while there is work.
+    pub block_time: Duration,
+    /// Time between blocks while there is none; zero: no block then.
+    pub heartbeat: Duration,
+    /// Whether each block is synced to disk before anyone learns of it. Off, a power cut may lose the last blocks.
+    pub sync: bool,
+    /// Whether development methods are allowed.
+    pub dev: bool,
+    /// The pool's limits.
+    pub pool: PoolConfig,
+    /// How long state history is kept; `None`: for ever.
+    pub history: Option<Duration>,
+    /// How far back state proofs reach.
+    pub proof_window: Duration,
+}
+
+/// Why a node does not start, or does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store failed, or does not hold what was asked for.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The pool's journal could not be opened.
+    #[error("transaction pool: {0}")]
+    Pool(String),
+    /// The data directory belongs to a chain with another genesis. Use another directory, or that chain's spec.
+    #[error("the data directory holds another chain: its genesis is {found}, this chain spec's {expected}")]
+    OtherChain {
+        /// Genesis hash on disk.
+        found: B256,
+        /// Genesis hash of the chain spec.
+        expected: B256,
+    },
+    /// The state on disk has another root than the head names: the disk has lost or changed data.
+    #[error("the state on disk has root {found}, block {number} names {expected}")]
+    StateRoot {
+        /// The head.
+        number: u64,
+        /// Root of what is on disk.
+        found: B256,
+        /// Root in the header.
+        expected: B256,
+    },
+    /// A stored header is not a Jove header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The engine's thread could not be started.
+    #[error("cannot start the engine: {0}")]
+    Thread(std::io::Error),
+    /// The node is stopping, or its engine has failed (the log says why).
+    #[error("the node is not running")]
+    Stopped,
+    /// Proofs do not reach back that far.
+    #[error("block {0} is outside of the proof window")]
+    OutsideProofWindow(u64),
+    /// The caller asked for what cannot be.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<ExtraError> for NodeError {
+    fn from(error: ExtraError) -> Self {
+        Self::Header(error.into())
+    }
+}
+
+/// The last sealed block.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Its header.
+    pub header: Header,
+    /// Its hash.
+    pub hash: B256,
+    /// Its time, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+}
+
+/// What happened. It is durable when it is published.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A block was sealed.
+    Block(Arc<ExecutedBlock>),
+    /// Blocks were withdrawn, newest first.
+    Unwound(Arc<Vec<ExecutedBlock>>),
+    /// A transaction became executable in the pool.
+    Transaction(Arc<RecoveredTransaction>),
+}
+
+/// The head plus the pool's executable transactions, run but not sealed.
+#[derive(Clone)]
+pub struct Pending {
+    /// The block. Its roots are those of an empty block, its hash is zero.
+    pub block: Arc<ExecutedBlock>,
+    /// The state after it.
+    pub state: State,
+}
+
+/// The trie, and the block whose state it holds.
+pub(crate) struct Folded {
+    pub(crate) trie: StateTrie,
+    pub(crate) number: u64,
+}
+
+/// What the engine and its readers share.
+pub(crate) struct Shared {
+    pub(crate) config: NodeConfig,
+    pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) executor: Executor,
+    pub(crate) storage: Storage,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) folded: RwLock<Folded>,
+    pub(crate) head: ArcSwap<Head>,
+    pub(crate) events: broadcast::Sender<Event>,
+    /// Milliseconds that the chain's clock is ahead of the machine's (development).
+    pub(crate) clock_offset: AtomicI64,
+    pub(crate) automine: AtomicBool,
+}
+
+impl Shared {
+    /// The chain's clock, in milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64);
+        now.saturating_add(self.clock_offset.load(Ordering::Relaxed)).max(0) as u64
+    }
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    engine: Mutex<Option<JoinHandle<()>>>,
+    pending: Mutex<Option<(PendingKey, Option<Arc<Pending>>)>>,
+}
+
+type PendingKey = (B256, u64);
+
+/// Reads accounts at the head from the store.
+struct HeadAccounts(Storage);
+
+impl Accounts for HeadAccounts {
+    fn account(&self, address: Address) -> Account {
+        let view = self.0.view();
+        let account = view.state(view.head_number()).and_then(|state| state.account(address));
+        account
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot read an account");
+                None
+            })
+            .unwrap_or_default()
+    }
+
+    fn code(&self, hash: B256) -> Bytes {
+        let view = self.0.view();
+        let code = view.state(view.head_number()).and_then(|state| state.code(hash));
+        code.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read code");
+            Bytes::new()
+        })
+    }
+}
+
+impl Node {
+    /// Opens the store, creates genesis in an empty one, rebuilds the trie, checks its root, and starts the engine.
+    ///
+    /// # Errors
+    /// If the store cannot be opened, holds another chain, or is damaged.
+    pub fn start(config: NodeConfig) -> Result<Arc<Self>, NodeError> {
+        let storage = Storage::open(&config.datadir.join("db"), Options { sync: config.sync })?;
+        let spec = Arc::new(config.spec.clone());
+        let mut trie = StateTrie::default();
+        let genesis_changes = spec.genesis_changes();
+        let genesis = spec.genesis_header(trie.apply(&genesis_changes));
+        let genesis_hash = genesis.hash_slow();
+        if storage.head_number().is_none() {
+            let block = ExecutedBlock {
+                header: genesis,
+                hash: genesis_hash,
+                transactions: Vec::new(),
+                receipts: Vec::new(),
+                l1_fees: Vec::new(),
+                l1_prices: Default::default(),
+            };
+            storage.commit(&block, &genesis_changes)?;
+        }
+        let view = storage.view();
+        let found = view.block_hash(0)?.unwrap_or_default();
+        if found != genesis_hash {
+            return Err(NodeError::OtherChain { found, expected: genesis_hash });
+        }
+        let number = view.head_number();
+        let head = head(&view, number)?;
+        let started = std::time::Instant::now();
+        let trie = rebuild_trie(&storage)?;
+        if trie.root() != head.header.state_root {
+            return Err(NodeError::StateRoot { number, found: trie.root(), expected: head.header.state_root });
+        }
+        tracing::info!(block = number, hash = %head.hash, seconds = started.elapsed().as_secs_f64(), "state loaded");
+
+        let accounts = Arc::new(HeadAccounts(storage.clone()));
+        let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
+            .map_err(|error| NodeError::Pool(error.to_string()))?;
+        let rules = Rules::Jove { spec: spec.clone(), genesis: genesis_hash };
+        let shared = Arc::new(Shared {
+            spec,
+            executor: Executor::new(rules),
+            storage,
+            pool,
+            folded: RwLock::new(Folded { trie, number }),
+            head: ArcSwap::from_pointee(head),
+            events: broadcast::Sender::new(EVENT_BUFFER),
+            clock_offset: AtomicI64::new(0),
+            automine: AtomicBool::new(true),
+            config,
+        });
+        let (commands, engine) = Engine::start(shared.clone())?;
+        Ok(Arc::new(Self { shared, commands, engine: Mutex::new(Some(engine)), pending: Mutex::new(None) }))
+    }
+
+    /// Finishes the block in hand and stops. What was published is durable already. May be called again.
+    pub fn stop(&self) {
+        let Some(engine) = self.engine.lock().take() else { return };
+        let _ = self.commands.send(Command::Stop);
+        if engine.join().is_err() {
+            tracing::error!("the engine panicked");
+        }
+        self.shared.pool.close();
+    }
+
+    /// Whether the engine runs.
+    pub fn is_running(&self) -> bool {
+        self.engine.lock().as_ref().is_some_and(|engine| !engine.is_finished())
+    }
+
+    /// The chain.
+    pub fn spec(&self) -> &Arc<ChainSpec> {
+        &self.shared.spec
+    }
+
+    /// The rules its blocks are under.
+    pub fn rules(&self) -> &Rules {
+        self.shared.executor.rules()
+    }
+
+    /// The store.
+    pub fn storage(&self) -> &Storage {
+        &self.shared.storage
+    }
+
+    /// The transaction pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.shared.pool
+    }
+
+    /// The last sealed block.
+    pub fn head(&self) -> Arc<Head> {
+        self.shared.head.load_full()
+    }
+
+    /// The chain's clock, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.shared.now_ms()
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// The header that a block sealed now would have, before execution.
+    ///
+    /// # Errors
+    /// If no block can follow the head.
+    pub fn next_header(&self) -> Result<Header, NodeError> {
+        let head = self.head();
+        let time = self.now_ms().max(head.time_ms);
+        Ok(next_header(self.rules(), &head.header, head.hash, time)?)
+    }
+
+    /// The pending block, or nothing when the pool has no executable transaction: then pending is the head.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn pending(&self) -> Result<Option<Arc<Pending>>, NodeError> {
+        let shared = &self.shared;
+        let mut cache = self.pending.lock();
+        let key = (shared.head.load().hash, shared.pool.version());
+        if let Some((cached, pending)) = &*cache
+            && *cached == key
+        {
+            return Ok(pending.clone());
+        }
+        let pending = self.build_pending()?.map(Arc::new);
+        *cache = Some((key, pending.clone()));
+        Ok(pending)
+    }
+
+    fn build_pending(&self) -> Result<Option<Pending>, NodeError> {
+        let shared = &self.shared;
+        let view = shared.storage.view();
+        let head = head(&view, view.head_number())?;
+        let time = shared.now_ms().max(head.time_ms);
+        let header = next_header(self.rules(), &head.header, head.hash, time)?;
+        let candidates = shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), header.gas_limit);
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let state = view.state(head.header.number)?;
+        let built = shared.executor.build(&header, &candidates, header.gas_limit, &state)?;
+        if built.transactions.is_empty() {
+            return Ok(None);
+        }
+        let (transactions, mut output) = (built.transactions, built.output);
+        let header = Header { gas_used: output.gas_used, ..header };
+        let changes = std::mem::take(&mut output.changes);
+        let block = Arc::new(ExecutedBlock {
+            header,
+            hash: B256::ZERO,
+            transactions,
+            receipts: output.receipts,
+            l1_fees: output.l1_fees,
+            l1_prices: output.l1_prices,
+        });
+        Ok(Some(Pending { block, state: State::with_changes(state, changes) }))
+    }
+
+    /// Proof of an account and some of its slots in the state after block `number` (EIP-1186).
+    ///
+    /// Proofs of the head come from the trie; for an older block a snapshot of the trie is taken back by the changes since, at a cost
+    /// that grows with their number.
+    ///
+    /// # Errors
+    /// If the block is unknown, outside of the proof window, or pruned.
+    pub fn prove(&self, number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, NodeError> {
+        let deadline = std::time::Instant::now() + PROOF_PATIENCE;
+        loop {
+            let view = self.shared.storage.view();
+            let folded = self.shared.folded.read();
+            if folded.number != view.head_number() {
+                // The head is between trie and disk.
+                drop(folded);
+                if std::time::Instant::now() > deadline {
+                    return Err(NodeError::Stopped);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            if folded.number == number {
+                return Ok(folded.trie.prove(address, slots));
+            }
+            let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+            let time = jove_primitives::header::time_ms(&header)?;
+            let age = self.head().time_ms.saturating_sub(time);
+            if u128::from(age) > self.shared.config.proof_window.as_millis() {
+                return Err(NodeError::OutsideProofWindow(number));
+            }
+            let mut trie = folded.trie.clone();
+            drop(folded);
+            trie.apply(&view.changes_back_to(number)?);
+            return Ok(trie.prove(address, slots));
+        }
+    }
+
+    /// Development methods; `None` unless the node was started for development.
+    pub fn dev(&self) -> Option<Dev<'_>> {
+        self.shared.config.dev.then_some(Dev { node: self })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub(crate) fn head(view: &View, number: u64) -> Result<Head, NodeError> {
+    let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+    let time_ms = jove_primitives::header::time_ms(&header)?;
+    Ok(Head { hash: header.hash_slow(), header, time_ms })
+}
+
+/// Accounts whose changes are applied to the trie at once while it is rebuilt.
+const REBUILD_CHUNK: usize = 10_000;
+
+fn rebuild_trie(storage: &Storage) -> Result<StateTrie, StorageError> {
+    use jove_primitives::{AccountChange, Change, ChangeSet};
+    let mut trie = StateTrie::default();
+    let mut chunk = ChangeSet::default();
+    storage.for_each_account(|address, account, slots| {
+        let mut change = AccountChange { account: Change { before: None, after: Some(account) }, ..Default::default() };
+        for slot in slots {
+            let (slot, value) = slot?;
+            change.storage.insert(slot, Change { before: U256::ZERO, after: value });
+            if change.storage.len() == REBUILD_CHUNK {
+                let storage = std::mem::take(&mut change.storage);
+                let part = AccountChange { storage, ..change.clone() };
+                trie.apply(&ChangeSet { accounts: [(address, part)].into(), ..Default::default() });
+            }
+        }
+        chunk.accounts.insert(address, change);
+        if chunk.accounts.len() == REBUILD_CHUNK {
+            trie.apply(&std::mem::take(&mut chunk));
+        }
+        Ok(())
+    })?;
+    trie.apply(&chunk);
+    Ok(trie)
+}
+
+/// What only a development chain lets a caller do. Each call returns when it is done and durable.
+pub struct Dev<'a> {
+    node: &'a Node,
+}
+
+/// A change to the state from outside of any transaction.
+#[derive(Clone, Debug)]
+pub enum Amendment {
+    /// Sets a balance, in wei.
+    Balance(Address, U256),
+    /// Sets a nonce.
+    Nonce(Address, u64),
+    /// Sets the code.
+    Code(Address, Bytes),
+    /// Sets a storage slot.
+    Slot(Address, U256, U256),
+}
+
+impl Dev<'_> {
+    fn call<T>(&self, command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command) -> Result<T, NodeError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.node.commands.send(command(reply)).map_err(|_| NodeError::Stopped)?;
+        answer.recv().map_err(|_| NodeError::Stopped)?
+    }
+
+    /// Seals `count` blocks now, whatever the pool holds, at least `interval` seconds apart.
+    ///
+    /// # Errors
+    /// If the node is stopping.
+    pub fn mine(&self, count: u64, interval: u64) -> Result<(), NodeError> {
+        self.call(|reply| Command::Mine { count, interval, reply })
+    }
+
+    /// Sets whether blocks are sealed without being asked for.
+    pub fn set_automine(&self, on: bool) {
+        self.node.shared.automine.store(on, Ordering::Relaxed);
+        let _ = self.node.commands.send(Command::Wake);
+    }
+
+    /// Whether blocks are sealed without being asked for.
+    pub fn automine(&self) -> bool {
+        self.node.shared.automine.load(Ordering::Relaxed)
+    }
+
+    /// Remembers the head, and returns a name for it.
+    ///
+    /// # Errors
+    /// If the node is stopping.
+    pub fn snapshot(&self) -> Result<u64, NodeError> {
+        self.call(|reply| Command::Snapshot { reply })
+    }
+
+    /// Goes back to a snapshot; false if there is none of that name. It and those after it are used up.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn revert(&self, id: u64) -> Result<bool, NodeError> {
+        self.call(|reply| Command::Revert { id, reply })
+    }
+
+    /// Moves the clock forward by seconds; returns how far it is ahead in all.
+    pub fn increase_time(&self, seconds: u64) -> i64 {
+        let ms = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        let offset = &self.node.shared.clock_offset;
+        let before =
+            offset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(before.saturating_add(ms)));
+        before.unwrap_or_else(|same| same).saturating_add(ms) / 1000
+    }
+
+    /// Sets the time of the next block, in seconds since the Unix epoch; the clock goes on from there.
+    ///
+    /// # Errors
+    /// If the time is before the head's.
+    pub fn set_next_timestamp(&self, seconds: u64) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetNextTimestamp { seconds, reply })
+    }
+
+    /// Changes the state, in a block of its own without transactions.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn amend(&self, amendments: Vec<Amendment>) -> Result<(), NodeError> {
+        self.call(|reply| Command::Amend { amendments, reply })
+    }
+}

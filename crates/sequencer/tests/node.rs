@@ -1,0 +1,267 @@
+//! The node, in process: blocks, restarts, unwinding, proofs, pending, budgets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may panic and print
+
+use alloy_consensus::{SignableTransaction, Transaction as _, TxEip1559};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address};
+use jove_primitives::{ChainSpec, block::RecoveredTransaction};
+use jove_sequencer::{Amendment, Event, Node, NodeConfig, NodeError, PoolConfig};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const ALICE: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
+const BOB: Address = address!("00000000000000000000000000000000000b0b00");
+
+fn config(datadir: &Path) -> NodeConfig {
+    NodeConfig {
+        datadir: datadir.to_owned(),
+        spec: ChainSpec::dev(),
+        block_time: Duration::from_millis(10),
+        heartbeat: Duration::ZERO,
+        sync: true,
+        dev: true,
+        pool: PoolConfig { journal: None, ..Default::default() },
+        history: None,
+        proof_window: Duration::from_secs(600),
+    }
+}
+
+fn transfer(nonce: u64, value: u64) -> RecoveredTransaction {
+    call(nonce, BOB.into(), U256::from(value), Bytes::new(), 21_000)
+}
+
+fn call(nonce: u64, to: TxKind, value: U256, input: Bytes, gas_limit: u64) -> RecoveredTransaction {
+    let tx = TxEip1559 {
+        chain_id: 5683,
+        nonce,
+        gas_limit,
+        max_fee_per_gas: 1_000_000_000,
+        max_priority_fee_per_gas: 1_000,
+        to,
+        value,
+        input,
+        ..Default::default()
+    };
+    RecoveredTransaction::new_unchecked(tx.into_signed(Signature::test_signature()).into(), ALICE)
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn included(node: &Node, hash: B256) -> bool {
+    node.storage().view().transaction(hash).expect("readable").is_some()
+}
+
+fn balance(node: &Node, block: u64, address: Address) -> U256 {
+    let state = node.storage().view().state(block).expect("readable");
+    state.account(address).expect("readable").unwrap_or_default().balance
+}
+
+#[test]
+fn blocks_are_sealed_and_survive_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    let mut events = node.events();
+    let genesis = node.head();
+    assert_eq!(genesis.header.number, 0);
+    let hashes: Vec<B256> = (0..5).map(|nonce| node.pool().add(transfer(nonce, 7)).expect("valid")).collect();
+    wait("all are included", || hashes.iter().all(|hash| included(&node, *hash)));
+    wait("nothing is left in the pool", || node.pool().status() == (0, 0));
+    let head = node.head();
+    assert_eq!(balance(&node, head.header.number, BOB), U256::from(35));
+    let mut transactions = 0;
+    while transactions < 5 {
+        if let Ok(Event::Block(block)) = events.try_recv() {
+            assert_eq!(block.header.hash_slow(), block.hash);
+            assert_eq!(block.transactions.len(), block.receipts.len());
+            transactions += block.transactions.len();
+        }
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(node.head().hash, head.hash, "no block without work, as there is no heartbeat");
+    node.stop();
+    assert!(!node.is_running());
+    drop(node);
+
+    let node = Node::start(config(folder.path())).expect("starts again");
+    assert_eq!(node.head().hash, head.hash);
+    let hash = node.pool().add(transfer(5, 1)).expect("valid");
+    wait("the chain goes on", || included(&node, hash));
+    drop(node);
+
+    let other = NodeConfig { spec: ChainSpec::dev().without_l1_fee(), ..config(folder.path()) };
+    assert!(matches!(Node::start(other), Err(NodeError::OtherChain { .. })));
+}
+
+#[test]
+fn heartbeats_come_without_work() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = NodeConfig { heartbeat: Duration::from_millis(30), ..config(folder.path()) };
+    let node = Node::start(config).expect("starts");
+    wait("three heartbeats", || node.head().header.number >= 3);
+}
+
+#[test]
+fn every_block_checks_out_under_the_same_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    // PUSH1 1 PUSH0 SSTORE, then deploy nothing: a creation that writes storage.
+    let deploy = call(0, TxKind::Create, U256::ZERO, Bytes::from_static(&[0x60, 1, 0x5f, 0x55, 0x00]), 200_000);
+    let mut hashes = vec![node.pool().add(deploy).expect("valid")];
+    hashes.extend((1..40).map(|nonce| node.pool().add(transfer(nonce, nonce)).expect("valid")));
+    wait("all are included", || hashes.iter().all(|hash| included(&node, *hash)));
+    let view = node.storage().view();
+    let executor = jove_executor::Executor::new(node.rules().clone());
+    for number in 1..=view.head_number() {
+        let parent = view.header(number - 1).expect("readable").expect("exists");
+        let block = view.block(number).expect("readable").expect("exists");
+        let state = view.state(number - 1).expect("readable");
+        let output = executor.execute(&parent, &block.header, &block.transactions, &state).expect("a valid block");
+        assert_eq!(output.receipts, block.receipts);
+        assert_eq!(output.l1_fees, block.l1_fees);
+    }
+}
+
+#[test]
+fn a_revert_withdraws_blocks_and_forgets_their_transactions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    let dev = node.dev().expect("development");
+    let first = node.pool().add(transfer(0, 7)).expect("valid");
+    wait("included", || included(&node, first));
+    let before = node.head();
+    let snapshot = dev.snapshot().expect("taken");
+    dev.set_automine(false);
+    let second = node.pool().add(transfer(1, 8)).expect("valid");
+    dev.mine(1, 0).expect("mined");
+    dev.amend(vec![
+        Amendment::Balance(BOB, U256::from(1_000)),
+        Amendment::Nonce(BOB, 3),
+        Amendment::Code(BOB, Bytes::from_static(&[0x5f])),
+        Amendment::Slot(BOB, U256::from(1), U256::from(2)),
+    ])
+    .expect("amended");
+    let amended = node.head().header.number;
+    assert_eq!(balance(&node, amended, BOB), U256::from(1_000));
+    let state = node.storage().view().state(amended).expect("readable");
+    assert_eq!(state.slot(BOB, U256::from(1)).expect("readable"), U256::from(2));
+    assert_eq!(state.account(BOB).expect("readable").expect("exists").nonce, 3);
+
+    let mut events = node.events();
+    assert!(dev.revert(snapshot).expect("reverted"));
+    assert_eq!(node.head().hash, before.hash);
+    assert!(!included(&node, second));
+    assert!(matches!(events.try_recv(), Ok(Event::Unwound(blocks)) if blocks.len() == 2));
+    assert!(!dev.revert(snapshot).expect("asked"), "a snapshot is used up");
+    assert!(node.pool().get(second).is_none());
+    assert_eq!(balance(&node, node.head().header.number, BOB), U256::from(7));
+    dev.set_automine(true);
+    let again = node.pool().add(transfer(1, 8)).expect("the nonce is free again");
+    wait("the chain goes on", || included(&node, again));
+    assert_eq!(balance(&node, node.head().header.number, BOB), U256::from(15));
+    node.stop();
+    drop((state, node));
+    let node = Node::start(config(folder.path())).expect("the trie and the store agree after the revert");
+    assert!(included(&node, again));
+}
+
+#[test]
+fn proofs_hold_for_the_head_and_for_older_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    for nonce in 0..6 {
+        let hash = node.pool().add(transfer(nonce, 1)).expect("valid");
+        wait("included", || included(&node, hash));
+    }
+    let view = node.storage().view();
+    for number in 1..=view.head_number() {
+        let header = view.header(number).expect("readable").expect("exists");
+        let proof = node.prove(number, BOB, &[U256::ZERO]).expect("in the window");
+        assert_eq!(proof.account.unwrap_or_default().balance, U256::from(number));
+        proof.verify(header.state_root, BOB).expect("the proof holds");
+    }
+    assert!(node.prove(view.head_number() + 1, BOB, &[]).is_err());
+    drop((view, node));
+    let narrow = NodeConfig { proof_window: Duration::ZERO, ..config(folder.path()) };
+    let node = Node::start(narrow).expect("starts");
+    assert!(matches!(node.prove(0, BOB, &[]), Err(NodeError::OutsideProofWindow(0))));
+    node.prove(node.head().header.number, BOB, &[]).expect("the head is always in the window");
+}
+
+#[test]
+fn pending_is_the_head_with_the_pool_on_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    assert!(node.pending().expect("readable").is_none());
+    node.dev().expect("development").set_automine(false);
+    node.pool().add(transfer(0, 7)).expect("valid");
+    node.pool().add(transfer(1, 8)).expect("valid");
+    let pending = node.pending().expect("readable").expect("there is work");
+    assert_eq!(pending.block.transactions.len(), 2);
+    assert_eq!(pending.block.header.number, 1);
+    assert_eq!(pending.state.account(BOB).expect("readable").expect("exists").balance, U256::from(15));
+    assert!(Arc::ptr_eq(&pending, &node.pending().expect("readable").expect("there is work")), "it is cached");
+    node.pool().add(transfer(2, 9)).expect("valid");
+    assert_eq!(node.pending().expect("readable").expect("there is work").block.transactions.len(), 3);
+    node.dev().expect("development").mine(1, 0).expect("mined");
+    assert!(node.pending().expect("readable").is_none());
+}
+
+#[test]
+fn time_moves_as_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    let dev = node.dev().expect("development");
+    dev.mine(1, 0).expect("mined");
+    let now = node.head().header.timestamp;
+    dev.increase_time(3_600);
+    dev.mine(1, 0).expect("mined");
+    assert!((now + 3_600..now + 3_610).contains(&node.head().header.timestamp));
+    dev.set_next_timestamp(now + 10_000).expect("later");
+    dev.mine(3, 60).expect("mined");
+    assert!((now + 10_120..now + 10_130).contains(&node.head().header.timestamp));
+    assert!(matches!(dev.set_next_timestamp(now), Err(NodeError::Invalid(_))));
+    assert!(matches!(dev.mine(u64::MAX, 0), Err(NodeError::Invalid(_))));
+}
+
+/// The sequencer seals at most twice the target in a second, so the base fee rises by at most 13.3 % and a tenth of margin more than covers it.
+#[test]
+fn a_quote_outlives_a_second_of_full_load() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config.spec.gas.target_per_second = 2_000_000;
+    config.spec.gas.block_gas_limit = 4_000_000;
+    let node = Node::start(config).expect("starts");
+    let first = node.next_header().expect("follows").base_fee_per_gas.expect("there is one");
+    // 500 transfers of 21,000 gas: more than two seconds at full load.
+    let hashes: Vec<B256> = (0..500).map(|nonce| node.pool().add(transfer(nonce, 1)).expect("valid")).collect();
+    let last = *hashes.last().expect("some");
+    wait("all are included", || included(&node, last));
+    let view = node.storage().view();
+    let headers: Vec<_> =
+        (1..=view.head_number()).map(|n| view.header(n).expect("readable").expect("exists")).collect();
+    let time = |i: usize| jove_primitives::header::time_ms(&headers[i]).expect("ours");
+    for (i, header) in headers.iter().enumerate() {
+        let within = (0..=i).rev().take_while(|j| time(*j) + 1000 > time(i));
+        let gas: u64 = within.map(|j| headers[j].gas_used).sum();
+        assert!(gas <= 4_000_000, "block {}: {gas} gas in a second", header.number);
+        if time(i) < time(0) + 1000 {
+            assert!(header.base_fee_per_gas.expect("there is one") * 5 <= first * 6);
+        }
+    }
+    let longest = transfer(0, 0).gas_limit();
+    let busiest = (0..headers.len())
+        .map(|i| {
+            headers[i..].iter().zip(i..).take_while(|(_, j)| time(*j) < time(i) + 1000).map(|(h, _)| h.gas_used).sum()
+        })
+        .max()
+        .unwrap_or(0u64);
+    assert!(busiest + longest > 2_000_000, "the load was full: {busiest}");
+}
