@@ -1,0 +1,76 @@
+//! What the server listens on, and its limits.
+
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Where the server listens and what it allows. Every field has a default, so a configuration names only what differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address of HTTP and WebSocket. Default `127.0.0.1:8545`.
+    pub http_addr: SocketAddr,
+    /// Unix socket of IPC. Default none.
+    pub ipc_path: Option<PathBuf>,
+    /// Most bytes in a request: an HTTP body, a WebSocket message, a JSON value on IPC. Default 5 MiB.
+    pub max_body_bytes: usize,
+    /// Most calls in a batch. Default 1,000.
+    pub max_batch: usize,
+    /// Most bytes in an answer, a whole batch's included. Default 25 MB.
+    pub max_response_bytes: usize,
+    /// Most connections, HTTP, WebSocket and IPC together; further ones are closed at once. Default 1,024.
+    pub max_connections: usize,
+    /// Most subscriptions of one connection. Default 128.
+    pub max_subscriptions: usize,
+    /// Notifications that may wait for a slow subscriber before it is disconnected. Default 4,096; they may hold
+    /// `max_response_bytes` in all.
+    pub max_queued_notifications: usize,
+    /// Most polling filters. Default 10,000.
+    pub max_filters: usize,
+    /// Milliseconds that a request may take. Default 10,000. A send that waits for its receipt keeps EIP-7966's own limit.
+    pub request_timeout_ms: u64,
+    /// Executions, log queries and traces that may run at once. Default 0: one for each core, but at least two.
+    pub heavy_calls: usize,
+    /// Calls per second that a client address may make (a batch counts each of its calls), with a burst of one second. Default 0: no
+    /// limit.
+    pub rate_limit: u32,
+    /// Origins whose web pages may call, `*` for all. Default none.
+    pub cors_origins: Vec<String>,
+    /// Host names under which the server answers, `*` for all: a page that rebinds its DNS name to this machine is refused. IP
+    /// addresses always pass. Default `localhost`.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            http_addr: SocketAddr::from(([127, 0, 0, 1], 8545)),
+            ipc_path: None,
+            max_body_bytes: 5 * 1024 * 1024,
+            max_batch: 1000,
+            max_response_bytes: 25_000_000,
+            max_connections: 1024,
+            max_subscriptions: 128,
+            max_queued_notifications: 4096,
+            max_filters: 10_000,
+            request_timeout_ms: 10_000,
+            heavy_calls: 0,
+            rate_limit: 0,
+            cors_origins: Vec::new(),
+            allowed_hosts: vec!["localhost".to_owned()],
+        }
+    }
+}
+
+impl ServerConfig {
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// Places on the blocking pool for heavy calls.
+    pub(crate) fn heavy_places(&self) -> usize {
+        match self.heavy_calls {
+            0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
+            places => places,
+        }
+    }
+}

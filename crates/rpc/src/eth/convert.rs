@@ -1,0 +1,173 @@
+//! From the chain's types to those of the answers.
+
+use alloy_consensus::{
+    Eip658Value, ReceiptEnvelope, ReceiptWithBloom, Sealed, Transaction as _, TxReceipt, TxType,
+    transaction::TransactionInfo,
+};
+use alloy_primitives::U256;
+use alloy_rlp::Encodable;
+use alloy_rpc_types_eth::{Block, BlockTransactions, Filter, Header, Log, TransactionReceipt, Withdrawals};
+use jove_primitives::{ExecutedBlock, Transaction, block::RecoveredTransaction};
+use jove_storage::LogEntry;
+use serde::Serialize;
+
+/// A transaction as `eth_getTransactionByHash` shows it.
+pub(crate) type RpcTransaction = alloy_rpc_types_eth::Transaction<Transaction>;
+/// A block as `eth_getBlockByNumber` shows it.
+pub(crate) type RpcBlock = Block<RpcTransaction>;
+
+/// A receipt, with the data fee as the OP Stack's nodes show it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Receipt {
+    #[serde(flatten)]
+    inner: TransactionReceipt<ReceiptEnvelope<Log>>,
+    /// L1 data fee paid, in wei.
+    l1_fee: U256,
+    /// L1 base fee that it was computed from.
+    l1_gas_price: U256,
+    /// L1 blob base fee that it was computed from.
+    l1_blob_base_fee: U256,
+}
+
+/// The header, with its hash; `size` is the whole block's.
+pub(crate) fn header(block: &ExecutedBlock) -> Header {
+    Header::from_consensus(Sealed::new_unchecked(block.header.clone(), block.hash), None, Some(U256::from(size(block))))
+}
+
+/// Bytes of the block in RLP.
+fn size(block: &ExecutedBlock) -> usize {
+    let list = |payload: usize| alloy_rlp::length_of_length(payload) + payload;
+    let transactions: usize = block.transactions.iter().map(|transaction| transaction.inner().length()).sum();
+    // Two empty lists, of uncles and withdrawals, are a byte each.
+    list(block.header.length() + list(transactions) + 2)
+}
+
+/// The block, with whole transactions if `full`, otherwise with their hashes.
+pub(crate) fn block(block: &ExecutedBlock, full: bool, pending: bool) -> RpcBlock {
+    let transactions = if full {
+        BlockTransactions::Full((0..block.transactions.len()).map(|index| transaction(block, index, pending)).collect())
+    } else {
+        BlockTransactions::Hashes(block.transactions.iter().map(|transaction| *transaction.inner().hash()).collect())
+    };
+    Block { header: header(block), uncles: Vec::new(), transactions, withdrawals: Some(Withdrawals::default()) }
+}
+
+/// A transaction of a block. In the pending block it has no place yet.
+pub(crate) fn transaction(block: &ExecutedBlock, index: usize, pending: bool) -> RpcTransaction {
+    let transaction = &block.transactions[index];
+    let info = TransactionInfo {
+        hash: Some(*transaction.inner().hash()),
+        index: (!pending).then_some(index as u64),
+        block_hash: (!pending).then_some(block.hash),
+        block_number: (!pending).then_some(block.header.number),
+        base_fee: block.header.base_fee_per_gas,
+        block_timestamp: (!pending).then_some(block.header.timestamp),
+    };
+    RpcTransaction::from_transaction(transaction.clone(), info)
+}
+
+/// A transaction of the pool.
+pub(crate) fn pooled(transaction: &RecoveredTransaction) -> RpcTransaction {
+    let info = TransactionInfo { hash: Some(*transaction.inner().hash()), ..Default::default() };
+    RpcTransaction::from_transaction(transaction.clone(), info)
+}
+
+/// The receipt of the transaction at `index`.
+pub(crate) fn receipt(block: &ExecutedBlock, index: usize) -> Receipt {
+    let first_log = block.receipts[..index].iter().map(|receipt| receipt.logs.len()).sum();
+    receipt_from(block, index, first_log)
+}
+
+/// The receipts of all transactions.
+pub(crate) fn receipts(block: &ExecutedBlock) -> Vec<Receipt> {
+    let mut first_log = 0;
+    (0..block.receipts.len())
+        .map(|index| {
+            let receipt = receipt_from(block, index, first_log);
+            first_log += block.receipts[index].logs.len();
+            receipt
+        })
+        .collect()
+}
+
+fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receipt {
+    let (transaction, receipt) = (&block.transactions[index], &block.receipts[index]);
+    let hash = *transaction.inner().hash();
+    let log = |(position, log): (usize, &alloy_primitives::Log)| Log {
+        inner: log.clone(),
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        block_timestamp: Some(block.header.timestamp),
+        transaction_hash: Some(hash),
+        transaction_index: Some(index as u64),
+        log_index: Some((first_log + position) as u64),
+        removed: false,
+    };
+    let with_bloom = ReceiptWithBloom {
+        logs_bloom: receipt.bloom(),
+        receipt: alloy_consensus::Receipt {
+            status: Eip658Value::Eip658(receipt.success),
+            cumulative_gas_used: receipt.cumulative_gas_used,
+            logs: receipt.logs.iter().enumerate().map(log).collect(),
+        },
+    };
+    let inner = TransactionReceipt {
+        inner: match receipt.tx_type {
+            TxType::Legacy => ReceiptEnvelope::Legacy(with_bloom),
+            TxType::Eip2930 => ReceiptEnvelope::Eip2930(with_bloom),
+            TxType::Eip1559 => ReceiptEnvelope::Eip1559(with_bloom),
+            TxType::Eip4844 => ReceiptEnvelope::Eip4844(with_bloom),
+            TxType::Eip7702 => ReceiptEnvelope::Eip7702(with_bloom),
+        },
+        transaction_hash: hash,
+        transaction_index: Some(index as u64),
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        gas_used: block.gas_used(index),
+        effective_gas_price: transaction.effective_gas_price(block.header.base_fee_per_gas),
+        blob_gas_used: None,
+        blob_gas_price: None,
+        from: transaction.signer(),
+        to: transaction.to(),
+        contract_address: transaction.is_create().then(|| transaction.signer().create(transaction.nonce())),
+    };
+    Receipt {
+        inner,
+        l1_fee: block.l1_fees.get(index).copied().unwrap_or_default(),
+        l1_gas_price: U256::from(block.l1_prices.base_fee),
+        l1_blob_base_fee: U256::from(block.l1_prices.blob_base_fee),
+    }
+}
+
+/// A log from the index.
+pub(crate) fn log(entry: LogEntry) -> Log {
+    Log {
+        inner: entry.log,
+        block_hash: Some(entry.block_hash),
+        block_number: Some(entry.block_number),
+        block_timestamp: Some(entry.block_timestamp),
+        transaction_hash: Some(entry.transaction_hash),
+        transaction_index: Some(entry.transaction_index.into()),
+        log_index: Some(entry.log_index.into()),
+        removed: false,
+    }
+}
+
+/// The logs of a block that `filter` lets through.
+pub(crate) fn matching_logs(block: &ExecutedBlock, filter: &Filter) -> Vec<Log> {
+    if !filter.matches_bloom(block.header.logs_bloom) {
+        return Vec::new();
+    }
+    let hashes = block.transactions.iter().map(|transaction| *transaction.inner().hash());
+    filter.matching_block_logs(
+        alloy_eips::BlockNumHash { number: block.header.number, hash: block.hash },
+        block.header.timestamp,
+        hashes.zip(&block.receipts),
+        false,
+    )
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+pub(crate) mod tests;

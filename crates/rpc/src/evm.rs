@@ -1,0 +1,76 @@
+//! Execution without a transaction: `eth_call`, `eth_estimateGas`, `eth_createAccessList`, `eth_simulateV1`.
+//!
+//! All of them run on the state after a block (`latest` if none is named) with that block's number, time and base fee, as geth
+//! does. State overrides (`balance`, `nonce`, `code`, `state`, `stateDiff`, `movePrecompileToAddress`) and block overrides
+//! change what they find.
+//!
+//! **Time is bounded by gas**: a call gets [`CALL_GAS_CAP`] at most, all calls of a simulation together get as much, an
+//! estimate is a few such calls with a look at the clock between them.
+
+mod call;
+mod estimate;
+pub(crate) mod outcome;
+mod simulate;
+pub(crate) mod stage;
+#[cfg(test)]
+pub(crate) mod tests;
+pub(crate) mod transaction;
+mod transfers;
+
+use crate::{
+    error::RpcError,
+    methods::{Call, Methods},
+};
+use alloy_eips::BlockId;
+use alloy_primitives::{Bytes, U64};
+use alloy_rpc_types_eth::{
+    AccessListResult, BlockOverrides, TransactionRequest, simulate::SimulatePayload, state::StateOverride,
+};
+use jove_sequencer::State;
+use stage::Stage;
+use transaction::{CALL_GAS_CAP, tx_env};
+
+/// A call, where it runs, and what it finds changed.
+type CallArgs = (TransactionRequest, Option<BlockId>, Option<StateOverride>, Option<BlockOverrides>);
+
+pub(crate) fn register(methods: &mut Methods) {
+    methods.heavy("eth_call", eth_call);
+    methods.heavy("eth_estimateGas", eth_estimate_gas);
+    methods.heavy("eth_createAccessList", eth_create_access_list);
+    methods.heavy("eth_simulateV1", eth_simulate_v1);
+}
+
+fn eth_call(call: &Call) -> Result<Bytes, RpcError> {
+    let (request, block, state, overrides): CallArgs = call.args()?;
+    let tx = tx_env(request, call.context.node.spec().chain_id, CALL_GAS_CAP)?;
+    let mut stage = stage_at(call, block)?.with(state, overrides)?;
+    call::call(&mut stage, tx)
+}
+
+fn eth_estimate_gas(call: &Call) -> Result<U64, RpcError> {
+    let (request, block, state, overrides): CallArgs = call.args()?;
+    let spec = call.context.node.spec();
+    let asked = request.gas;
+    let tx = tx_env(request, spec.chain_id, CALL_GAS_CAP)?;
+    let mut stage = stage_at(call, block)?.with(state, overrides)?;
+    estimate::estimate(&mut stage, tx, asked, spec.gas.max_transaction_gas(), call.deadline).map(U64::from)
+}
+
+fn eth_create_access_list(call: &Call) -> Result<AccessListResult, RpcError> {
+    let (request, block, state, overrides): CallArgs = call.args()?;
+    let tx = tx_env(request, call.context.node.spec().chain_id, CALL_GAS_CAP)?;
+    let mut stage = stage_at(call, block)?.with(state, overrides)?;
+    call::create_access_list(&mut stage, tx, call.deadline)
+}
+
+fn eth_simulate_v1(call: &Call) -> Result<Vec<simulate::SimulatedBlock>, RpcError> {
+    let (payload, block): (SimulatePayload, Option<BlockId>) = call.args()?;
+    let resolved = call.context.state(block)?;
+    let hash = if resolved.pending { resolved.header.hash_slow() } else { resolved.hash };
+    simulate::simulate(payload, call.context.node.rules(), &resolved.header, hash, resolved.state, call.deadline)
+}
+
+fn stage_at(call: &Call, block: Option<BlockId>) -> Result<Stage<State>, RpcError> {
+    let resolved = call.context.state(block)?;
+    Ok(Stage::new(call.context.node.rules(), &resolved.header, resolved.state))
+}

@@ -1,0 +1,250 @@
+//! Filters that are polled. A filter that nobody asked for five minutes is gone.
+
+use crate::{
+    error::RpcError,
+    eth::{convert, logs},
+    follow::Follower,
+    methods::{Call, Methods},
+    watch::Watch,
+};
+use alloy_primitives::{B256, U128};
+use alloy_rpc_types_eth::{Filter, FilterBlockOption, FilterChanges, Log};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a filter lives without being asked.
+const IDLE: Duration = Duration::from_secs(300);
+/// Most blocks that one answer names; the rest follows in the next. A filter that lived to be asked has at most 30,000 behind it.
+const MAX_BLOCKS: u64 = 100_000;
+
+/// What `eth_getFilterChanges` answers.
+type Changes = FilterChanges<convert::RpcTransaction>;
+
+pub(crate) fn register(methods: &mut Methods) {
+    methods.read("eth_newFilter", new_log_filter);
+    methods.quick("eth_newBlockFilter", |call| {
+        call.no_args()?;
+        let head = call.context.node.head();
+        call.context.filters.add(Kind::Blocks(Follower::after(head.header.number, head.hash, ())), &call.context.watch)
+    });
+    methods.quick("eth_newPendingTransactionFilter", |call| {
+        let (full,): (Option<bool>,) = call.args()?;
+        let position = call.context.watch.add_filter();
+        let kind = Kind::Pending { position, full: full.unwrap_or_default() };
+        call.context.filters.add(kind, &call.context.watch).inspect_err(|_| call.context.watch.remove_filter())
+    });
+    methods.quick("eth_uninstallFilter", |call| {
+        let (id,): (U128,) = call.args()?;
+        Ok(call.context.filters.remove(id, &call.context.watch))
+    });
+    methods.heavy("eth_getFilterChanges", |call| {
+        let (id,): (U128,) = call.args()?;
+        let filter = call.context.filters.get(id)?;
+        let mut kind = filter.lock();
+        kind.changes(call)
+    });
+    methods.heavy("eth_getFilterLogs", |call| {
+        let (id,): (U128,) = call.args()?;
+        let filter = match &*call.context.filters.get(id)?.lock() {
+            Kind::Logs { filter, .. } => filter.clone(),
+            _ => return Err(not_found()),
+        };
+        logs::query(call, &filter)
+    });
+}
+
+fn not_found() -> RpcError {
+    RpcError::server("filter not found")
+}
+
+fn new_log_filter(call: &Call) -> Result<U128, RpcError> {
+    let (filter,): (Filter,) = call.args()?;
+    logs::check(&filter)?;
+    if matches!(filter.block_option, FilterBlockOption::AtBlockHash(_)) {
+        return Err(RpcError::invalid_params("a filter cannot be bound to a block hash: use eth_getLogs"));
+    }
+    let head = call.context.node.head();
+    let follower = Follower::after(head.header.number, head.hash, Vec::new());
+    call.context
+        .filters
+        .add(Kind::Logs { filter: Box::new(filter), follower, withdrawn: Vec::new() }, &call.context.watch)
+}
+
+/// What a filter asks for, and where it stands.
+enum Kind {
+    Blocks(Follower<()>),
+    Logs { filter: Box<Filter>, follower: Follower<Vec<Log>>, withdrawn: Vec<Log> },
+    Pending { position: u64, full: bool },
+}
+
+impl Kind {
+    /// What is new since the last call.
+    fn changes(&mut self, call: &Call) -> Result<Changes, RpcError> {
+        match self {
+            Self::Blocks(follower) => {
+                let view = call.context.node.storage().view();
+                follower.withdraw(&view)?;
+                let to = view.head_number().min(follower.last().saturating_add(MAX_BLOCKS));
+                let mut hashes: Vec<B256> = Vec::new();
+                for number in follower.last() + 1..=to {
+                    call.check_deadline()?;
+                    let hash = view.block_hash(number)?.ok_or_else(RpcError::header_not_found)?;
+                    hashes.push(hash);
+                }
+                let first = to + 1 - hashes.len() as u64;
+                for (number, hash) in (first..).zip(&hashes) {
+                    follower.push(number, *hash, ());
+                }
+                Ok(FilterChanges::Hashes(hashes))
+            }
+            Self::Logs { filter, follower, withdrawn } => {
+                log_changes(call, filter, follower, withdrawn).map(FilterChanges::Logs)
+            }
+            Self::Pending { position, full } => {
+                let (transactions, next) = call.context.watch.pending_since(*position);
+                *position = next;
+                Ok(if *full {
+                    FilterChanges::Transactions(transactions.iter().map(|t| convert::pooled(t)).collect())
+                } else {
+                    FilterChanges::Hashes(transactions.iter().map(|t| *t.inner().hash()).collect())
+                })
+            }
+        }
+    }
+}
+
+/// Logs that were withdrawn, newest first, then those that are new: of all blocks since the last call, or of as many as fit
+/// into one answer. `withdrawn` keeps what could not be delivered.
+fn log_changes(
+    call: &Call,
+    filter: &Filter,
+    follower: &mut Follower<Vec<Log>>,
+    withdrawn: &mut Vec<Log>,
+) -> Result<Vec<Log>, RpcError> {
+    let view = call.context.node.storage().view();
+    for block in follower.withdraw(&view)? {
+        withdrawn.extend(block.kept.into_iter().rev().map(|log| Log { removed: true, ..log }));
+    }
+    let first = follower.last() + 1;
+    let mut last = view.head_number();
+    let (from, to) = filter.extract_block_range();
+    let (from, to) = (from.unwrap_or(0).max(first), to.unwrap_or(u64::MAX));
+    let new = loop {
+        if from > to.min(last) {
+            break Vec::new();
+        }
+        match logs::query_range(call, &view, filter, from, to.min(last)) {
+            Err(error) if error.code == RpcError::LIMIT && from < last => last = from + (to.min(last) - from) / 2,
+            Err(error) if error.code == RpcError::LIMIT => {
+                let block = view.block(from)?.ok_or_else(RpcError::header_not_found)?;
+                break convert::matching_logs(&block, filter);
+            }
+            result => break result?,
+        }
+    };
+    let hashes: Vec<B256> = (first..=last)
+        .map(|number| view.block_hash(number)?.ok_or_else(RpcError::header_not_found))
+        .collect::<Result<_, _>>()?;
+    let mut rest = new.as_slice();
+    for (number, hash) in (first..).zip(hashes) {
+        let (kept, later) = rest.split_at(rest.iter().take_while(|log| log.block_number == Some(number)).count());
+        follower.push(number, hash, kept.to_vec());
+        rest = later;
+    }
+    let mut changes = std::mem::take(withdrawn);
+    changes.extend(new);
+    Ok(changes)
+}
+
+/// All filters by id.
+pub(crate) struct Filters {
+    max: usize,
+    /// Ids are random, so that nobody asks for another's filter by chance.
+    ids: RandomState,
+    filters: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    installed: u64,
+    by_id: HashMap<U128, Installed>,
+}
+
+struct Installed {
+    kind: Arc<Mutex<Kind>>,
+    pending: bool,
+    asked: Instant,
+}
+
+impl Filters {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, ids: RandomState::new(), filters: Mutex::default() }
+    }
+
+    fn add(&self, kind: Kind, watch: &Watch) -> Result<U128, RpcError> {
+        let mut table = self.filters.lock();
+        let idle: Vec<U128> =
+            table.by_id.iter().filter(|(_, filter)| filter.asked.elapsed() >= IDLE).map(|(id, _)| *id).collect();
+        for id in idle {
+            table.remove(id, watch);
+        }
+        if table.by_id.len() >= self.max {
+            return Err(RpcError::limit("too many filters"));
+        }
+        table.installed += 1;
+        let half = |salt: u64| u128::from(self.ids.hash_one((table.installed, salt)));
+        let id = U128::from(half(0) << 64 | half(1));
+        let pending = matches!(kind, Kind::Pending { .. });
+        table.by_id.insert(id, Installed { kind: Arc::new(Mutex::new(kind)), pending, asked: Instant::now() });
+        Ok(id)
+    }
+
+    fn get(&self, id: U128) -> Result<Arc<Mutex<Kind>>, RpcError> {
+        let mut table = self.filters.lock();
+        let filter = table.by_id.get_mut(&id).filter(|filter| filter.asked.elapsed() < IDLE).ok_or_else(not_found)?;
+        filter.asked = Instant::now();
+        Ok(filter.kind.clone())
+    }
+
+    fn remove(&self, id: U128, watch: &Watch) -> bool {
+        self.filters.lock().remove(id, watch)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, id: U128, watch: &Watch) -> bool {
+        let Some(filter) = self.by_id.remove(&id) else { return false };
+        if filter.pending {
+            watch.remove_filter();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_bounded_and_expire() {
+        let (filters, watch) = (Filters::new(2), Watch::default());
+        let blocks = || Kind::Blocks(Follower::after(0, B256::ZERO, ()));
+        let one = filters.add(blocks(), &watch).expect("room");
+        let two = filters.add(blocks(), &watch).expect("room");
+        assert_ne!(one, two);
+        assert_eq!(filters.add(blocks(), &watch).expect_err("full").code, RpcError::LIMIT);
+        assert!(filters.remove(one, &watch) && !filters.remove(one, &watch));
+        assert_eq!(filters.get(one).err(), Some(not_found()));
+        filters.get(two).expect("there");
+        let Some(long_ago) = Instant::now().checked_sub(IDLE) else { return };
+        filters.filters.lock().by_id.get_mut(&two).expect("there").asked = long_ago;
+        assert_eq!(filters.get(two).err(), Some(not_found()));
+        filters.add(blocks(), &watch).expect("room");
+        filters.add(blocks(), &watch).expect("the expired one made room");
+    }
+}

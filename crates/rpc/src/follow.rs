@@ -1,0 +1,158 @@
+//! Following the chain: which blocks came and went since the last look.
+//!
+//! A [`Follower`] remembers what it has announced. An event that extends it is announced as it is; anything else — an unwinding, or
+//! events that were missed — is settled by comparing with the store, which events never run ahead of. So nothing is dropped
+//! silently.
+
+use crate::error::RpcError;
+use alloy_primitives::B256;
+use jove_primitives::ExecutedBlock;
+use jove_storage::View;
+use std::collections::VecDeque;
+
+/// Announced blocks that are remembered. Of a deeper unwinding only these are announced as removed.
+const REMEMBERED: usize = 4096;
+
+/// A block that was announced, and what is kept for the case that it is withdrawn.
+pub(crate) struct Announced<K> {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+    pub(crate) kept: K,
+}
+
+/// What was announced, oldest first; never empty.
+pub(crate) struct Follower<K> {
+    announced: VecDeque<Announced<K>>,
+}
+
+/// The chain to compare with.
+pub(crate) trait Chain {
+    fn head_number(&self) -> u64;
+    fn hash(&self, number: u64) -> Result<Option<B256>, RpcError>;
+}
+
+impl Chain for View {
+    fn head_number(&self) -> u64 {
+        self.head_number()
+    }
+    fn hash(&self, number: u64) -> Result<Option<B256>, RpcError> {
+        Ok(self.block_hash(number)?)
+    }
+}
+
+impl<K> Follower<K> {
+    /// Starts after a block, as if it had been announced.
+    pub(crate) fn after(number: u64, hash: B256, kept: K) -> Self {
+        Self { announced: VecDeque::from([Announced { number, hash, kept }]) }
+    }
+
+    /// Number of the last block announced.
+    pub(crate) fn last(&self) -> u64 {
+        self.announced.back().map_or(0, |last| last.number)
+    }
+
+    /// Whether `block` is the next one.
+    pub(crate) fn is_next(&self, block: &ExecutedBlock) -> bool {
+        self.announced.back().is_some_and(|last| last.hash == block.header.parent_hash)
+    }
+
+    /// Whether `block` has been announced and not withdrawn.
+    pub(crate) fn knows(&self, block: &ExecutedBlock) -> bool {
+        self.announced.iter().rev().any(|announced| announced.hash == block.hash)
+    }
+
+    /// Remembers a block as announced.
+    pub(crate) fn push(&mut self, number: u64, hash: B256, kept: K) {
+        self.announced.push_back(Announced { number, hash, kept });
+        if self.announced.len() > REMEMBERED {
+            self.announced.pop_front();
+        }
+    }
+
+    /// Takes back what is not in `chain`, newest first. Afterwards the blocks after [`Self::last`] are to be announced.
+    pub(crate) fn withdraw(&mut self, chain: &impl Chain) -> Result<Vec<Announced<K>>, RpcError>
+    where
+        K: Default,
+    {
+        let mut withdrawn = Vec::new();
+        while let Some(last) = self.announced.back() {
+            if last.number <= chain.head_number() && chain.hash(last.number)? == Some(last.hash) {
+                return Ok(withdrawn);
+            }
+            withdrawn.extend(self.announced.pop_back());
+        }
+        // Unwound deeper than we remember: go on from below the oldest block that we knew.
+        tracing::warn!("the chain was unwound by more blocks than subscribers are told of");
+        let oldest = withdrawn.last().map_or(0, |oldest| oldest.number);
+        let number = oldest.saturating_sub(1).min(chain.head_number());
+        let hash = chain.hash(number)?.unwrap_or_default();
+        self.push(number, hash, K::default());
+        Ok(withdrawn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hashes by number.
+    struct Fake(Vec<u8>);
+
+    impl Chain for Fake {
+        fn head_number(&self) -> u64 {
+            self.0.len() as u64 - 1
+        }
+        fn hash(&self, number: u64) -> Result<Option<B256>, RpcError> {
+            Ok(self.0.get(number as usize).map(|byte| B256::repeat_byte(*byte)))
+        }
+    }
+
+    fn follow(hashes: &[(u64, u8)]) -> Follower<()> {
+        let mut follower = Follower::after(hashes[0].0, B256::repeat_byte(hashes[0].1), ());
+        for (number, byte) in &hashes[1..] {
+            follower.push(*number, B256::repeat_byte(*byte), ());
+        }
+        follower
+    }
+
+    fn numbers(announced: &[Announced<()>]) -> Vec<u64> {
+        announced.iter().map(|block| block.number).collect()
+    }
+
+    #[test]
+    fn nothing_is_withdrawn_while_the_chain_grows() {
+        let mut follower = follow(&[(1, 11), (2, 12)]);
+        assert!(follower.withdraw(&Fake(vec![10, 11, 12, 13, 14])).expect("readable").is_empty());
+        assert_eq!(follower.last(), 2);
+    }
+
+    #[test]
+    fn an_unwinding_withdraws_newest_first() {
+        let mut follower = follow(&[(1, 11), (2, 12), (3, 13)]);
+        let withdrawn = follower.withdraw(&Fake(vec![10, 11, 92, 93, 94])).expect("readable");
+        assert_eq!(numbers(&withdrawn), [3, 2]);
+        assert_eq!(follower.last(), 1);
+        let mut follower = follow(&[(1, 11), (2, 12), (3, 13)]);
+        assert_eq!(numbers(&follower.withdraw(&Fake(vec![10, 11])).expect("readable")), [3, 2], "a shorter chain");
+    }
+
+    #[test]
+    fn an_unwinding_deeper_than_memory_goes_on_from_there() {
+        let mut follower = follow(&[(3, 13), (4, 14)]);
+        let withdrawn = follower.withdraw(&Fake(vec![10, 91, 92, 93, 94])).expect("readable");
+        assert_eq!(numbers(&withdrawn), [4, 3]);
+        assert_eq!(follower.last(), 2, "3 and 4 are announced anew");
+        let mut follower = follow(&[(3, 13), (4, 14)]);
+        follower.withdraw(&Fake(vec![10])).expect("readable");
+        assert_eq!(follower.last(), 0);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let mut follower = follow(&[(0, 1)]);
+        for number in 1..10_000 {
+            follower.push(number, B256::ZERO, ());
+        }
+        assert_eq!(follower.announced.len(), REMEMBERED);
+    }
+}

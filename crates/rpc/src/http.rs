@@ -1,0 +1,298 @@
+//! HTTP POST and WebSocket on one port.
+//!
+//! `POST /` answers a request or a batch; `GET /` with an upgrade opens a WebSocket. Other paths are the caller's. As in geth, the content
+//! type must be JSON, so that a web page cannot call without CORS's preflight, and the `Host` must be one of ours, so that a
+//! page cannot rebind its name to this machine.
+
+use crate::{
+    config::ServerConfig,
+    dispatch::{self, Backend, Caller},
+    error::RpcError,
+    io::Socket,
+    session::{self, Message, Outbox},
+};
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    extract::{
+        Request, State,
+        ws::{Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// How long a client may take for its headers, and again for its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A WebSocket client that is silent for one interval is asked for a sign of life, and disconnected after another.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// When connections end.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    /// No new requests; those in hand are answered.
+    pub(crate) graceful: CancellationToken,
+    /// At once.
+    pub(crate) now: CancellationToken,
+}
+
+#[derive(Clone)]
+struct App<B> {
+    backend: B,
+    stop: Stop,
+}
+
+/// The address at the other end.
+#[derive(Clone, Copy)]
+struct Client(IpAddr);
+
+/// The routes of the server.
+pub(crate) fn router<B: Backend>(backend: B, stop: Stop, extra: Router) -> Router {
+    let config = backend.config();
+    let origins = if config.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE])
+        .max_age(Duration::from_secs(600));
+    let rpc = Router::new().route("/", get(open::<B>).post(post::<B>)).layer(cors).with_state(App { backend, stop });
+    rpc.merge(extra)
+}
+
+/// Accepts connections until `stop`.
+pub(crate) async fn listen(listener: TcpListener, router: Router, places: Arc<Semaphore>, stop: Stop) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.graceful.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => match places.clone().try_acquire_owned() {
+                Ok(place) => {
+                    // Answers are small and awaited: Nagle's algorithm would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(connection(Socket::new(stream, place), address, router.clone(), stop.clone()));
+                }
+                Err(_) => tracing::warn!(%address, "too many connections"),
+            },
+            Err(error) => {
+                // Out of file descriptors, most likely: others will close.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(socket: Socket<TcpStream>, address: SocketAddr, router: Router, stop: Stop) {
+    let client = Client(address.ip());
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(client);
+        router.clone().oneshot(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.graceful.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = stop.now.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn refused(status: StatusCode, message: &'static str) -> Response {
+    json(status, dispatch::refusal(&RpcError::invalid_request(message)))
+}
+
+async fn post<B: Backend>(
+    State(app): State<App<B>>,
+    Extension(Client(ip)): Extension<Client>,
+    request: Request,
+) -> Response {
+    let config = app.backend.config();
+    if !host_allowed(config, request.headers()) {
+        return refused(StatusCode::FORBIDDEN, "invalid host specified");
+    }
+    if !is_json(request.headers()) {
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid content type, only application/json is supported");
+    }
+    let body = match timeout(READ_TIMEOUT, read_body(request, config.max_body_bytes)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(response)) => return response,
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "request body took too long"),
+    };
+    let caller = Caller { ip: Some(ip), link: None };
+    let answer = dispatch::handle(&app.backend, body, caller).await;
+    let status = if answer.rate_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
+    json(status, answer.body.unwrap_or_default())
+}
+
+async fn read_body(request: Request, limit: usize) -> Result<Bytes, Response> {
+    let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
+        let length =
+            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if length { too_large() } else { refused(StatusCode::BAD_REQUEST, "request body cannot be read") }
+    })
+}
+
+/// Opens a WebSocket; to a plain GET it only says that it is there, as load balancers ask.
+async fn open<B: Backend>(
+    State(app): State<App<B>>,
+    Extension(Client(ip)): Extension<Client>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let config = app.backend.config();
+    if !host_allowed(config, &headers) {
+        return refused(StatusCode::FORBIDDEN, "invalid host specified");
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(_) if !headers.contains_key(header::UPGRADE) => return StatusCode::OK.into_response(),
+        Err(rejection) => return rejection.into_response(),
+    };
+    if !origin_allowed(config, &headers) {
+        return refused(StatusCode::FORBIDDEN, "origin not allowed");
+    }
+    let limit = config.max_body_bytes;
+    upgrade
+        .max_message_size(limit)
+        .max_frame_size(limit)
+        .on_upgrade(move |socket| async move { websocket(app.backend, ip, app.stop, socket).await })
+}
+
+async fn websocket<B: Backend>(backend: B, ip: IpAddr, stop: Stop, socket: WebSocket) {
+    let (sink, messages) = socket.split();
+    let heard = Arc::new(AtomicBool::new(true));
+    let hearing = heard.clone();
+    let requests = messages
+        .map(move |message| {
+            hearing.store(true, Ordering::Relaxed);
+            message
+        })
+        .take_while(|message| std::future::ready(matches!(message, Ok(frame) if !matches!(frame, Frame::Close(_)))))
+        .filter_map(|message| {
+            std::future::ready(match message {
+                Ok(Frame::Text(text)) => Some(Bytes::from(text)),
+                Ok(Frame::Binary(bytes)) => Some(bytes),
+                _ => None,
+            })
+        });
+    session::serve(backend, Some(ip), &stop.graceful, requests, move |outbox| write(outbox, sink, heard)).await;
+}
+
+async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard: Arc<AtomicBool>) {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings.tick().await;
+    loop {
+        let sent = tokio::select! {
+            message = outbox.next() => match message {
+                Some(Message { text, place }) => {
+                    let Ok(text) = Utf8Bytes::try_from(text) else { return };
+                    let sent = sink.send(Frame::Text(text)).await;
+                    // Only now may the client's next request be read.
+                    drop(place);
+                    sent
+                }
+                None => {
+                    // The other side may be gone already.
+                    let _ = sink.send(Frame::Close(None)).await;
+                    return;
+                }
+            },
+            _ = pings.tick() => {
+                if !heard.swap(false, Ordering::Relaxed) {
+                    tracing::debug!("disconnecting a silent WebSocket client");
+                    outbox.end();
+                    return;
+                }
+                sink.send(Frame::Ping(Bytes::new())).await
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/json-rpc", "application/jsonrequest"]
+        .iter()
+        .any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Host name without port, or the address of an IPv6 literal.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn host_allowed(config: &ServerConfig, headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let host = host_of(host);
+    host.is_empty()
+        || host.parse::<IpAddr>().is_ok()
+        || config.allowed_hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
+}
+
+/// Whether a page of this origin may open a WebSocket, which CORS does not cover. Programs send no origin; pages from this machine
+/// may.
+fn origin_allowed(config: &ServerConfig, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if config.cors_origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let host = origin.split_once("://").map_or("", |(_, authority)| host_of(authority));
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,227 @@
+//! `eth_subscribe` and `eth_unsubscribe`, on WebSocket and IPC.
+//!
+//! When blocks are withdrawn, the logs that were sent are sent again with `removed: true`, and the new heads and logs follow.
+
+use crate::{
+    dispatch,
+    error::RpcError,
+    eth::{convert, logs},
+    follow::Follower,
+    methods::{Call, Context, Methods, to_json},
+    request::Quantity,
+    session::Peer,
+};
+use alloy_primitives::U64;
+use alloy_rpc_types_eth::{Filter, Log, pubsub::SubscriptionKind};
+use jove_primitives::ExecutedBlock;
+use jove_sequencer::Event;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+/// Blocks that are read from the store before their notifications leave.
+const CHUNK: usize = 32;
+
+pub(crate) fn register(methods: &mut Methods) {
+    methods.wait("eth_subscribe", subscribe);
+    methods.quick("eth_unsubscribe", |call| {
+        let (id,): (Quantity,) = call.args()?;
+        let link = call.link.as_ref().ok_or_else(unsupported)?;
+        if link.peer.unsubscribe(id.0) { Ok(true) } else { Err(RpcError::server("subscription not found")) }
+    });
+}
+
+fn unsupported() -> RpcError {
+    RpcError::server("notifications not supported: use WebSocket or IPC")
+}
+
+/// What a subscriber of the chain is sent of each block.
+#[derive(Clone)]
+enum Feed {
+    Heads,
+    Logs(Arc<Filter>),
+}
+
+async fn subscribe(call: Call) -> Result<U64, RpcError> {
+    let (kind, details): (SubscriptionKind, Option<Value>) = call.args()?;
+    let link = call.link.as_ref().ok_or_else(unsupported)?;
+    let context = call.context.clone();
+    let peer = link.peer.clone();
+    let invalid = |error: serde_json::Error| RpcError::invalid_params(format!("invalid argument 1: {error}"));
+    // Events from now on; the head is read after, so that nothing lies between.
+    let events = context.node.events();
+    let id = match kind {
+        SubscriptionKind::NewHeads => link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Heads)),
+        SubscriptionKind::Logs => {
+            let filter: Filter = details.map_or(Ok(Filter::default()), serde_json::from_value).map_err(invalid)?;
+            logs::check(&filter)?;
+            link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Logs(Arc::new(filter))))
+        }
+        SubscriptionKind::NewPendingTransactions => {
+            let full: bool = details.map_or(Ok(false), serde_json::from_value).map_err(invalid)?;
+            link.peer.subscribe(link, |id| pending(peer, id, events, full))
+        }
+        // The node has nothing to catch up with: it says so once.
+        SubscriptionKind::Syncing => link.peer.subscribe(link, |id| async move {
+            peer.notify(notification(id, &false));
+            std::future::pending().await
+        }),
+        SubscriptionKind::TransactionReceipts => {
+            return Err(RpcError::invalid_params("no \"transactionReceipts\" subscription in eth namespace"));
+        }
+    };
+    id.map(U64::from).ok_or_else(|| RpcError::limit("too many subscriptions on this connection"))
+}
+
+#[derive(Serialize)]
+struct Notification<'a, T> {
+    jsonrpc: &'static str,
+    method: &'static str,
+    params: Params<'a, T>,
+}
+
+#[derive(Serialize)]
+struct Params<'a, T> {
+    subscription: U64,
+    result: &'a T,
+}
+
+fn notification<T: Serialize>(id: u64, result: &T) -> Vec<u8> {
+    let params = Params { subscription: U64::from(id), result };
+    let message = Notification { jsonrpc: "2.0", method: "eth_subscription", params };
+    to_json(&message, usize::MAX).unwrap_or_else(|error| dispatch::refusal(&error))
+}
+
+/// A subscriber of the chain.
+struct Subscriber {
+    id: u64,
+    peer: Arc<Peer>,
+    feed: Feed,
+    /// Keeps the logs that were sent of each block.
+    follower: Follower<Vec<Log>>,
+}
+
+impl Subscriber {
+    /// Sends what belongs to the next block; false if the connection is at its end.
+    fn announce(&mut self, block: &ExecutedBlock) -> bool {
+        let mut sent = Vec::new();
+        let alive = match &self.feed {
+            Feed::Heads => {
+                let header = alloy_rpc_types_eth::Header { size: None, ..convert::header(block) };
+                self.peer.notify(notification(self.id, &header))
+            }
+            Feed::Logs(filter) => {
+                sent = convert::matching_logs(block, filter);
+                sent.iter().all(|log| self.peer.notify(notification(self.id, log)))
+            }
+        };
+        self.follower.push(block.header.number, block.hash, sent);
+        alive
+    }
+
+    /// Compares with the store: says what was withdrawn, and announces a few of the blocks that are missing. Whether there are more, or
+    /// `None` if the connection is at its end.
+    fn catch_up(&mut self, context: &Context) -> Result<Option<bool>, RpcError> {
+        let view = context.node.storage().view();
+        for block in self.follower.withdraw(&view)? {
+            for mut log in block.kept.into_iter().rev() {
+                log.removed = true;
+                if !self.peer.notify(notification(self.id, &log)) {
+                    return Ok(None);
+                }
+            }
+        }
+        for _ in 0..CHUNK {
+            let next = self.follower.last() + 1;
+            if next > view.head_number() {
+                return Ok(Some(false));
+            }
+            let block = view.block(next)?.ok_or_else(|| RpcError::internal("a block is missing"))?;
+            if !self.announce(&block) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(true))
+    }
+}
+
+async fn follow(context: Arc<Context>, peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, feed: Feed) {
+    let head = context.node.head();
+    let follower = Follower::after(head.header.number, head.hash, Vec::new());
+    let mut subscriber = Subscriber { id, peer, feed, follower };
+    loop {
+        match events.recv().await {
+            Ok(Event::Block(block)) if subscriber.follower.is_next(&block) => {
+                if !subscriber.announce(&block) {
+                    return;
+                }
+                continue;
+            }
+            Ok(Event::Block(block)) if subscriber.follower.knows(&block) => continue,
+            Ok(Event::Transaction(_)) => continue,
+            Ok(Event::Block(_) | Event::Unwound(_)) => {}
+            Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "a subscriber missed events, reading the store"),
+            Err(RecvError::Closed) => return,
+        }
+        loop {
+            let context = context.clone();
+            let caught_up = tokio::task::spawn_blocking(move || {
+                let caught_up = subscriber.catch_up(&context);
+                (subscriber, caught_up)
+            });
+            match caught_up.await {
+                Ok((same, Ok(Some(more)))) => {
+                    subscriber = same;
+                    if !more {
+                        break;
+                    }
+                }
+                Ok((_, Ok(None))) => return,
+                Ok((_, Err(error))) => {
+                    tracing::error!(?error, "a subscription ends: the store cannot be read");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a subscription ends");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A subscriber of the pool. What it misses under load is gone: such a transaction is old news by then.
+async fn pending(peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, full: bool) {
+    loop {
+        match events.recv().await {
+            Ok(Event::Transaction(transaction)) => {
+                let message = if full {
+                    notification(id, &convert::pooled(&transaction))
+                } else {
+                    notification(id, transaction.inner().hash())
+                };
+                if !peer.notify(message) {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => {
+                tracing::info!(missed, "a subscriber of pending transactions missed some")
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_has_the_form_that_clients_expect() {
+        let text = String::from_utf8(notification(10, &"x")).expect("text");
+        let expected = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0xa","result":"x"}}"#;
+        assert_eq!(text, expected);
+    }
+}

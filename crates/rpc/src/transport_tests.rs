@@ -1,0 +1,280 @@
+//! The transports over real sockets, with a backend that needs no node.
+
+use crate::{
+    ServerConfig,
+    dispatch::tests::Fake,
+    http::{self, Stop},
+    ipc,
+};
+use axum::{Router, routing::get};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+
+struct Running {
+    address: SocketAddr,
+    stop: Stop,
+    places: Arc<Semaphore>,
+}
+
+async fn start(config: ServerConfig) -> Running {
+    start_with(Fake::new(config)).await
+}
+
+async fn start_with(backend: Fake) -> Running {
+    use crate::dispatch::Backend;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let stop = Stop::default();
+    let places = Arc::new(Semaphore::new(backend.config().max_connections));
+    let extra = Router::new().route("/health", get(|| async { "fine" }));
+    let router = http::router(backend, stop.clone(), extra);
+    tokio::spawn(http::listen(listener, router, places.clone(), stop.clone()));
+    Running { address, stop, places }
+}
+
+fn echo(id: u64) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "echo", "params": [id]})
+}
+
+/// Sends raw bytes and reads to the end.
+async fn raw(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
+    answer
+}
+
+fn post(headers: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+const JSON: &str = "Content-Type: application/json\r\nHost: localhost\r\n";
+
+#[tokio::test]
+async fn http_answers_and_keeps_its_gates() {
+    let running = start(ServerConfig { max_body_bytes: 1000, ..Default::default() }).await;
+    let address = running.address;
+    let call = echo(5).to_string();
+    let answer = raw(address, &post(JSON, &call)).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"jsonrpc":"2.0","id":5,"result":[5]}"#),
+        "{answer}"
+    );
+    assert!(answer.to_lowercase().contains("content-type: application/json"), "{answer}");
+    let notification = raw(address, &post(JSON, r#"{"jsonrpc":"2.0","method":"echo"}"#)).await;
+    assert!(notification.starts_with("HTTP/1.1 200 ") && notification.ends_with("\r\n\r\n"), "{notification}");
+
+    for (headers, status) in [
+        ("Content-Type: text/plain\r\nHost: localhost\r\n", "415"),
+        ("Host: localhost\r\n", "415"),
+        ("Content-Type: application/json; charset=utf-8\r\nHost: localhost:8545\r\n", "200"),
+        ("Content-Type: application/json\r\nHost: 10.1.2.3:8545\r\n", "200"),
+        ("Content-Type: application/json\r\nHost: [::1]:8545\r\n", "200"),
+        ("Content-Type: application/json\r\nHost: evil.example\r\n", "403"),
+        ("Content-Type: application/json\r\nHost: localhost.evil.example\r\n", "403"),
+    ] {
+        let answer = raw(address, &post(headers, &call)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
+    }
+    let large = raw(address, &post(JSON, &" ".repeat(1001))).await;
+    assert!(large.starts_with("HTTP/1.1 413 ") && large.contains("request body too large"), "{large}");
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{JSON}\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        " ".repeat(2000)
+    );
+    assert!(raw(address, &chunked).await.starts_with("HTTP/1.1 413 "), "a length that is not declared counts too");
+    let plain = raw(address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert!(plain.starts_with("HTTP/1.1 200 "), "{plain}");
+    let health = raw(address, "GET /health HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n").await;
+    assert!(health.ends_with("fine"), "{health}");
+    assert!(raw(address, "NONSENSE\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+}
+
+#[tokio::test]
+async fn cors_is_as_configured() {
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\r\n"
+        )
+    };
+    let origins = vec!["http://app.example".to_owned()];
+    let running = start(ServerConfig { cors_origins: origins, ..Default::default() }).await;
+    let granted = raw(running.address, &preflight("http://app.example")).await.to_lowercase();
+    assert!(granted.contains("access-control-allow-origin: http://app.example"), "{granted}");
+    let refused = raw(running.address, &preflight("http://evil.example")).await.to_lowercase();
+    assert!(!refused.contains("access-control-allow-origin"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_client_over_its_rate_is_told_so() {
+    let running = start_with(Fake::new(ServerConfig::default()).allow(1)).await;
+    assert!(raw(running.address, &post(JSON, &echo(1).to_string())).await.starts_with("HTTP/1.1 200 "));
+    let answer = raw(running.address, &post(JSON, &echo(1).to_string())).await;
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("-32005"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let running = start(ServerConfig { max_connections: 2, ..Default::default() }).await;
+    let held = [
+        TcpStream::connect(running.address).await.expect("one"),
+        TcpStream::connect(running.address).await.expect("two"),
+    ];
+    while running.places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut third = TcpStream::connect(running.address).await.expect("accepted by the system");
+    let read = timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("closed at once");
+    assert!(matches!(read, Ok(0) | Err(_)));
+    drop(held);
+    while running.places.available_permits() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(raw(running.address, &post(JSON, &echo(1).to_string())).await.starts_with("HTTP/1.1 200 "));
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
+
+async fn open(address: SocketAddr) -> Socket {
+    tokio_tungstenite::connect_async(format!("ws://{address}/")).await.expect("open").0
+}
+
+async fn next(socket: &mut Socket) -> Value {
+    loop {
+        let message =
+            timeout(Duration::from_secs(10), socket.next()).await.expect("in time").expect("open").expect("a message");
+        if let Message::Text(text) = message {
+            return serde_json::from_str(&text).expect("JSON");
+        }
+    }
+}
+
+#[tokio::test]
+async fn websocket_answers_batches_and_subscriptions() {
+    let running = start(ServerConfig { max_subscriptions: 2, ..Default::default() }).await;
+    let mut socket = open(running.address).await;
+    socket.send(Message::text(echo(1).to_string())).await.expect("sent");
+    assert_eq!(next(&mut socket).await["result"], json!([1]));
+    socket.send(Message::binary(json!([echo(1), echo(2)]).to_string())).await.expect("sent");
+    assert_eq!(next(&mut socket).await.as_array().map(Vec::len), Some(2));
+    socket.send(Message::text("nonsense")).await.expect("sent");
+    assert_eq!(next(&mut socket).await["error"]["code"], -32700);
+    for id in 1..=2 {
+        socket
+            .send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "tick"}).to_string()))
+            .await
+            .expect("sent");
+        assert_eq!(next(&mut socket).await["result"], id, "the answer comes before the first notification");
+        assert_eq!(next(&mut socket).await["tick"], id);
+    }
+    socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "tick"}).to_string())).await.expect("sent");
+    assert_eq!(next(&mut socket).await["error"]["code"], -32005);
+    socket.send(Message::Ping(vec![1].into())).await.expect("sent");
+    let pong = timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+    assert!(matches!(pong, Some(Ok(Message::Pong(_)))), "{pong:?}");
+}
+
+#[tokio::test]
+async fn websocket_keeps_its_gates() {
+    let running = start(ServerConfig { max_body_bytes: 1000, ..Default::default() }).await;
+    let address = running.address;
+    let with = |name: &'static str, value: &'static str| async move {
+        let mut request = format!("ws://{address}/").into_client_request().expect("a request");
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+        match tokio_tungstenite::connect_async(request).await {
+            Ok(_) => 101,
+            Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(with("origin", "http://evil.example").await, 403);
+    assert_eq!(with("origin", "http://localhost:3000").await, 101);
+    assert_eq!(with("host", "evil.example").await, 403);
+    let mut socket = open(address).await;
+    // The server closes once it has seen the length: the rest may find nobody.
+    let _ = socket.send(Message::text(" ".repeat(1_000_000))).await;
+    let end = timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = socket.next().await {} });
+    end.await.expect("an oversized message ends the connection");
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_is_disconnected() {
+    let config = ServerConfig { max_queued_notifications: 100, max_response_bytes: 1 << 20, ..Default::default() };
+    let running = start(config).await;
+    let mut socket = open(running.address).await;
+    socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "flood"}).to_string())).await.expect("sent");
+    let ended = timeout(Duration::from_secs(20), async {
+        while running.places.available_permits() < ServerConfig::default().max_connections {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    ended.await.expect("its place is free again, though it never closed");
+    drop(socket);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_in_hand_and_closes_the_rest() {
+    let running = start(ServerConfig::default()).await;
+    let mut socket = open(running.address).await;
+    let slow = json!({"jsonrpc": "2.0", "id": 1, "method": "slow"}).to_string();
+    let request = tokio::spawn({
+        let (address, body) = (running.address, post(JSON, &slow));
+        async move { raw(address, &body).await }
+    });
+    while running.places.available_permits() + 2 > ServerConfig::default().max_connections {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    running.stop.graceful.cancel();
+    assert!(request.await.expect("no panic").ends_with(r#""result":"slow"}"#));
+    let closed = timeout(Duration::from_secs(5), async { while let Some(Ok(_)) = socket.next().await {} });
+    closed.await.expect("the WebSocket is closed");
+    let all = u32::try_from(ServerConfig::default().max_connections).expect("small");
+    drop(timeout(Duration::from_secs(5), running.places.acquire_many(all)).await.expect("every connection ended"));
+    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test]
+async fn ipc_answers_a_stream_of_values() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jove.ipc");
+    let listener = ipc::bind(&path).expect("bound");
+    let (backend, stop) = (Fake::new(ServerConfig { max_body_bytes: 1000, ..Default::default() }), Stop::default());
+    tokio::spawn(ipc::listen(listener, backend, Arc::new(Semaphore::new(10)), stop.clone()));
+
+    let mut stream = UnixStream::connect(&path).await.expect("connected");
+    let requests =
+        format!("{}{}\nnonsense\n{}", echo(1), json!([echo(2)]), json!({"jsonrpc": "2.0", "id": 3, "method": "slow"}));
+    stream.write_all(requests.as_bytes()).await.expect("sent");
+    stream.shutdown().await.expect("closed one half");
+    let mut answers = String::new();
+    timeout(Duration::from_secs(10), stream.read_to_string(&mut answers)).await.expect("in time").expect("read");
+    let mut answers: Vec<&str> = answers.lines().collect();
+    answers.sort_unstable();
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert_eq!(answers[0], r#"[{"jsonrpc":"2.0","id":2,"result":[2]}]"#);
+    assert_eq!(answers[1], r#"{"jsonrpc":"2.0","id":1,"result":[1]}"#);
+    assert_eq!(answers[2], r#"{"jsonrpc":"2.0","id":3,"result":"slow"}"#, "asked for before the end, answered after");
+    assert!(answers[3].contains("-32700"));
+
+    let mut stream = UnixStream::connect(&path).await.expect("connected");
+    stream.write_all(json!({"jsonrpc": "2.0", "id": 1, "method": "tick"}).to_string().as_bytes()).await.expect("sent");
+    let mut buffer = [0; 1000];
+    let mut seen = String::new();
+    while !seen.contains("tick") {
+        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.expect("in time").expect("read");
+        seen.push_str(std::str::from_utf8(&buffer[..read]).expect("text"));
+    }
+    assert_eq!(seen.lines().next(), Some(r#"{"jsonrpc":"2.0","id":1,"result":1}"#));
+    stop.graceful.cancel();
+    assert_eq!(timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.expect("closed").expect("read"), 0);
+}
