@@ -1,0 +1,67 @@
+//! Jove: an Ethereum layer 2 that one binary runs from end to end.
+
+mod node;
+mod options;
+mod statetest;
+
+use clap::{Parser, Subcommand};
+use options::Options;
+use std::{path::PathBuf, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Jove: an Ethereum layer 2 that one binary runs from end to end.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a development chain: funded accounts, development methods, everything on this machine
+    Dev(Run),
+    /// Run a chain's sequencer
+    Node(Run),
+    /// Run Ethereum state tests from a file or folder
+    Statetest {
+        /// A JSON file, or a folder of them
+        path: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// TOML file with any of the options below
+    #[arg(long, env = "JOVE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Dev(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, true)),
+        Command::Node(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, false)),
+        Command::Statetest { path } => run_state_tests(&path),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jove: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)] // the result is what it prints
+fn run_state_tests(path: &std::path::Path) -> Result<(), String> {
+    let summary = statetest::run(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    for (name, reason) in &summary.failed {
+        println!("FAIL {name}: {reason}");
+    }
+    println!("{} passed, {} failed", summary.passed, summary.failed.len());
+    if summary.failed.is_empty() && summary.passed > 0 { Ok(()) } else { Err("state tests failed".into()) }
+}

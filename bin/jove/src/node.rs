@@ -1,0 +1,205 @@
+//! `jove dev` and `jove node`: from options to a running node, and back down on Ctrl-C.
+
+use crate::options::{Options, Span};
+use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use jove_primitives::ChainSpec;
+use jove_rpc::{Server, ServerConfig};
+use jove_sequencer::{Node, NodeConfig, PoolConfig};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tracing_subscriber::EnvFilter;
+
+/// How often the recorder drops what it no longer needs.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// The mnemonic of the development accounts.
+const MNEMONIC: &str = "test test test test test test test test test test test junk";
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// In words for the operator, if it cannot start or has failed.
+pub(crate) fn run(options: Options, dev: bool) -> Result<(), String> {
+    start_log(options.log.as_deref().unwrap_or("info,fjall=warn,lsm_tree=warn"))?;
+    let metrics = start_metrics()?;
+    let spec = chain_spec(&options, dev)?;
+    let datadir = match options.datadir.clone() {
+        Some(datadir) => datadir,
+        None => default_datadir(&spec, dev)?,
+    };
+    std::fs::create_dir_all(&datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
+    let config = node_config(&options, spec, datadir.clone(), dev);
+    let server_config = server_config(&options, &datadir);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        // Heard from the first moment on, so that an early Ctrl-C is clean as well.
+        let stop = shutdown_signal()?;
+        let node = tokio::task::spawn_blocking(move || Node::start(config))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let extra = Router::new()
+            .route("/health", get(health))
+            .with_state(node.clone())
+            .merge(Router::new().route("/metrics", get(render_metrics)).with_state(metrics.clone()));
+        let server = Server::start(node.clone(), server_config, extra).map_err(|error| error.to_string())?;
+        announce(&node, &server, &datadir, dev);
+        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
+        tokio::pin!(stop);
+        let failed = loop {
+            tokio::select! {
+                () = &mut stop => break false,
+                _ = upkeep.tick() => {
+                    metrics.run_upkeep();
+                    if !node.is_running() {
+                        break true;
+                    }
+                }
+            }
+        };
+        tracing::info!("stopping");
+        server.stop().await;
+        tokio::task::spawn_blocking(move || node.stop()).await.map_err(|error| error.to_string())?;
+        if failed { Err("the engine stopped; the log says why".into()) } else { Ok(()) }
+    })
+}
+
+fn start_log(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log filter: {error}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).init()
+    } else {
+        builder.json().init()
+    }
+    Ok(())
+}
+
+fn start_metrics() -> Result<PrometheusHandle, String> {
+    let seconds = [0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)
+        .and_then(|builder| builder.install_recorder())
+        .map_err(|error| format!("metrics: {error}"))
+}
+
+fn chain_spec(options: &Options, dev: bool) -> Result<ChainSpec, String> {
+    let no_l1_fee = options.no_l1_fee.unwrap_or(false);
+    if no_l1_fee && !dev {
+        return Err("--no-l1-fee is for development chains; set l1Prices in the chain spec".into());
+    }
+    let spec = match &options.chain {
+        Some(path) => {
+            let json = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            ChainSpec::from_json(&json).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+        None if dev => ChainSpec::dev(),
+        None => return Err("which chain? --chain FILE names its chain spec".into()),
+    };
+    Ok(if no_l1_fee { spec.without_l1_fee() } else { spec })
+}
+
+fn default_datadir(spec: &ChainSpec, dev: bool) -> Result<PathBuf, String> {
+    let home = std::env::home_dir().ok_or("there is no home directory: --datadir says where to keep the chain")?;
+    let name = if dev { "dev".to_owned() } else { spec.chain_id.to_string() };
+    Ok(home.join(".jove").join(name))
+}
+
+fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, dev: bool) -> NodeConfig {
+    let span = |option: Option<Span>, default: Duration| option.map_or(default, |span| span.0);
+    let history = span(options.history, Duration::ZERO);
+    NodeConfig {
+        spec,
+        block_time: span(options.block_time, Duration::from_millis(10)),
+        heartbeat: span(options.heartbeat, Duration::from_secs(60)),
+        sync: options.sync.unwrap_or(true),
+        dev,
+        pool: PoolConfig {
+            max_per_sender: options.pool_per_sender.unwrap_or(1024),
+            max_transactions: options.pool_size.unwrap_or(100_000),
+            journal: Some(datadir.join("pool.rlp")),
+        },
+        history: (!history.is_zero()).then_some(history),
+        proof_window: span(options.proof_window, Duration::from_secs(600)),
+        datadir,
+    }
+}
+
+fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
+    let address = options.http_addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut config = ServerConfig {
+        http_addr: SocketAddr::new(address, options.http_port.unwrap_or(8545)),
+        ipc_path: Some(datadir.join("jove.ipc")),
+        ..Default::default()
+    };
+    if let Some(origins) = &options.http_cors {
+        config.cors_origins.clone_from(origins);
+    }
+    if let Some(hosts) = &options.http_hosts {
+        config.allowed_hosts.clone_from(hosts);
+    }
+    if let Some(rate) = options.rate_limit {
+        config.rate_limit = rate;
+    }
+    if let Some(bytes) = options.max_request {
+        config.max_body_bytes = bytes;
+    }
+    if let Some(time) = options.request_time {
+        config.request_timeout_ms = u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
+    }
+    config
+}
+
+/// Ends on Ctrl-C, or when the system asks the process to stop.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+async fn health(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let head = node.head();
+    let running = node.is_running();
+    let body = serde_json::json!({
+        "status": if running { "ok" } else { "stopped" },
+        "chainId": node.spec().chain_id,
+        "block": head.header.number,
+        "hash": head.hash,
+        "ageMs": node.now_ms().saturating_sub(head.time_ms),
+    });
+    (if running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+async fn render_metrics(State(metrics): State<PrometheusHandle>) -> String {
+    metrics.render()
+}
+
+#[allow(clippy::print_stdout)] // what a developer wants to copy
+fn announce(node: &Node, server: &Server, datadir: &Path, dev: bool) {
+    let (head, url) = (node.head(), server.local_addr());
+    tracing::info!(chain = %node.spec().name, chain_id = node.spec().chain_id, block = head.header.number, rpc = %url, datadir = %datadir.display(), "ready");
+    if !dev {
+        return;
+    }
+    println!("\n  {}, chain id {}, block {}\n", node.spec().name, node.spec().chain_id, head.header.number);
+    println!("  RPC      http://{url}  ws://{url}");
+    println!("  IPC      {}", datadir.join("jove.ipc").display());
+    println!("  Metrics  http://{url}/metrics   Health  http://{url}/health\n");
+    println!("  Accounts, with 10000 ether each at genesis. Their keys are public: never use them elsewhere.");
+    println!("  Mnemonic: {MNEMONIC}\n");
+    for (i, (address, key)) in jove_rpc::dev_accounts().into_iter().enumerate() {
+        println!("  ({i}) {address}  {key}");
+    }
+    println!();
+}

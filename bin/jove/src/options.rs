@@ -1,0 +1,159 @@
+//! What a user may set: flags override environment variables, those override the TOML file, that overrides the defaults.
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+/// A span of time as people write it: `10ms`, `60s`, `5m`, `12h`, `7d`; `0` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 =
+            number.parse().map_err(|_| format!("{text:?} is not a time such as 10ms, 60s, 5m, 12h or 7d"))?;
+        let ms = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" if number == 0 => 0,
+            _ => return Err(format!("{text:?} needs a unit: ms, s, m, h or d")),
+        };
+        number.checked_mul(ms).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(|| format!("{text:?} is too long"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0.as_millis())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+macro_rules! options {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
+        /// Everything a node can be told. In the TOML file the keys are the flags' names with `_` for `-`.
+        #[derive(Args, Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct Options {
+            $($(#[$attribute])* pub(crate) $name: Option<$type>,)*
+        }
+
+        impl Options {
+            /// These options, with `other`'s where these are silent.
+            fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)* }
+            }
+        }
+    };
+}
+
+options! {
+    /// Where everything durable lives [default: ~/.jove/dev, or ~/.jove/CHAINID]
+    #[arg(long, env = "JOVE_DATADIR", value_name = "DIR")]
+    datadir: PathBuf,
+    /// Chain spec, a JSON file [default for dev: the built-in development chain]
+    #[arg(long, env = "JOVE_CHAIN", value_name = "FILE")]
+    chain: PathBuf,
+    /// Time between blocks while there is work [default: 10ms]
+    #[arg(long, env = "JOVE_BLOCK_TIME", value_name = "TIME")]
+    block_time: Span,
+    /// Time between blocks while there is none; 0 for no such blocks [default: 60s]
+    #[arg(long, env = "JOVE_HEARTBEAT", value_name = "TIME")]
+    heartbeat: Span,
+    /// How long state history is kept; 0 for ever [default: 0]
+    #[arg(long, env = "JOVE_HISTORY", value_name = "TIME")]
+    history: Span,
+    /// How far back eth_getProof reaches [default: 10m]
+    #[arg(long, env = "JOVE_PROOF_WINDOW", value_name = "TIME")]
+    proof_window: Span,
+    /// Sync each block to disk before its receipts leave; without, a power cut may lose the last blocks [default: true]
+    #[arg(long, env = "JOVE_SYNC", value_name = "BOOL")]
+    sync: bool,
+    /// Charge no L1 data fee (a new development chain only) [default: false]
+    #[arg(long, env = "JOVE_NO_L1_FEE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_l1_fee: bool,
+    /// Address that HTTP and WebSocket listen on [default: 127.0.0.1]
+    #[arg(long, env = "JOVE_HTTP_ADDR", value_name = "IP")]
+    http_addr: IpAddr,
+    /// Port of HTTP and WebSocket; 0 for any free one [default: 8545]
+    #[arg(long, env = "JOVE_HTTP_PORT", value_name = "PORT")]
+    http_port: u16,
+    /// Origins that browsers may call from, comma-separated, or *
+    #[arg(long, env = "JOVE_HTTP_CORS", value_name = "ORIGINS", value_delimiter = ',')]
+    http_cors: Vec<String>,
+    /// Host names that requests may name, comma-separated, or * [default: localhost]
+    #[arg(long, env = "JOVE_HTTP_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+    http_hosts: Vec<String>,
+    /// Requests per second from one address; 0 for no limit [default: 0]
+    #[arg(long, env = "JOVE_RATE_LIMIT", value_name = "N")]
+    rate_limit: u32,
+    /// Largest request, in bytes [default: 5000000]
+    #[arg(long, env = "JOVE_MAX_REQUEST", value_name = "BYTES")]
+    max_request: usize,
+    /// Longest time a request may take [default: 10s]
+    #[arg(long, env = "JOVE_REQUEST_TIME", value_name = "TIME")]
+    request_time: Span,
+    /// Most transactions in the pool [default: 100000]
+    #[arg(long, env = "JOVE_POOL_SIZE", value_name = "N")]
+    pool_size: usize,
+    /// Most transactions of one sender in the pool [default: 1024]
+    #[arg(long, env = "JOVE_POOL_PER_SENDER", value_name = "N")]
+    pool_per_sender: usize,
+    /// What is logged: error, warn, info, debug, trace, or by module (rpc=debug,info) [default: info]
+    #[arg(long, env = "JOVE_LOG", value_name = "FILTER")]
+    log: String,
+}
+
+impl Options {
+    /// Flags and environment, then the TOML file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds an unknown key or a bad value.
+    pub(crate) fn with_file(self, file: Option<&PathBuf>) -> Result<Self, String> {
+        let Some(path) = file else { return Ok(self) };
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let from_file: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(self.or(from_file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        assert_eq!("10ms".parse(), Ok(Span(Duration::from_millis(10))));
+        assert_eq!("60s".parse(), Ok(Span(Duration::from_secs(60))));
+        assert_eq!("7d".parse(), Ok(Span(Duration::from_secs(604_800))));
+        assert_eq!("0".parse(), Ok(Span(Duration::ZERO)));
+        for bad in ["", "10", "ms", "-1s", "1 s", "10parsecs", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "http_port = 1\nblock_time = \"5ms\"\n").expect("written");
+        let flags = Options { http_port: Some(2), ..Default::default() };
+        let options = flags.with_file(Some(&file.path().to_owned())).expect("valid");
+        assert_eq!(options.http_port, Some(2));
+        assert_eq!(options.block_time, Some(Span(Duration::from_millis(5))));
+        std::fs::write(file.path(), "http_prot = 1\n").expect("written");
+        let error = Options::default().with_file(Some(&file.path().to_owned())).expect_err("refused");
+        assert!(error.contains("http_prot"), "{error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! `jove statetest`: runs Ethereum's state tests (the format of execution-spec-tests) on Jove's own state-transition function and trie.
+//!
+//! Each case is a block of one transaction: [`jove_stf::BlockExecutor`] runs it, [`StateTrie`] folds the changes, and state root, logs hash
+//! and expected exception must be those of the test.
+
+use alloy_consensus::{Header, transaction::SignerRecoverable};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{Address, B256, Bytes, Log, U64, U256, keccak256};
+use jove_executor::TrieReader;
+use jove_primitives::{Account, AccountChange, Change, ChangeSet, Fork, Transaction, block::RecoveredTransaction};
+use jove_stf::{BlockExecutor, ExecuteError, Rules, TransactionError};
+use jove_trie::StateTrie;
+use rayon::prelude::*;
+use revm::{bytecode::Bytecode, context::result::InvalidTransaction};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Test {
+    env: Env,
+    pre: BTreeMap<Address, PreAccount>,
+    post: BTreeMap<String, Vec<Post>>,
+    #[serde(default)]
+    config: Config,
+}
+
+#[derive(Debug, Deserialize)]
+struct PreAccount {
+    balance: U256,
+    nonce: U64,
+    code: Bytes,
+    storage: BTreeMap<U256, U256>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Env {
+    current_coinbase: Address,
+    #[serde(default)]
+    current_difficulty: U256,
+    current_gas_limit: U256,
+    current_number: U64,
+    current_timestamp: U64,
+    current_base_fee: Option<U64>,
+    current_random: Option<B256>,
+    current_excess_blob_gas: Option<U64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Post {
+    hash: B256,
+    logs: B256,
+    txbytes: Bytes,
+    expect_exception: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    chainid: Option<U64>,
+}
+
+/// What a run of tests came to.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// Cases that passed.
+    pub(crate) passed: usize,
+    /// Cases that failed: name and reason.
+    pub(crate) failed: Vec<(String, String)>,
+}
+
+/// Runs every `.json` below `path`, on all cores.
+///
+/// # Errors
+/// If a file or folder cannot be read.
+pub(crate) fn run(path: &Path) -> std::io::Result<Summary> {
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    files.sort();
+    let outcomes: Vec<(String, Result<(), String>)> = files.par_iter().flat_map(|file| run_file(file)).collect();
+    let mut summary = Summary::default();
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(()) => summary.passed += 1,
+            Err(reason) => summary.failed.push((name, reason)),
+        }
+    }
+    Ok(summary)
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            collect(&entry?.path(), files)?;
+        }
+    } else if path.extension().is_some_and(|extension| extension == "json") {
+        files.push(path.to_owned());
+    }
+    Ok(())
+}
+
+fn run_file(file: &Path) -> Vec<(String, Result<(), String>)> {
+    let tests: BTreeMap<String, Test> = match std::fs::read(file)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+    {
+        Ok(tests) => tests,
+        Err(error) => return vec![(file.display().to_string(), Err(error))],
+    };
+    let mut outcomes = Vec::new();
+    for (name, test) in &tests {
+        for (fork, posts) in &test.post {
+            for (index, post) in posts.iter().enumerate() {
+                outcomes.push((format!("{name} [{fork} {index}]"), run_case(test, fork, post)));
+            }
+        }
+    }
+    outcomes
+}
+
+fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
+    let fork: Fork = serde_json::from_value(fork.to_lowercase().into()).map_err(|_| format!("unknown fork {fork}"))?;
+    let pre = pre_state(&test.pre);
+    let mut trie = StateTrie::default();
+    trie.apply(&pre);
+    let chain_id = test.config.chainid.map_or(1, |id| id.to());
+    let header = header(&test.env);
+    let (exception, changes, logs) =
+        match execute(&Rules::Ethereum { chain_id, fork }, &header, &post.txbytes, &trie, &pre) {
+            Ok((changes, logs)) => (None, changes, logs),
+            Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
+        };
+    match (&post.expect_exception, &exception) {
+        (None, None) => {}
+        (Some(expected), Some(names)) if expected.split('|').any(|e| names.contains(&short(e))) => {}
+        (expected, got) => return Err(format!("expected exception {expected:?}, got {got:?}")),
+    }
+    let root = trie.apply(&changes);
+    if root != post.hash {
+        return Err(format!("state root {root}, expected {}", post.hash));
+    }
+    let logs_hash = keccak256(alloy_rlp::encode(&logs));
+    if logs_hash != post.logs {
+        return Err(format!("logs hash {logs_hash}, expected {}", post.logs));
+    }
+    Ok(())
+}
+
+fn short(exception: &str) -> &str {
+    exception.trim().trim_start_matches("TransactionException.")
+}
+
+fn pre_state(accounts: &BTreeMap<Address, PreAccount>) -> ChangeSet {
+    let mut changes = ChangeSet::default();
+    for (address, account) in accounts {
+        let code_hash = keccak256(&account.code);
+        changes.codes.insert(code_hash, account.code.clone());
+        let after = Account { nonce: account.nonce.to(), balance: account.balance, code_hash };
+        let slots = account.storage.iter().filter(|(_, value)| !value.is_zero());
+        let storage = slots.map(|(slot, value)| (*slot, Change { before: U256::ZERO, after: *value })).collect();
+        let account = Change { before: None, after: Some(after) };
+        changes.accounts.insert(*address, AccountChange { account, wiped: false, storage });
+    }
+    changes
+}
+
+fn header(env: &Env) -> Header {
+    Header {
+        beneficiary: env.current_coinbase,
+        difficulty: env.current_difficulty,
+        number: env.current_number.to(),
+        gas_limit: env.current_gas_limit.saturating_to(),
+        timestamp: env.current_timestamp.to(),
+        mix_hash: env.current_random.unwrap_or_default(),
+        base_fee_per_gas: env.current_base_fee.map(|fee| fee.to()),
+        excess_blob_gas: env.current_excess_blob_gas.map(|gas| gas.to()),
+        ..Default::default()
+    }
+}
+
+/// The changes and logs of a case's block, or the names that its transaction's error has in the tests.
+fn execute(
+    rules: &Rules,
+    header: &Header,
+    raw: &[u8],
+    trie: &StateTrie,
+    pre: &ChangeSet,
+) -> Result<(ChangeSet, Vec<Log>), Vec<&'static str>> {
+    let transaction = Transaction::decode_2718_exact(raw).map_err(|_| undecodable(raw))?;
+    let signer = transaction.recover_signer().map_err(|_| vec!["INVALID_SIGNATURE_VRS"])?;
+    let transaction = RecoveredTransaction::new_unchecked(transaction, signer);
+    let code = |hash: B256| {
+        let bytes = pre.codes.get(&hash).cloned().unwrap_or_default();
+        Ok::<_, Infallible>(Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes)))
+    };
+    // The tests' clients name block n by the hash of its number in decimal.
+    let block_hash = |number: u64| Ok::<_, Infallible>(keccak256(number.to_string()));
+    let Ok(mut block) = BlockExecutor::new(rules, header, TrieReader { trie, code, block_hash });
+    match block.execute(&transaction) {
+        Ok(_) => {
+            let output = block.finish();
+            let logs = output.receipts.into_iter().flat_map(|receipt| receipt.logs).collect();
+            Ok((output.changes, logs))
+        }
+        Err(ExecuteError::Transaction(error)) => Err(exceptions(&error)),
+        Err(ExecuteError::Database(never)) => match never {},
+    }
+}
+
+/// A type-3 or type-4 transaction without a recipient has no encoding.
+fn undecodable(raw: &[u8]) -> Vec<&'static str> {
+    match raw.first() {
+        Some(3) => vec!["TYPE_3_TX_CONTRACT_CREATION", "TYPE_3_TX_PRE_FORK"],
+        Some(4) => vec!["TYPE_4_TX_CONTRACT_CREATION"],
+        _ => vec!["undecodable"],
+    }
+}
+
+fn exceptions(error: &TransactionError) -> Vec<&'static str> {
+    use InvalidTransaction as Invalid;
+    let TransactionError::Evm(error) = error else { return Vec::new() };
+    match error {
+        Invalid::LackOfFundForMaxFee { .. } | Invalid::OverflowPaymentInTransaction => {
+            vec!["INSUFFICIENT_ACCOUNT_FUNDS"]
+        }
+        Invalid::CallGasCostMoreThanGasLimit { .. } => vec!["INTRINSIC_GAS_TOO_LOW"],
+        Invalid::GasFloorMoreThanGasLimit { .. } => vec!["INTRINSIC_GAS_BELOW_FLOOR_GAS_COST", "INTRINSIC_GAS_TOO_LOW"],
+        Invalid::RejectCallerWithCode => vec!["SENDER_NOT_EOA"],
+        Invalid::BlobVersionNotSupported => vec!["TYPE_3_TX_INVALID_BLOB_VERSIONED_HASH"],
+        Invalid::TxGasLimitGreaterThanCap { .. } => vec!["GAS_LIMIT_EXCEEDS_MAXIMUM"],
+        Invalid::CallerGasLimitMoreThanBlock => vec!["GAS_ALLOWANCE_EXCEEDED"],
+        Invalid::BlobGasPriceGreaterThanMax { .. } => vec!["INSUFFICIENT_MAX_FEE_PER_BLOB_GAS"],
+        Invalid::GasPriceLessThanBasefee => vec!["INSUFFICIENT_MAX_FEE_PER_GAS"],
+        Invalid::PriorityFeeGreaterThanMaxFee => vec!["PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS"],
+        Invalid::EmptyBlobs => vec!["TYPE_3_TX_ZERO_BLOBS"],
+        Invalid::TooManyBlobs { .. } => {
+            vec!["TYPE_3_TX_BLOB_COUNT_EXCEEDED", "TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED"]
+        }
+        Invalid::BlobCreateTransaction => vec!["TYPE_3_TX_CONTRACT_CREATION"],
+        Invalid::Eip4844NotSupported
+        | Invalid::BlobVersionedHashesNotSupported
+        | Invalid::MaxFeePerBlobGasNotSupported => vec!["TYPE_3_TX_PRE_FORK"],
+        Invalid::EmptyAuthorizationList => vec!["TYPE_4_EMPTY_AUTHORIZATION_LIST"],
+        Invalid::Eip7702NotSupported | Invalid::AuthorizationListNotSupported => vec!["TYPE_4_TX_PRE_FORK"],
+        Invalid::CreateInitCodeSizeLimit => vec!["INITCODE_SIZE_EXCEEDED"],
+        Invalid::NonceTooLow { .. } => vec!["NONCE_MISMATCH_TOO_LOW"],
+        Invalid::NonceTooHigh { .. } => vec!["NONCE_MISMATCH_TOO_HIGH"],
+        Invalid::NonceOverflowInTransaction => vec!["NONCE_IS_MAX"],
+        Invalid::InvalidChainId | Invalid::MissingChainId => vec!["INVALID_CHAINID"],
+        _ => Vec::new(),
+    }
+}
