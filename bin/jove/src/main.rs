@@ -1,5 +1,6 @@
 //! Jove: an Ethereum layer 2 that one binary runs from end to end.
 
+mod bench;
 mod node;
 mod options;
 mod statetest;
@@ -25,6 +26,8 @@ enum Command {
     Dev(Run),
     /// Run a chain's sequencer
     Node(Run),
+    /// Measure a node in this process: transactions per second, latency, and where the time goes
+    Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
     Statetest {
         /// A JSON file, or a folder of them
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Dev(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, true)),
         Command::Node(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, false)),
+        Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };
     match outcome {

@@ -69,7 +69,7 @@ pub(crate) fn run(options: Options, dev: bool) -> Result<(), String> {
     })
 }
 
-fn start_log(filter: &str) -> Result<(), String> {
+pub(crate) fn start_log(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log filter: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
@@ -80,7 +80,7 @@ fn start_log(filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn start_metrics() -> Result<PrometheusHandle, String> {
+pub(crate) fn start_metrics() -> Result<PrometheusHandle, String> {
     let seconds = [0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)

@@ -25,6 +25,8 @@ const MAX_MINE: u64 = 10_000;
 const PRUNE_EVERY: u64 = 1_000;
 /// Pause before another try after sealing failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause between looks at transactions that wait for the base fee to fall, as it does with time.
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// What others ask of the engine.
 pub(crate) enum Command {
@@ -62,6 +64,8 @@ pub(crate) struct Engine {
     /// Gas sealed in the last second, block by block, with their times in ms.
     sealed: VecDeque<(u64, u64)>,
     last_seal: Instant,
+    /// No block is tried before: the last try came to nothing.
+    not_before: Instant,
     snapshots: Vec<Snapshot>,
     /// The store failed while committing: what it holds is unknown until a restart reads it.
     failed: bool,
@@ -90,6 +94,7 @@ impl Engine {
             codes: CodeCache::default(),
             sealed: VecDeque::new(),
             last_seal: Instant::now(),
+            not_before: Instant::now(),
             snapshots: Vec::new(),
             failed: false,
         };
@@ -100,6 +105,7 @@ impl Engine {
 
     fn run(&mut self) {
         self.recall_sealed();
+        self.set_pool_fees();
         while !self.failed {
             let command = match self.next_seal() {
                 Some(at) => match self.commands.recv_deadline(at) {
@@ -118,7 +124,7 @@ impl Engine {
                 None => {
                     if let Err(error) = self.seal_due() {
                         tracing::error!(%error, "cannot seal a block");
-                        self.last_seal = Instant::now() + RETRY;
+                        self.not_before = Instant::now() + RETRY;
                     }
                 }
             }
@@ -139,16 +145,30 @@ impl Engine {
         }
     }
 
+    /// Until the first block, the pool knows no fees but genesis'.
+    fn set_pool_fees(&self) {
+        let view = self.shared.storage.view();
+        if let Ok(Some(head)) = view.block(view.head_number())
+            && head.header.number > 0
+        {
+            self.shared.pool.set_fees(self.next_base_fee(), head.l1_prices);
+        }
+    }
+
     /// When the next block is due, unless something happens: none while there is no work and no heartbeat.
     fn next_seal(&self) -> Option<Instant> {
         if !self.shared.automine.load(Ordering::Relaxed) {
             return None;
         }
         let config = &self.shared.config;
-        if self.has_work() {
-            return Some(self.last_seal + config.block_time);
-        }
-        (!config.heartbeat.is_zero()).then(|| self.last_seal + config.heartbeat)
+        let due = if self.has_work() {
+            Some(self.last_seal + config.block_time)
+        } else {
+            let heartbeat = (!config.heartbeat.is_zero()).then(|| self.last_seal + config.heartbeat);
+            let recheck = self.shared.pool.highest_fee_cap().map(|_| Instant::now() + RECHECK);
+            heartbeat.into_iter().chain(recheck).min()
+        };
+        due.map(|due| due.max(self.not_before))
     }
 
     fn has_work(&self) -> bool {
@@ -264,8 +284,7 @@ impl Engine {
         let force = !heartbeat.is_zero() && self.last_seal.elapsed() >= heartbeat;
         let sealed = self.seal_from_pool(force)?;
         if !sealed {
-            // The pool's work did not turn into a block: wait for a block's time before the next look.
-            self.last_seal = Instant::now();
+            self.not_before = Instant::now() + self.shared.config.block_time;
         }
         Ok(())
     }

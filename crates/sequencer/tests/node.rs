@@ -265,3 +265,28 @@ fn a_quote_outlives_a_second_of_full_load() {
         .unwrap_or(0u64);
     assert!(busiest + longest > 2_000_000, "the load was full: {busiest}");
 }
+
+#[test]
+fn a_transaction_that_waits_for_a_lower_base_fee_is_sealed_when_it_has_fallen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config.spec.gas.target_per_second = 1_000_000;
+    config.spec.gas.block_gas_limit = 2_000_000;
+    let node = Node::start(config).expect("starts");
+    let hashes: Vec<B256> = (0..60).map(|nonce| node.pool().add(transfer(nonce, 1)).expect("valid")).collect();
+    wait("the base fee has risen", || included(&node, hashes[59]));
+    let fee = node.next_header().expect("follows").base_fee_per_gas.expect("there is one");
+    let cap = u128::from(ChainSpec::dev().gas.base_fee_floor);
+    assert!(u128::from(fee) > cap);
+    let tx = TxEip1559 {
+        chain_id: 5683,
+        nonce: 60,
+        gas_limit: 21_000,
+        max_fee_per_gas: cap,
+        to: BOB.into(),
+        ..Default::default()
+    };
+    let tx = RecoveredTransaction::new_unchecked(tx.into_signed(Signature::test_signature()).into(), ALICE);
+    let hash = node.pool().add(tx).expect("held");
+    wait("it is sealed without another event", || included(&node, hash));
+}
