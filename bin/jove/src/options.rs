@@ -99,7 +99,7 @@ options! {
     /// Requests per second from one address; 0 for no limit [default: 0]
     #[arg(long, env = "JOVE_RATE_LIMIT", value_name = "N")]
     rate_limit: u32,
-    /// Largest request, in bytes [default: 5000000]
+    /// Largest request, in bytes [default: 5242880]
     #[arg(long, env = "JOVE_MAX_REQUEST", value_name = "BYTES")]
     max_request: usize,
     /// Longest time a request may take [default: 10s]
@@ -111,7 +111,7 @@ options! {
     /// Most transactions of one sender in the pool [default: 1024]
     #[arg(long, env = "JOVE_POOL_PER_SENDER", value_name = "N")]
     pool_per_sender: usize,
-    /// What is logged: error, warn, info, debug, trace, or by module (rpc=debug,info) [default: info]
+    /// What is logged: error, warn, info, debug, trace, or by module (jove_rpc=debug,info) [default: info]
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER")]
     log: String,
 }

@@ -21,7 +21,7 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Most subscriptions of one connection. Default 128.
     pub max_subscriptions: usize,
-    /// Notifications that may wait for a slow subscriber before it is disconnected. Default 4,096; they may hold
+    /// Notifications that may wait for a slow subscriber before it is disconnected. Default 262,144; they may hold
     /// `max_response_bytes` in all.
     pub max_queued_notifications: usize,
     /// Most polling filters. Default 10,000.
@@ -50,7 +50,7 @@ impl Default for ServerConfig {
             max_response_bytes: 25_000_000,
             max_connections: 1024,
             max_subscriptions: 128,
-            max_queued_notifications: 4096,
+            max_queued_notifications: 262_144,
             max_filters: 10_000,
             request_timeout_ms: 10_000,
             heavy_calls: 0,

@@ -3,7 +3,7 @@
 use crate::{
     error::RpcError,
     eth::{convert, logs},
-    follow::Follower,
+    follow::{Follower, Kept},
     methods::{Call, Methods},
     watch::Watch,
 };
@@ -143,6 +143,10 @@ fn log_changes(
             Err(error) if error.code == RpcError::LIMIT => {
                 let block = view.block(from)?.ok_or_else(RpcError::header_not_found)?;
                 break convert::matching_logs(&block, filter);
+            }
+            // What does not fit into an answer stays for the next call.
+            Ok(logs) if from < last && 4 * logs.bytes() > call.context.config.max_response_bytes => {
+                last = from + (to.min(last) - from) / 2;
             }
             result => break result?,
         }

@@ -6,12 +6,39 @@
 
 use crate::error::RpcError;
 use alloy_primitives::B256;
+use alloy_rpc_types_eth::Log;
 use jove_primitives::ExecutedBlock;
 use jove_storage::View;
 use std::collections::VecDeque;
 
 /// Announced blocks that are remembered. Of a deeper unwinding only these are announced as removed.
 const REMEMBERED: usize = 4096;
+
+/// Most bytes, about, that are kept for the remembered blocks of one subscriber; of blocks before, no withdrawal is announced.
+const MAX_KEPT: usize = 4 << 20;
+
+/// What a subscriber keeps of a block.
+pub(crate) trait Kept {
+    /// Bytes in memory, about.
+    fn bytes(&self) -> usize;
+}
+
+impl Kept for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Kept for Vec<Log> {
+    fn bytes(&self) -> usize {
+        self.iter().map(log_bytes).sum()
+    }
+}
+
+/// Bytes of a log in memory, about; in an answer it takes up to four times as many.
+pub(crate) fn log_bytes(log: &Log) -> usize {
+    size_of::<Log>() + 32 * log.topics().len() + log.data().data.len()
+}
 
 /// A block that was announced, and what is kept for the case that it is withdrawn.
 pub(crate) struct Announced<K> {
@@ -23,6 +50,7 @@ pub(crate) struct Announced<K> {
 /// What was announced, oldest first; never empty.
 pub(crate) struct Follower<K> {
     announced: VecDeque<Announced<K>>,
+    kept_bytes: usize,
 }
 
 /// The chain to compare with.
@@ -40,10 +68,11 @@ impl Chain for View {
     }
 }
 
-impl<K> Follower<K> {
+impl<K: Kept> Follower<K> {
     /// Starts after a block, as if it had been announced.
     pub(crate) fn after(number: u64, hash: B256, kept: K) -> Self {
-        Self { announced: VecDeque::from([Announced { number, hash, kept }]) }
+        let kept_bytes = kept.bytes();
+        Self { announced: VecDeque::from([Announced { number, hash, kept }]), kept_bytes }
     }
 
     /// Number of the last block announced.
@@ -63,9 +92,12 @@ impl<K> Follower<K> {
 
     /// Remembers a block as announced.
     pub(crate) fn push(&mut self, number: u64, hash: B256, kept: K) {
+        self.kept_bytes += kept.bytes();
         self.announced.push_back(Announced { number, hash, kept });
-        if self.announced.len() > REMEMBERED {
-            self.announced.pop_front();
+        while self.announced.len() > REMEMBERED || (self.announced.len() > 1 && self.kept_bytes > MAX_KEPT) {
+            if let Some(oldest) = self.announced.pop_front() {
+                self.kept_bytes -= oldest.kept.bytes();
+            }
         }
     }
 
@@ -79,7 +111,10 @@ impl<K> Follower<K> {
             if last.number <= chain.head_number() && chain.hash(last.number)? == Some(last.hash) {
                 return Ok(withdrawn);
             }
-            withdrawn.extend(self.announced.pop_back());
+            if let Some(last) = self.announced.pop_back() {
+                self.kept_bytes -= last.kept.bytes();
+                withdrawn.push(last);
+            }
         }
         // Unwound deeper than we remember: go on from below the oldest block that we knew.
         tracing::warn!("the chain was unwound by more blocks than subscribers are told of");
@@ -154,5 +189,21 @@ mod tests {
             follower.push(number, B256::ZERO, ());
         }
         assert_eq!(follower.announced.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let log = Log {
+            inner: alloy_primitives::Log::new_unchecked(Default::default(), vec![], vec![0; 1 << 20].into()),
+            ..Default::default()
+        };
+        let mut follower = Follower::after(0, B256::ZERO, Vec::new());
+        for number in 1..100 {
+            follower.push(number, B256::ZERO, vec![log.clone()]);
+            assert!(follower.kept_bytes <= MAX_KEPT);
+        }
+        assert_eq!(follower.announced.len(), 3);
+        follower.push(100, B256::ZERO, vec![log; 10]);
+        assert_eq!(follower.announced.len(), 1, "the last block is always known");
     }
 }
