@@ -67,6 +67,7 @@ pub(crate) struct Engine {
     /// No block is tried before: the last try came to nothing.
     not_before: Instant,
     snapshots: Vec<Snapshot>,
+    snapshots_taken: u64,
     /// The store failed while committing: what it holds is unknown until a restart reads it.
     failed: bool,
 }
@@ -75,6 +76,7 @@ struct Snapshot {
     id: u64,
     number: u64,
     hash: B256,
+    clock_offset: i64,
 }
 
 impl Engine {
@@ -96,6 +98,7 @@ impl Engine {
             last_seal: Instant::now(),
             not_before: Instant::now(),
             snapshots: Vec::new(),
+            snapshots_taken: 0,
             failed: false,
         };
         let thread = std::thread::Builder::new().name("engine".into());
@@ -191,8 +194,10 @@ impl Engine {
             }
             Command::Snapshot { reply } => {
                 let head = self.shared.head.load_full();
-                let id = self.snapshots.last().map_or(1, |last| last.id + 1);
-                self.snapshots.push(Snapshot { id, number: head.header.number, hash: head.hash });
+                self.snapshots_taken += 1;
+                let id = self.snapshots_taken;
+                let clock_offset = self.shared.clock_offset.load(Ordering::Relaxed);
+                self.snapshots.push(Snapshot { id, number: head.header.number, hash: head.hash, clock_offset });
                 let _ = reply.send(Ok(id));
             }
             Command::Revert { id, reply } => {
@@ -214,7 +219,7 @@ impl Engine {
         for i in 0..count {
             if i > 0 {
                 let ms = i64::try_from(interval.saturating_mul(1000)).unwrap_or(i64::MAX);
-                self.shared.clock_offset.fetch_add(ms, Ordering::Relaxed);
+                self.shared.advance_clock(ms);
             }
             self.seal_from_pool(true)?;
         }
@@ -229,7 +234,7 @@ impl Engine {
             return Err(NodeError::Invalid(format!("timestamp {asked} is before the last block's, {last}")));
         }
         let ahead = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub_unsigned(self.shared.now_ms());
-        self.shared.clock_offset.fetch_add(ahead, Ordering::Relaxed);
+        self.shared.advance_clock(ahead);
         Ok(())
     }
 
@@ -241,6 +246,7 @@ impl Engine {
             return Ok(false);
         }
         self.unwind(snapshot.number)?;
+        self.shared.clock_offset.store(snapshot.clock_offset, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -252,6 +258,7 @@ impl Engine {
         }
         let unwound = match shared.storage.unwind(number) {
             Ok(unwound) => unwound,
+            Err(refusal @ (StorageError::Pruned { .. } | StorageError::UnknownBlock(_))) => return Err(refusal.into()),
             Err(error) => {
                 self.failed = true;
                 return Err(error.into());
@@ -263,9 +270,11 @@ impl Engine {
             let root = folded.trie.apply(&unwound.changes);
             folded.number = number;
             if root != head.header.state_root {
+                self.failed = true;
                 return Err(NodeError::StateRoot { number, found: root, expected: head.header.state_root });
             }
         }
+        self.sealed.retain(|(time, _)| *time <= head.time_ms);
         shared.head.store(Arc::new(head));
         counter!("jove_unwound_blocks_total").increment(unwound.blocks.len() as u64);
         let blocks = Arc::new(unwound.blocks);
@@ -291,7 +300,10 @@ impl Engine {
 
     fn next_header(&self) -> Result<(Arc<Head>, Header), NodeError> {
         let head = self.shared.head.load_full();
-        let time = self.shared.now_ms().max(head.time_ms);
+        let now = self.shared.now_ms();
+        // While the machine's clock is behind the chain's, time goes on all the same: gas is budgeted by it.
+        let since = u64::try_from(self.last_seal.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let time = if now < head.time_ms { head.time_ms.saturating_add(since) } else { now };
         let header = next_header(self.shared.executor.rules(), &head.header, head.hash, time)?;
         Ok((head, header))
     }

@@ -26,6 +26,8 @@ use std::{
 };
 use tokio::sync::broadcast;
 
+/// Farthest that development may move the clock ahead, in milliseconds: a thousand years.
+const MAX_CLOCK_OFFSET: i64 = 31_556_952_000_000;
 /// Events that a slow subscriber may be behind before it must read the store instead.
 const EVENT_BUFFER: usize = 1024;
 /// How long [`Node::prove`] waits for the trie and the store to name the same head.
@@ -162,6 +164,13 @@ impl Shared {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64);
         now.saturating_add(self.clock_offset.load(Ordering::Relaxed)).max(0) as u64
     }
+
+    /// Moves the chain's clock by milliseconds; returns how far it is ahead in all.
+    pub(crate) fn advance_clock(&self, ms: i64) -> i64 {
+        let advance = |offset: i64| Some(offset.saturating_add(ms).min(MAX_CLOCK_OFFSET));
+        let before = self.clock_offset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
+        before.unwrap_or_else(|same| same).saturating_add(ms).min(MAX_CLOCK_OFFSET)
+    }
 }
 
 /// A running node.
@@ -236,6 +245,7 @@ impl Node {
         }
         tracing::info!(block = number, hash = %head.hash, seconds = started.elapsed().as_secs_f64(), "state loaded");
 
+        let head_time = head.time_ms;
         let accounts = Arc::new(HeadAccounts(storage.clone()));
         let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
             .map_err(|error| NodeError::Pool(error.to_string()))?;
@@ -252,6 +262,11 @@ impl Node {
             automine: AtomicBool::new(true),
             config,
         });
+        if shared.config.dev {
+            // A chain whose clock was moved goes on from where it was.
+            let behind = head_time.saturating_sub(shared.now_ms());
+            shared.advance_clock(i64::try_from(behind).unwrap_or(i64::MAX));
+        }
         let (commands, engine) = Engine::start(shared.clone())?;
         Ok(Arc::new(Self { shared, commands, engine: Mutex::new(Some(engine)), pending: Mutex::new(None) }))
     }
@@ -508,11 +523,7 @@ impl Dev<'_> {
 
     /// Moves the clock forward by seconds; returns how far it is ahead in all.
     pub fn increase_time(&self, seconds: u64) -> i64 {
-        let ms = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
-        let offset = &self.node.shared.clock_offset;
-        let before =
-            offset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(before.saturating_add(ms)));
-        before.unwrap_or_else(|same| same).saturating_add(ms) / 1000
+        self.node.shared.advance_clock(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000
     }
 
     /// Sets the time of the next block, in seconds since the Unix epoch; the clock goes on from there.

@@ -290,3 +290,37 @@ fn a_transaction_that_waits_for_a_lower_base_fee_is_sealed_when_it_has_fallen() 
     let hash = node.pool().add(tx).expect("held");
     wait("it is sealed without another event", || included(&node, hash));
 }
+
+#[test]
+fn an_emptied_account_takes_its_storage_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    let dev = node.dev().expect("development");
+    let code = |code: &'static [u8]| vec![Amendment::Code(BOB, Bytes::from_static(code))];
+    dev.amend(code(&[0x5f])).expect("amended");
+    dev.amend(vec![Amendment::Slot(BOB, U256::from(1), U256::from(2))]).expect("amended");
+    dev.amend(code(&[])).expect("amended");
+    dev.amend(code(&[0x5f])).expect("amended");
+    let state = node.storage().view().state(node.head().header.number).expect("readable");
+    assert_eq!(state.slot(BOB, U256::from(1)).expect("readable"), U256::ZERO);
+    drop((state, node));
+    Node::start(config(folder.path())).expect("trie and flat state agree");
+}
+
+#[test]
+fn a_chain_ahead_of_the_clock_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    node.dev().expect("development").increase_time(86_400);
+    node.dev().expect("development").mine(1, 0).expect("mined");
+    let before = node.head().time_ms;
+    drop(node);
+    // Without development, the clock of the machine counts; the chain is a day ahead of it.
+    let mut narrow = NodeConfig { dev: false, ..config(folder.path()) };
+    narrow.heartbeat = Duration::from_millis(20);
+    let node = Node::start(narrow).expect("starts");
+    wait("time passes on the chain", || node.head().time_ms >= before + 100);
+    drop(node);
+    let node = Node::start(config(folder.path())).expect("starts");
+    assert!(node.now_ms() >= before);
+}

@@ -28,6 +28,17 @@ struct CachedAccount {
     slots: HashMap<U256, Change<U256>>,
 }
 
+impl CachedAccount {
+    fn remove(&mut self) {
+        // Storage can only be there where an account is or was.
+        self.wiped |= self.account.before.is_some();
+        for change in self.slots.values_mut() {
+            change.after = U256::ZERO;
+        }
+        self.account.after = None;
+    }
+}
+
 impl<DB: DatabaseRef> BlockState<DB> {
     /// Nothing changed yet.
     pub fn new(db: DB) -> Self {
@@ -57,12 +68,17 @@ impl<DB: DatabaseRef> BlockState<DB> {
         Ok(self.load(address)?.account.after)
     }
 
-    /// Sets an account outside of any transaction; an empty one is removed (EIP-161).
+    /// Sets an account outside of any transaction; an empty one is removed (EIP-161), its storage with it.
     ///
     /// # Errors
     /// If the database fails.
     pub fn set_account(&mut self, address: Address, account: Account) -> Result<(), DB::Error> {
-        self.load(address)?.account.after = (!account.is_empty()).then_some(account);
+        let cached = self.load(address)?;
+        if account.is_empty() {
+            cached.remove();
+        } else {
+            cached.account.after = Some(account);
+        }
         Ok(())
     }
 
@@ -114,15 +130,11 @@ impl<DB: DatabaseRef> BlockState<DB> {
             let destroyed = account.is_selfdestructed();
             let created = account.is_created();
             let cached = self.load(address)?;
+            let code_before = cached.account.after.map(|account| account.code_hash);
             if destroyed || created {
-                // Storage can only be there where an account is or was.
-                cached.wiped |= cached.account.before.is_some();
-                for change in cached.slots.values_mut() {
-                    change.after = U256::ZERO;
-                }
+                cached.remove();
             }
             if destroyed {
-                cached.account.after = None;
                 continue;
             }
             for (slot, value) in account.storage {
@@ -134,7 +146,7 @@ impl<DB: DatabaseRef> BlockState<DB> {
             }
             let info = account.info;
             let after = Account { nonce: info.nonce, balance: info.balance, code_hash: info.code_hash };
-            let code_changed = cached.account.after.is_none_or(|before| before.code_hash != after.code_hash);
+            let code_changed = code_before.is_none_or(|before| before != after.code_hash);
             cached.account.after = (!after.is_empty()).then_some(after);
             if code_changed
                 && let Some(code) = info.code

@@ -152,7 +152,7 @@ fn no_acknowledged_write_is_lost_with_the_power() {
     }
     assert!(failed >= 50, "the power failed {failed} times only");
     assert_eq!(kinds, FAILURES.into());
-    assert!(unfinished >= 10, "only {unfinished} of {failed} failures hit a write");
+    assert!(unfinished > 0, "none of {failed} failures hit a write");
 }
 
 /// The same failures find what is lost without syncing: the test above is able to fail.
@@ -169,9 +169,13 @@ fn without_sync_the_same_failures_lose_blocks() {
         life.random_step(rng);
     }
     let (cuts, history) = life.end(Failure::Strict, rng, folder.path());
+    // What is left need not even be whole.
     let lost = cuts.iter().filter(|cut| {
-        let storage = Storage::open_with_memtables(&cut.image, options, TINY).unwrap();
-        step_of(&storage, &history, cut) < cut.acknowledged // what is left is whole, all the same
+        let Ok(storage) = Storage::open_with_memtables(&cut.image, options, TINY) else { return true };
+        let view = storage.view();
+        let hash = view.block_hash(view.head_number()).unwrap();
+        let is = |model: &Model| model.blocks.last().map(|block| block.hash) == hash;
+        !history[cut.acknowledged..].iter().any(is)
     });
     assert!(lost.count() > 0);
 }
