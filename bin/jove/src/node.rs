@@ -93,7 +93,7 @@ fn chain_spec(options: &Options, dev: bool) -> Result<ChainSpec, String> {
     if no_l1_fee && !dev {
         return Err("--no-l1-fee is for development chains; set l1Prices in the chain spec".into());
     }
-    let spec = match &options.chain {
+    let mut spec = match &options.chain {
         Some(path) => {
             let json = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             ChainSpec::from_json(&json).map_err(|error| format!("{}: {error}", path.display()))?
@@ -101,6 +101,7 @@ fn chain_spec(options: &Options, dev: bool) -> Result<ChainSpec, String> {
         None if dev => ChainSpec::dev(),
         None => return Err("which chain? --chain FILE names its chain spec".into()),
     };
+    spec.development |= dev;
     Ok(if no_l1_fee { spec.without_l1_fee() } else { spec })
 }
 

@@ -60,6 +60,10 @@ pub struct GenesisAccount {
     pub storage: BTreeMap<U256, B256>,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn bytes_empty(bytes: &Bytes) -> bool {
     bytes.is_empty()
 }
@@ -97,6 +101,9 @@ pub struct ChainSpec {
     pub forks: Vec<ForkActivation>,
     /// The gas budget.
     pub gas: GasParams,
+    /// A chain to develop on: accounts with code may send (EIP-3607 is off), since whoever runs it sends in anyone's name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub development: bool,
     /// L1's prices at genesis.
     #[serde(default)]
     pub l1_prices: GenesisL1Prices,
@@ -245,6 +252,19 @@ impl ChainSpec {
         }
     }
 
+    /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
+    /// block gas limit, transaction gas limit cap (0: none), base fee floor, 1 for a development chain, then each fork that holds by
+    /// then, counted from Berlin = 0, and its time.
+    pub fn config(&self, timestamp: u64) -> Vec<u8> {
+        let gas = &self.gas;
+        let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
+        let fixed = [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor];
+        let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
+        let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
+        let words = fixed.into_iter().chain([self.development.into()]).chain(forks);
+        words.flat_map(|word| B256::from(U256::from(word)).0).collect()
+    }
+
     /// The same spec without the L1 data fee.
     pub fn without_l1_fee(mut self) -> Self {
         self.l1_prices = GenesisL1Prices::default();
@@ -273,6 +293,30 @@ mod tests {
         assert_eq!(changes.accounts.len(), 13);
         assert_eq!(changes.accounts[&predeploys::L1_BLOCK].storage.len(), 2);
         assert_eq!(spec.without_l1_fee().genesis_changes().accounts[&predeploys::L1_BLOCK].storage.len(), 0);
+    }
+
+    #[test]
+    fn a_config_is_all_that_blocks_so_far_depend_on() {
+        let spec = ChainSpec::dev();
+        let (now, later) = (1_000, 5_000);
+        let mut upgraded = spec.clone();
+        upgraded.forks.push(ForkActivation { fork: Fork::Osaka, timestamp: later });
+        assert_eq!(spec.config(now), upgraded.config(now));
+        assert_ne!(spec.config(later), upgraded.config(later));
+        let edits: [fn(&mut ChainSpec); 7] = [
+            |spec| spec.chain_id += 1,
+            |spec| spec.gas.target_per_second += 1,
+            |spec| spec.gas.block_gas_limit += 1,
+            |spec| spec.gas.transaction_gas_limit_cap = None,
+            |spec| spec.gas.base_fee_floor += 1,
+            |spec| spec.development = !spec.development,
+            |spec| spec.forks[0].fork = Fork::Prague,
+        ];
+        for edit in edits {
+            let mut other = spec.clone();
+            edit(&mut other);
+            assert_ne!(spec.config(now), other.config(now));
+        }
     }
 
     #[test]

@@ -70,6 +70,15 @@ pub(crate) fn register(methods: &mut Methods) {
         let (seconds,): (Quantity,) = call.args()?;
         Ok(dev(call)?.set_next_timestamp(seconds.0)?)
     });
+    methods.read("anvil_setBlockTimestampInterval", |call| {
+        let (seconds,): (Quantity,) = call.args()?;
+        Ok(dev(call)?.set_block_interval(Some(seconds.0))?)
+    });
+    methods.read("anvil_removeBlockTimestampInterval", |call| {
+        call.no_args()?;
+        dev(call)?.set_block_interval(None)?;
+        Ok(true)
+    });
     methods.read("evm_setAutomine", |call| {
         let (on,): (bool,) = call.args()?;
         call.context.dev.set_interval(None);

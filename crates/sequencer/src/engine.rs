@@ -1,11 +1,14 @@
 //! The engine: the one thread that seals blocks.
 
-use crate::node::{Amendment, Event, Folded, Head, NodeError, Shared, head};
+use crate::{
+    node::{Amendment, Event, Head, NodeError, Shared, head},
+    prune::Pruner,
+};
 use alloy_consensus::Header;
 use alloy_primitives::B256;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jove_executor::{CodeCache, TrieReader};
-use jove_primitives::{Account, ChangeSet, ExecutedBlock, block::RecoveredTransaction, header::time_ms};
+use jove_primitives::{Account, ExecutedBlock, block::RecoveredTransaction, header::time_ms};
 use jove_stf::{BlockExecutor, BlockOutput, next_header, seal};
 use jove_storage::StorageError;
 use metrics::{counter, gauge, histogram};
@@ -49,6 +52,10 @@ pub(crate) enum Command {
         seconds: u64,
         reply: Reply<()>,
     },
+    SetInterval {
+        seconds: Option<u64>,
+        reply: Reply<()>,
+    },
     Amend {
         amendments: Vec<Amendment>,
         reply: Reply<()>,
@@ -61,6 +68,7 @@ pub(crate) struct Engine {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
     codes: CodeCache,
+    pruner: Pruner,
     /// Gas sealed in the last second, block by block, with their times in ms.
     sealed: VecDeque<(u64, u64)>,
     last_seal: Instant,
@@ -76,7 +84,7 @@ struct Snapshot {
     id: u64,
     number: u64,
     hash: B256,
-    clock_offset: i64,
+    clock_ahead: i64,
 }
 
 impl Engine {
@@ -90,8 +98,10 @@ impl Engine {
             // A full channel wakes the engine as well.
             let _ = wake.try_send(Command::Wake);
         });
+        let pruner = Pruner::start(shared.storage.clone()).map_err(NodeError::Thread)?;
         let mut engine = Self {
             shared,
+            pruner,
             commands,
             codes: CodeCache::default(),
             sealed: VecDeque::new(),
@@ -138,7 +148,7 @@ impl Engine {
     /// Gas that blocks before a restart sealed in the last second still counts.
     fn recall_sealed(&mut self) {
         let view = self.shared.storage.view();
-        let since = self.shared.now_ms().saturating_sub(1000);
+        let since = self.shared.clock.now().saturating_sub(1000);
         for number in (1..=view.head_number()).rev() {
             let Ok(Some(header)) = view.header(number) else { return };
             match time_ms(&header) {
@@ -180,7 +190,7 @@ impl Engine {
 
     fn next_base_fee(&self) -> u64 {
         let head = self.shared.head.load();
-        let elapsed = self.shared.now_ms().saturating_sub(head.time_ms);
+        let elapsed = self.shared.clock.block_time(head.time_ms).saturating_sub(head.time_ms);
         let excess = jove_primitives::header::Extra::decode(&head.header.extra_data).unwrap_or_default().excess_gas;
         let gas = &self.shared.spec.gas;
         gas.base_fee(gas.next_excess(excess, head.header.gas_used, elapsed))
@@ -196,8 +206,8 @@ impl Engine {
                 let head = self.shared.head.load_full();
                 self.snapshots_taken += 1;
                 let id = self.snapshots_taken;
-                let clock_offset = self.shared.clock_offset.load(Ordering::Relaxed);
-                self.snapshots.push(Snapshot { id, number: head.header.number, hash: head.hash, clock_offset });
+                let clock_ahead = self.shared.clock.ahead();
+                self.snapshots.push(Snapshot { id, number: head.header.number, hash: head.hash, clock_ahead });
                 let _ = reply.send(Ok(id));
             }
             Command::Revert { id, reply } => {
@@ -205,6 +215,10 @@ impl Engine {
             }
             Command::SetNextTimestamp { seconds, reply } => {
                 let _ = reply.send(self.set_next_timestamp(seconds));
+            }
+            Command::SetInterval { seconds, reply } => {
+                self.shared.clock.set_interval(seconds.map(|seconds| seconds.saturating_mul(1000)));
+                let _ = reply.send(Ok(()));
             }
             Command::Amend { amendments, reply } => {
                 let _ = reply.send(self.amend(&amendments));
@@ -217,9 +231,9 @@ impl Engine {
             return Err(NodeError::Invalid(format!("at most {MAX_MINE} blocks at once")));
         }
         for i in 0..count {
-            if i > 0 {
-                let ms = i64::try_from(interval.saturating_mul(1000)).unwrap_or(i64::MAX);
-                self.shared.advance_clock(ms);
+            if i > 0 && interval > 0 {
+                let time = self.shared.head.load().time_ms.saturating_add(interval.saturating_mul(1000));
+                self.shared.clock.ask(Some(time));
             }
             self.seal_from_pool(true)?;
         }
@@ -228,13 +242,11 @@ impl Engine {
 
     fn set_next_timestamp(&mut self, seconds: u64) -> Result<(), NodeError> {
         let head = self.shared.head.load();
-        let time = seconds.saturating_mul(1000).max(head.time_ms);
         if seconds < head.header.timestamp {
             let (asked, last) = (seconds, head.header.timestamp);
             return Err(NodeError::Invalid(format!("timestamp {asked} is before the last block's, {last}")));
         }
-        let ahead = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub_unsigned(self.shared.now_ms());
-        self.shared.advance_clock(ahead);
+        self.shared.clock.ask(Some(seconds.saturating_mul(1000).max(head.time_ms)));
         Ok(())
     }
 
@@ -246,16 +258,19 @@ impl Engine {
             return Ok(false);
         }
         self.unwind(snapshot.number)?;
-        self.shared.clock_offset.store(snapshot.clock_offset, Ordering::Relaxed);
+        self.shared.clock.set_ahead(snapshot.clock_ahead);
         Ok(true)
     }
 
-    /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else.
+    /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else. What the withdrawn blocks had of
+    /// transactions is forgotten, as tools expect of `evm_revert`.
     fn unwind(&mut self, number: u64) -> Result<(), NodeError> {
         let shared = self.shared.clone();
         if shared.head.load().header.number == number {
             return Ok(());
         }
+        // Else a crash in the next moment would bring the forgotten back.
+        shared.pool.save();
         let unwound = match shared.storage.unwind(number) {
             Ok(unwound) => unwound,
             Err(refusal @ (StorageError::Pruned { .. } | StorageError::UnknownBlock(_))) => return Err(refusal.into()),
@@ -267,8 +282,7 @@ impl Engine {
         let head = head(&shared.storage.view(), number)?;
         {
             let mut folded = shared.folded.write();
-            let root = folded.trie.apply(&unwound.changes);
-            folded.number = number;
+            let root = folded.unwind(&unwound.changes, number);
             if root != head.header.state_root {
                 self.failed = true;
                 return Err(NodeError::StateRoot { number, found: root, expected: head.header.state_root });
@@ -279,10 +293,8 @@ impl Engine {
         counter!("jove_unwound_blocks_total").increment(unwound.blocks.len() as u64);
         let blocks = Arc::new(unwound.blocks);
         let _ = shared.events.send(Event::Unwound(blocks.clone()));
-        shared.pool.on_unwound(&blocks, self.next_base_fee());
-        // What a development snapshot forgets stays forgotten, as tools expect of evm_revert.
-        for transaction in blocks.iter().flat_map(|block| &block.transactions) {
-            shared.pool.drop_transaction(*transaction.tx_hash());
+        if let Some(oldest) = blocks.last() {
+            shared.pool.on_unwound(oldest.l1_prices, self.next_base_fee());
         }
         Ok(())
     }
@@ -298,14 +310,13 @@ impl Engine {
         Ok(())
     }
 
-    fn next_header(&self) -> Result<(Arc<Head>, Header), NodeError> {
+    fn next_header(&self) -> Result<Header, NodeError> {
         let head = self.shared.head.load_full();
-        let now = self.shared.now_ms();
         // While the machine's clock is behind the chain's, time goes on all the same: gas is budgeted by it.
         let since = u64::try_from(self.last_seal.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let time = if now < head.time_ms { head.time_ms.saturating_add(since) } else { now };
-        let header = next_header(self.shared.executor.rules(), &head.header, head.hash, time)?;
-        Ok((head, header))
+        let time = self.shared.clock.block_time(head.time_ms);
+        let time = if time < head.time_ms { head.time_ms.saturating_add(since) } else { time };
+        Ok(next_header(self.shared.executor.rules(), &head.header, head.hash, time)?)
     }
 
     /// Gas that may still be sealed: no second gets more than twice the target.
@@ -318,7 +329,7 @@ impl Engine {
     }
 
     fn seal_from_pool(&mut self, force: bool) -> Result<bool, NodeError> {
-        let (_, header) = self.next_header()?;
+        let header = self.next_header()?;
         let gas = self.gas_left(time_ms(&header)?).min(header.gas_limit);
         let candidates = self.shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), gas);
         if candidates.is_empty() && !force {
@@ -339,7 +350,21 @@ impl Engine {
     }
 
     fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {
-        let (_, header) = self.next_header()?;
+        let asked = self.shared.clock.ask(None);
+        let header = match asked {
+            // The time that was asked for is the next mined block's; it must not be late for it.
+            Some(_) => {
+                let head = self.shared.head.load();
+                next_header(self.shared.executor.rules(), &head.header, head.hash, head.time_ms)?
+            }
+            None => self.next_header()?,
+        };
+        let amended = self.seal_amended(amendments, header);
+        self.shared.clock.ask(asked);
+        amended
+    }
+
+    fn seal_amended(&mut self, amendments: &[Amendment], header: Header) -> Result<(), NodeError> {
         let output = self.read(|reader| {
             let mut block = BlockExecutor::new(self.shared.executor.rules(), &header, reader)?;
             let state = block.state();
@@ -397,13 +422,13 @@ impl Engine {
         }
 
         let started = Instant::now();
-        let root = self.fold(&changes, header.number);
+        let time_ms = time_ms(&header)?;
+        let root = shared.folded.write().fold(&changes, header.number, time_ms);
         histogram!("jove_root_seconds").record(started.elapsed());
 
         let header = seal(header, &transactions, &output, root);
         let hash = header.hash_slow();
         let BlockOutput { receipts, l1_fees, l1_prices, gas_used, .. } = output;
-        let time_ms = time_ms(&header)?;
         let block = Arc::new(ExecutedBlock { header, hash, transactions, receipts, l1_fees, l1_prices });
 
         let started = Instant::now();
@@ -414,7 +439,9 @@ impl Engine {
         histogram!("jove_persist_seconds").record(started.elapsed());
 
         let number = block.header.number;
+        shared.clock.sealed(shared.head.load().time_ms, time_ms);
         shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms }));
+        shared.forget_pending();
         self.sealed.push_back((time_ms, gas_used));
         histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());
         self.last_seal = Instant::now();
@@ -427,35 +454,11 @@ impl Engine {
         counter!("jove_transactions_total").increment(block.transactions.len() as u64);
         let _ = shared.events.send(Event::Block(block));
         if number.is_multiple_of(PRUNE_EVERY) {
-            self.prune(time_ms);
+            if let Some(keep) = shared.config.history {
+                self.pruner.forget_before(time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
+            }
         }
         Ok(())
-    }
-
-    fn fold(&self, changes: &ChangeSet, number: u64) -> B256 {
-        let mut folded = self.shared.folded.write();
-        let Folded { trie, number: folded_number } = &mut *folded;
-        *folded_number = number;
-        trie.apply(changes)
-    }
-
-    /// Forgets history older than the setting. A failure costs disk only, and is logged.
-    fn prune(&self, now_ms: u64) {
-        let Some(keep) = self.shared.config.history else { return };
-        let horizon = now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-        let view = self.shared.storage.view();
-        let (mut low, mut high) = (view.oldest_state(), view.head_number());
-        // The first block that is young enough.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let time = view.header(middle).ok().flatten().and_then(|header| time_ms(&header).ok());
-            if time.is_some_and(|time| time < horizon) { low = middle + 1 } else { high = middle }
-        }
-        if low > view.oldest_state()
-            && let Err(error) = self.shared.storage.prune_history(low)
-        {
-            tracing::warn!(%error, "cannot prune history");
-        }
     }
 }
 

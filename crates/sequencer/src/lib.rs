@@ -14,9 +14,12 @@
 //! [`Node`] is what RPC and the binary hold. One thread, the engine, writes; everyone else reads consistent views of the store. The
 //! trie in memory may be one block ahead of the store while that block is being synced; nobody learns of the block before it is durable.
 
+mod clock;
 mod engine;
+mod folded;
 mod node;
 pub mod pool;
+mod prune;
 mod state;
 
 pub use node::{Amendment, Dev, Event, Head, Node, NodeConfig, NodeError, Pending};

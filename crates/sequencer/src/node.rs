@@ -1,7 +1,9 @@
 //! The running node: what RPC and the binary hold.
 
 use crate::{
+    clock::Clock,
     engine::{Command, Engine},
+    folded::Folded,
     pool::{Accounts, Pool, PoolConfig},
     state::State,
 };
@@ -19,19 +21,20 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::sync::broadcast;
 
-/// Farthest that development may move the clock ahead, in milliseconds: a thousand years.
-const MAX_CLOCK_OFFSET: i64 = 31_556_952_000_000;
 /// Events that a slow subscriber may be behind before it must read the store instead.
 const EVENT_BUFFER: usize = 1024;
-/// How long [`Node::prove`] waits for the trie and the store to name the same head.
-const PROOF_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest that [`Node::prove`] may take: to wait for the trie and the store to name the same head, for another's proof of an older block, and for
+/// the way back to that block.
+const PROOF_TIME: Duration = Duration::from_secs(10);
+/// Where the store keeps the chain spec, its genesis apart.
+const SPEC_KEY: &str = "spec";
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -73,6 +76,9 @@ pub enum NodeError {
         /// Genesis hash of the chain spec.
         expected: B256,
     },
+    /// The data directory's blocks were made under a chain spec of the same genesis that differs in chain id, gas or past forks. Use that spec.
+    #[error("the data directory's blocks have another chain id, gas setting or past fork than this chain spec")]
+    OtherSpec,
     /// The state on disk has another root than the head names: the disk has lost or changed data.
     #[error("the state on disk has root {found}, block {number} names {expected}")]
     StateRoot {
@@ -137,12 +143,6 @@ pub struct Pending {
     pub state: State,
 }
 
-/// The trie, and the block whose state it holds.
-pub(crate) struct Folded {
-    pub(crate) trie: StateTrie,
-    pub(crate) number: u64,
-}
-
 /// What the engine and its readers share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
@@ -153,23 +153,18 @@ pub(crate) struct Shared {
     pub(crate) folded: RwLock<Folded>,
     pub(crate) head: ArcSwap<Head>,
     pub(crate) events: broadcast::Sender<Event>,
-    /// Milliseconds that the chain's clock is ahead of the machine's (development).
-    pub(crate) clock_offset: AtomicI64,
+    pub(crate) clock: Clock,
     pub(crate) automine: AtomicBool,
+    pending: Mutex<Option<(PendingKey, Option<Arc<Pending>>)>>,
 }
 
 impl Shared {
-    /// The chain's clock, in milliseconds since the Unix epoch.
-    pub(crate) fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64);
-        now.saturating_add(self.clock_offset.load(Ordering::Relaxed)).max(0) as u64
-    }
-
-    /// Moves the chain's clock by milliseconds; returns how far it is ahead in all.
-    pub(crate) fn advance_clock(&self, ms: i64) -> i64 {
-        let advance = |offset: i64| Some(offset.saturating_add(ms).min(MAX_CLOCK_OFFSET));
-        let before = self.clock_offset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
-        before.unwrap_or_else(|same| same).saturating_add(ms).min(MAX_CLOCK_OFFSET)
+    /// The head has moved on: what was pending on the last one only keeps the store from forgetting. Whoever is building it now leaves it there
+    /// until the next block.
+    pub(crate) fn forget_pending(&self) {
+        if let Some(mut pending) = self.pending.try_lock() {
+            *pending = None;
+        }
     }
 }
 
@@ -178,10 +173,12 @@ pub struct Node {
     shared: Arc<Shared>,
     commands: Sender<Command>,
     engine: Mutex<Option<JoinHandle<()>>>,
-    pending: Mutex<Option<(PendingKey, Option<Arc<Pending>>)>>,
+    /// Held by whoever goes back to an older block for a proof: one at a time, since each holds memory.
+    rewinding: Mutex<()>,
 }
 
-type PendingKey = (B256, u64);
+/// What the pending block depends on: the head, the pool's version, the second.
+type PendingKey = (B256, u64, u64);
 
 /// Reads accounts at the head from the store.
 struct HeadAccounts(Storage);
@@ -238,7 +235,8 @@ impl Node {
         }
         let number = view.head_number();
         let head = head(&view, number)?;
-        let started = std::time::Instant::now();
+        check_spec(&storage, &spec, head.header.timestamp)?;
+        let started = Instant::now();
         let trie = rebuild_trie(&storage)?;
         if trie.root() != head.header.state_root {
             return Err(NodeError::StateRoot { number, found: trie.root(), expected: head.header.state_root });
@@ -249,26 +247,28 @@ impl Node {
         let accounts = Arc::new(HeadAccounts(storage.clone()));
         let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
             .map_err(|error| NodeError::Pool(error.to_string()))?;
+        let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
         let rules = Rules::Jove { spec: spec.clone(), genesis: genesis_hash };
         let shared = Arc::new(Shared {
             spec,
             executor: Executor::new(rules),
             storage,
             pool,
-            folded: RwLock::new(Folded { trie, number }),
+            folded: RwLock::new(Folded::new(trie, number, window)),
             head: ArcSwap::from_pointee(head),
             events: broadcast::Sender::new(EVENT_BUFFER),
-            clock_offset: AtomicI64::new(0),
+            clock: Clock::default(),
             automine: AtomicBool::new(true),
+            pending: Mutex::new(None),
             config,
         });
         if shared.config.dev {
             // A chain whose clock was moved goes on from where it was.
-            let behind = head_time.saturating_sub(shared.now_ms());
-            shared.advance_clock(i64::try_from(behind).unwrap_or(i64::MAX));
+            let behind = head_time.saturating_sub(shared.clock.now());
+            shared.clock.advance(i64::try_from(behind).unwrap_or(i64::MAX));
         }
         let (commands, engine) = Engine::start(shared.clone())?;
-        Ok(Arc::new(Self { shared, commands, engine: Mutex::new(Some(engine)), pending: Mutex::new(None) }))
+        Ok(Arc::new(Self { shared, commands, engine: Mutex::new(Some(engine)), rewinding: Mutex::new(()) }))
     }
 
     /// Finishes the block in hand and stops. What was published is durable already. May be called again.
@@ -278,7 +278,7 @@ impl Node {
         if engine.join().is_err() {
             tracing::error!("the engine panicked");
         }
-        self.shared.pool.close();
+        self.shared.pool.save();
     }
 
     /// Whether the engine runs.
@@ -313,7 +313,7 @@ impl Node {
 
     /// The chain's clock, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
-        self.shared.now_ms()
+        self.shared.clock.now()
     }
 
     /// Events from now on.
@@ -327,7 +327,7 @@ impl Node {
     /// If no block can follow the head.
     pub fn next_header(&self) -> Result<Header, NodeError> {
         let head = self.head();
-        let time = self.now_ms().max(head.time_ms);
+        let time = self.shared.clock.block_time(head.time_ms).max(head.time_ms);
         Ok(next_header(self.rules(), &head.header, head.hash, time)?)
     }
 
@@ -337,8 +337,9 @@ impl Node {
     /// If the store fails.
     pub fn pending(&self) -> Result<Option<Arc<Pending>>, NodeError> {
         let shared = &self.shared;
-        let mut cache = self.pending.lock();
-        let key = (shared.head.load().hash, shared.pool.version());
+        let mut cache = shared.pending.lock();
+        let head = shared.head.load();
+        let key = (head.hash, shared.pool.version(), shared.clock.block_time(head.time_ms) / 1000);
         if let Some((cached, pending)) = &*cache
             && *cached == key
         {
@@ -353,7 +354,7 @@ impl Node {
         let shared = &self.shared;
         let view = shared.storage.view();
         let head = head(&view, view.head_number())?;
-        let time = shared.now_ms().max(head.time_ms);
+        let time = shared.clock.block_time(head.time_ms).max(head.time_ms);
         let header = next_header(self.rules(), &head.header, head.hash, time)?;
         let candidates = shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), header.gas_limit);
         if candidates.is_empty() {
@@ -380,38 +381,53 @@ impl Node {
 
     /// Proof of an account and some of its slots in the state after block `number` (EIP-1186).
     ///
-    /// Proofs of the head come from the trie; for an older block a snapshot of the trie is taken back by the changes since, at a cost
-    /// that grows with their number.
+    /// Proofs of the head come from the trie; for an older block, a snapshot of the trie is taken back by the changes in between, for one caller at
+    /// a time.
     ///
     /// # Errors
-    /// If the block is unknown, outside of the proof window, or pruned.
+    /// If the block is unknown, outside of the proof window, or pruned; [`StorageError::Timeout`] if the way back is too long.
     pub fn prove(&self, number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, NodeError> {
-        let deadline = std::time::Instant::now() + PROOF_PATIENCE;
-        loop {
+        let deadline = Instant::now() + PROOF_TIME;
+        let view = loop {
             let view = self.shared.storage.view();
             let folded = self.shared.folded.read();
-            if folded.number != view.head_number() {
-                // The head is between trie and disk.
-                drop(folded);
-                if std::time::Instant::now() > deadline {
-                    return Err(NodeError::Stopped);
+            if folded.number == view.head_number() {
+                if folded.number == number {
+                    return Ok(folded.trie.prove(address, slots));
                 }
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
+                break view;
             }
-            if folded.number == number {
-                return Ok(folded.trie.prove(address, slots));
-            }
-            let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
-            let time = jove_primitives::header::time_ms(&header)?;
-            let age = self.head().time_ms.saturating_sub(time);
-            if u128::from(age) > self.shared.config.proof_window.as_millis() {
-                return Err(NodeError::OutsideProofWindow(number));
-            }
-            let mut trie = folded.trie.clone();
+            // The head is between trie and disk.
             drop(folded);
-            trie.apply(&view.changes_back_to(number)?);
-            return Ok(trie.prove(address, slots));
+            if Instant::now() > deadline {
+                return Err(StorageError::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        let time = jove_primitives::header::time_ms(&header)?;
+        let age = self.head().time_ms.saturating_sub(time);
+        if u128::from(age) > self.shared.config.proof_window.as_millis() {
+            return Err(NodeError::OutsideProofWindow(number));
+        }
+        let _alone = self.rewinding.try_lock_until(deadline).ok_or(StorageError::Timeout)?;
+        loop {
+            let view = self.shared.storage.view();
+            let (mut trie, from) = self.shared.folded.read().at_or_after(number);
+            if from <= view.head_number() {
+                trie.apply(&view.changes_back(from, number, deadline)?);
+                if trie.root() == header.state_root {
+                    return Ok(trie.prove(address, slots));
+                }
+                // Blocks were withdrawn in the middle of it.
+                if view.header(number)?.is_none_or(|now| now.state_root != header.state_root) {
+                    return Err(StorageError::UnknownBlock(number).into());
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(StorageError::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -433,13 +449,30 @@ pub(crate) fn head(view: &View, number: u64) -> Result<Head, NodeError> {
     Ok(Head { hash: header.hash_slow(), header, time_ms })
 }
 
-/// Accounts whose changes are applied to the trie at once while it is rebuilt.
+/// Checks that blocks up to `head_time` (seconds) were made under this spec, and keeps it: later forks may be added.
+fn check_spec(storage: &Storage, spec: &ChainSpec, head_time: u64) -> Result<(), NodeError> {
+    if let Some(kept) = storage.meta(SPEC_KEY)? {
+        let kept = std::str::from_utf8(&kept).ok().and_then(|kept| ChainSpec::from_json(kept).ok());
+        let kept = kept.ok_or(StorageError::Corrupt("the chain spec it keeps"))?;
+        if kept.config(head_time) != spec.config(head_time) {
+            return Err(NodeError::OtherSpec);
+        }
+        if kept.forks == spec.forks {
+            return Ok(());
+        }
+    }
+    let mut kept = spec.clone();
+    kept.genesis.alloc.clear();
+    Ok(storage.put_meta(SPEC_KEY, kept.to_json().as_bytes())?)
+}
+
+/// Accounts and slots that are put into the trie at once while it is rebuilt.
 const REBUILD_CHUNK: usize = 10_000;
 
 fn rebuild_trie(storage: &Storage) -> Result<StateTrie, StorageError> {
     use jove_primitives::{AccountChange, Change, ChangeSet};
     let mut trie = StateTrie::default();
-    let mut chunk = ChangeSet::default();
+    let (mut chunk, mut size) = (ChangeSet::default(), 0);
     storage.for_each_account(|address, account, slots| {
         let mut change = AccountChange { account: Change { before: None, after: Some(account) }, ..Default::default() };
         for slot in slots {
@@ -451,9 +484,11 @@ fn rebuild_trie(storage: &Storage) -> Result<StateTrie, StorageError> {
                 trie.apply(&ChangeSet { accounts: [(address, part)].into(), ..Default::default() });
             }
         }
+        size += 1 + change.storage.len();
         chunk.accounts.insert(address, change);
-        if chunk.accounts.len() == REBUILD_CHUNK {
+        if size >= REBUILD_CHUNK {
             trie.apply(&std::mem::take(&mut chunk));
+            size = 0;
         }
         Ok(())
     })?;
@@ -523,15 +558,23 @@ impl Dev<'_> {
 
     /// Moves the clock forward by seconds; returns how far it is ahead in all.
     pub fn increase_time(&self, seconds: u64) -> i64 {
-        self.node.shared.advance_clock(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000
+        self.node.shared.clock.advance(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000
     }
 
-    /// Sets the time of the next block, in seconds since the Unix epoch; the clock goes on from there.
+    /// Sets the time of the next block with transactions or mined on demand, in seconds since the Unix epoch; the clock goes on from there.
     ///
     /// # Errors
     /// If the time is before the head's.
     pub fn set_next_timestamp(&self, seconds: u64) -> Result<(), NodeError> {
         self.call(|reply| Command::SetNextTimestamp { seconds, reply })
+    }
+
+    /// Sets the time from each block to the next, in seconds, whatever the clock says; `None`: as the clock goes.
+    ///
+    /// # Errors
+    /// If the node is stopping.
+    pub fn set_block_interval(&self, seconds: Option<u64>) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetInterval { seconds, reply })
     }
 
     /// Changes the state, in a block of its own without transactions.

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may panic and print
 
 use alloy_consensus::{SignableTransaction, Transaction as _, TxEip1559};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address};
-use jove_primitives::{ChainSpec, block::RecoveredTransaction};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, hex};
+use jove_primitives::{ChainSpec, Transaction, block::RecoveredTransaction};
 use jove_sequencer::{Amendment, Event, Node, NodeConfig, NodeError, PoolConfig};
+use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use std::{
     path::Path,
     sync::Arc,
@@ -45,6 +47,23 @@ fn call(nonce: u64, to: TxKind, value: U256, input: Bytes, gas_limit: u64) -> Re
         ..Default::default()
     };
     RecoveredTransaction::new_unchecked(tx.into_signed(Signature::test_signature()).into(), ALICE)
+}
+
+/// Alice's first transfer, signed with her well-known key.
+fn signed_transfer() -> Bytes {
+    let secret = hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
+    let secret = SecretKey::from_secret_bytes(secret).expect("a key");
+    let unsigned = TxEip1559 {
+        chain_id: 5683,
+        gas_limit: 21_000,
+        max_fee_per_gas: 1_000_000_000,
+        to: BOB.into(),
+        ..Default::default()
+    };
+    let digest = Message::from_digest(unsigned.signature_hash().0);
+    let (parity, rs) = RecoverableSignature::sign_ecdsa_recoverable(digest, &secret).serialize_compact();
+    let signature = Signature::from_bytes_and_parity(&rs, parity.to_u8() == 1);
+    Transaction::from(unsigned.into_signed(signature)).encoded_2718().into()
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
@@ -98,6 +117,9 @@ fn blocks_are_sealed_and_survive_a_restart() {
 
     let other = NodeConfig { spec: ChainSpec::dev().without_l1_fee(), ..config(folder.path()) };
     assert!(matches!(Node::start(other), Err(NodeError::OtherChain { .. })));
+    let mut other = config(folder.path());
+    other.spec.chain_id += 1;
+    assert!(matches!(Node::start(other), Err(NodeError::OtherSpec)), "the genesis block has no chain id");
 }
 
 #[test]
@@ -225,8 +247,18 @@ fn time_moves_as_asked() {
     dev.mine(1, 0).expect("mined");
     assert!((now + 3_600..now + 3_610).contains(&node.head().header.timestamp));
     dev.set_next_timestamp(now + 10_000).expect("later");
+    assert_eq!(node.next_header().expect("follows").timestamp, now + 10_000);
+    dev.amend(vec![Amendment::Balance(BOB, U256::from(1))]).expect("amended");
+    assert!(node.head().header.timestamp < now + 10_000, "the time is kept for the next mined block");
     dev.mine(3, 60).expect("mined");
-    assert!((now + 10_120..now + 10_130).contains(&node.head().header.timestamp));
+    assert_eq!(node.head().time_ms, (now + 10_120) * 1_000);
+    assert!((now + 10_120..now + 10_130).contains(&(node.now_ms() / 1_000)), "the clock goes on from there");
+    dev.set_block_interval(Some(7)).expect("set");
+    dev.mine(2, 0).expect("mined");
+    assert_eq!(node.head().time_ms, (now + 10_134) * 1_000);
+    dev.set_block_interval(None).expect("set");
+    dev.mine(1, 0).expect("mined");
+    assert!((now + 10_134..now + 10_140).contains(&node.head().header.timestamp));
     assert!(matches!(dev.set_next_timestamp(now), Err(NodeError::Invalid(_))));
     assert!(matches!(dev.mine(u64::MAX, 0), Err(NodeError::Invalid(_))));
 }
@@ -323,4 +355,56 @@ fn a_chain_ahead_of_the_clock_goes_on() {
     drop(node);
     let node = Node::start(config(folder.path())).expect("starts");
     assert!(node.now_ms() >= before);
+}
+
+#[test]
+fn a_contract_may_send_on_a_development_chain_only() {
+    let contract_sends = |development: bool| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        config.spec.development = development;
+        let node = Node::start(config).expect("starts");
+        node.dev()
+            .expect("development")
+            .amend(vec![Amendment::Code(ALICE, Bytes::from_static(&[0x5f]))])
+            .expect("amended");
+        let hash = node.pool().add(transfer(0, 7)).expect("the pool takes any sender that it is told");
+        wait("it is sealed or refused", || node.pool().get(hash).is_none());
+        included(&node, hash)
+    };
+    assert!(contract_sends(true));
+    assert!(!contract_sends(false));
+}
+
+#[test]
+fn a_crash_does_not_bring_back_what_a_revert_forgot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("pool");
+    let with_journal = || NodeConfig {
+        pool: PoolConfig { journal: Some(journal.clone()), ..Default::default() },
+        ..config(folder.path())
+    };
+    let node = Node::start(with_journal()).expect("starts");
+    let dev = node.dev().expect("development");
+    let snapshot = dev.snapshot().expect("taken");
+    let hash = node.pool().add_raw(&[signed_transfer()]).remove(0).expect("valid");
+    wait("included", || included(&node, hash));
+    assert!(dev.revert(snapshot).expect("reverted"));
+    // What a crash would leave of the journal.
+    let left = std::fs::read(&journal).expect("readable");
+    drop(node);
+    std::fs::write(&journal, left).expect("written");
+    let node = Node::start(with_journal()).expect("starts");
+    assert_eq!(node.pool().status(), (0, 0));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!included(&node, hash));
+}
+
+#[test]
+fn history_is_forgotten_beside_the_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = NodeConfig { history: Some(Duration::from_millis(1)), ..config(folder.path()) };
+    let node = Node::start(config).expect("starts");
+    node.dev().expect("development").mine(1_000, 1).expect("mined");
+    wait("all but the latest is forgotten", || node.storage().view().oldest_state() == 1_000);
 }

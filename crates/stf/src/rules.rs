@@ -54,6 +54,7 @@ impl Rules {
         if let Self::Jove { spec, .. } = self {
             // None would mean EIP-7825's own cap.
             cfg.tx_gas_limit_cap = Some(spec.gas.transaction_gas_limit_cap.unwrap_or(u64::MAX));
+            cfg.disable_eip3607 = spec.development;
         }
         cfg
     }

@@ -167,8 +167,9 @@ fn state(criterion: &mut Criterion) {
         }
         group.bench_function("view", |bencher| bencher.iter(|| black_box(chain.storage.view())));
         group.bench_function("block/cached=true", |bencher| bencher.iter(|| black_box(view.block(head).unwrap())));
-        group.bench_function("changes_back_to/back=1000", |bencher| {
-            bencher.iter(|| black_box(view.changes_back_to(head - 1000).unwrap()));
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        group.bench_function("changes_back/blocks=1000", |bencher| {
+            bencher.iter(|| black_box(view.changes_back(head, head - 1000, deadline).unwrap()));
         });
         let start = Instant::now();
         drop(view);

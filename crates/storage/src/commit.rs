@@ -11,7 +11,7 @@ use jove_primitives::{Account, AccountChange, Change, ChangeSet, ExecutedBlock};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Keys after which pruning ends a batch, so that commits wait for one batch at most.
-const PRUNE_BATCH_KEYS: usize = 20_000;
+const PRUNE_BATCH_KEYS: usize = 4_000;
 
 impl Storage {
     /// Lists, in `changes`, every slot that its wipes erase, with its value before, and sets the value before of those it already lists.
@@ -112,45 +112,49 @@ impl Storage {
         Ok(unwound)
     }
 
-    /// Forgets history: state before `number` can no longer be read, nor unwound to. Blocks and receipts stay. The new horizon is durable
-    /// first; then history goes in bounded steps, between which blocks are committed. What a crash leaves over, the next call
-    /// removes. A number above the head counts as the head's.
+    /// Forgets history, one step of it, and returns whether nothing is left to do: state before `number` can no longer be read, nor unwound to.
+    /// Blocks and receipts stay. The first step makes the new horizon durable; each removes a bounded part, so that blocks are
+    /// committed in between. What a crash leaves over, the next call removes. A number above the head counts as the head's.
     ///
     /// # Errors
     /// The database's.
-    pub fn prune_history(&self, number: u64) -> Result<(), StorageError> {
+    pub fn prune_history(&self, number: u64) -> Result<bool, StorageError> {
         let store = &*self.store;
-        let horizon = {
-            let _writer = store.writer.lock();
-            let head = store.head();
-            let Some((head_number, _)) = head.block else { return Ok(()) };
-            let horizon = number.min(head_number).max(head.oldest);
-            if horizon > head.oldest {
-                let mut batch = store.batch(1);
-                batch.insert(&store.keyspaces.meta, OLDEST_KEY, horizon.to_be_bytes().as_slice());
-                batch.commit()?;
-                store.publish(head.block, horizon);
-            }
-            horizon
-        };
-        loop {
-            let mut writer = store.writer.lock();
-            let head = store.head();
-            if writer.pruned >= horizon {
-                return Ok(());
-            }
-            let mut batch = store.batch(PRUNE_BATCH_KEYS);
-            let mut pruned = writer.pruned;
-            while pruned < horizon && batch.len() < PRUNE_BATCH_KEYS {
-                pruned += 1;
-                store.remove_history(&mut batch, &head, pruned)?;
-            }
-            batch.insert(&store.keyspaces.meta, PRUNED_KEY, pruned.to_be_bytes().as_slice());
+        let mut writer = store.writer.lock();
+        let head = store.head();
+        let Some((head_number, _)) = head.block else { return Ok(true) };
+        let horizon = number.min(head_number).max(head.oldest);
+        if horizon > head.oldest {
+            let mut batch = store.batch(1);
+            batch.insert(&store.keyspaces.meta, OLDEST_KEY, horizon.to_be_bytes().as_slice());
             batch.commit()?;
-            writer.pruned = pruned;
-            store.publish(head.block, head.oldest);
+            store.publish(head.block, horizon);
+            return Ok(writer.pruned >= horizon);
         }
+        if writer.pruned >= horizon {
+            return Ok(true);
+        }
+        let mut batch = store.batch(PRUNE_BATCH_KEYS);
+        let mut pruned = writer.pruned;
+        while pruned < horizon && batch.len() < PRUNE_BATCH_KEYS {
+            pruned += 1;
+            store.remove_history(&mut batch, &head, pruned)?;
+        }
+        batch.insert(&store.keyspaces.meta, PRUNED_KEY, pruned.to_be_bytes().as_slice());
+        batch.commit()?;
+        writer.pruned = pruned;
+        store.publish(head.block, head.oldest);
+        Ok(pruned >= horizon)
     }
+}
+
+/// An account as it has to become.
+#[derive(Default)]
+pub(crate) struct Target {
+    /// The account itself, if it changed.
+    pub(crate) account: Option<Option<Account>>,
+    /// The slots that changed.
+    pub(crate) slots: BTreeMap<U256, U256>,
 }
 
 impl Head {
@@ -280,29 +284,39 @@ impl Store {
         codec::decode_undo(&value.ok_or(StorageError::Corrupt("a change set is missing"))?)
     }
 
+    /// What the state after block `from` has to become for it to be that after block `to`, an earlier one. `visit` sees every block's undoing, newest
+    /// first, and may end it.
+    pub(crate) fn targets(
+        &self,
+        head: &Head,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(u64, &AccountUndo) -> Result<(), StorageError>,
+    ) -> Result<BTreeMap<Address, Target>, StorageError> {
+        let mut targets: BTreeMap<Address, Target> = BTreeMap::new();
+        for number in (to + 1..=from).rev() {
+            for undo in self.undo(head, number)? {
+                visit(number, &undo)?;
+                let target = targets.entry(undo.address).or_default();
+                target.account = undo.account.or(target.account);
+                target.slots.extend(undo.slots);
+            }
+        }
+        Ok(targets)
+    }
+
     /// One change set from the state of the head, block `from`, back to the state after block `to`. `visit` sees every block's undoing, newest first.
-    pub(crate) fn changes_back(
+    fn changes_back(
         &self,
         head: &Head,
         from: u64,
         to: u64,
         mut visit: impl FnMut(u64, &AccountUndo),
     ) -> Result<ChangeSet, StorageError> {
-        #[derive(Default)]
-        struct Target {
-            account: Option<Option<Account>>,
-            slots: BTreeMap<U256, U256>,
-        }
-        let mut targets: BTreeMap<Address, Target> = BTreeMap::new();
-        for number in (to + 1..=from).rev() {
-            for undo in self.undo(head, number)? {
-                visit(number, &undo);
-                let target = targets.entry(undo.address).or_default();
-                target.account = undo.account.or(target.account);
-                target.slots.extend(undo.slots);
-            }
-        }
-
+        let targets = self.targets(head, from, to, |number, undo| {
+            visit(number, undo);
+            Ok(())
+        })?;
         let mut changes = ChangeSet::default();
         for (address, target) in targets {
             let before = view::flat_account(self, head, address)?;

@@ -115,7 +115,7 @@ pub enum StorageError {
     /// A log query matches more than its limit. Narrow the range or the filter.
     #[error("query returned more than {0} results")]
     TooManyResults(usize),
-    /// A log query's deadline passed. Narrow the range or the filter.
+    /// A query's deadline passed. Narrow the range or the filter, or ask for a later block.
     #[error("query timed out")]
     Timeout,
     /// A block to commit does not have the number after the head's, or the first block is not block 0. A caller's mistake.

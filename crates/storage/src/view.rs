@@ -4,9 +4,9 @@ use crate::{Head, StorageError, Store, codec};
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use fjall::Readable;
-use jove_primitives::{Account, ChangeSet, ExecutedBlock};
+use jove_primitives::{Account, AccountChange, Change, ChangeSet, ExecutedBlock};
 use revm::{bytecode::Bytecode, state::AccountInfo};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A consistent view of one committed head. Cheap to clone.
 #[derive(Clone)]
@@ -90,13 +90,33 @@ impl View {
         Ok(StateView { view: self.clone(), block: number, history: number < head })
     }
 
-    /// The change set that turns this view's head state into the state after block `number` (for the trie). It has no codes.
+    /// A change set for a trie: it turns the state after block `from` into that after block `to`, an earlier one. What it says of values before, and
+    /// of codes, is empty.
     ///
     /// # Errors
-    /// As [`Self::state`]; [`StorageError::Corrupt`]; or the database's.
-    pub fn changes_back_to(&self, number: u64) -> Result<ChangeSet, StorageError> {
-        let head = self.head.check_state(number)?;
-        self.store.changes_back(&self.head, head, number, |_, _| ())
+    /// As [`Self::state`]; [`StorageError::Timeout`] at the deadline; [`StorageError::Corrupt`]; or the database's.
+    pub fn changes_back(&self, from: u64, to: u64, deadline: Instant) -> Result<ChangeSet, StorageError> {
+        self.head.check_state(from)?;
+        let state = self.state(to)?;
+        let mut seen = 0;
+        let targets = self.store.targets(&self.head, from, to, |number, _| {
+            if number != seen {
+                seen = number;
+                return if Instant::now() < deadline { Ok(()) } else { Err(StorageError::Timeout) };
+            }
+            Ok(())
+        })?;
+        let mut changes = ChangeSet::default();
+        for (address, target) in targets {
+            let after = match target.account {
+                Some(account) => account,
+                None => state.account(address)?,
+            };
+            let account = Change { before: None, after };
+            let storage = target.slots.into_iter().map(|(slot, after)| (slot, Change { before: U256::ZERO, after }));
+            changes.accounts.insert(address, AccountChange { account, wiped: false, storage: storage.collect() });
+        }
+        Ok(changes)
     }
 }
 

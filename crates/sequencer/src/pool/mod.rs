@@ -313,9 +313,24 @@ impl Pool {
         self.publish();
     }
 
-    /// Follows the head back from withdrawn blocks, newest first. Their transactions return, in their order, ahead of all others. Every sender's account
-    /// is read anew.
-    pub fn on_unwound(&self, blocks: &[ExecutedBlock], next_base_fee: u64) {
+    /// Follows the head back from withdrawn blocks: every sender's account is read anew. `prices` were those of the oldest of the blocks.
+    pub fn on_unwound(&self, prices: L1Prices, next_base_fee: u64) {
+        let senders: Vec<Address> = {
+            let mut book = self.book.lock();
+            book.next_epoch(next_base_fee);
+            book.set_prices(prices);
+            book.queues().map(|(sender, _)| *sender).collect()
+        };
+        // Whoever joins from here on reads the new head.
+        for sender in senders {
+            let account = self.accounts.account(sender);
+            self.book.lock().follow(sender, account);
+        }
+        self.publish();
+    }
+
+    /// After [`Self::on_unwound`]: the transactions of withdrawn blocks, newest block first, return in their order, ahead of all others.
+    pub fn readmit(&self, blocks: &[ExecutedBlock]) {
         let transactions: Vec<&RecoveredTransaction> =
             blocks.iter().rev().flat_map(|block| &block.transactions).collect();
         let count = transactions.len() as u64;
@@ -332,19 +347,6 @@ impl Pool {
             })
             .collect();
 
-        let senders: Vec<Address> = {
-            let mut book = self.book.lock();
-            book.next_epoch(next_base_fee);
-            if let Some(oldest) = blocks.last() {
-                book.set_prices(oldest.l1_prices);
-            }
-            book.queues().map(|(sender, _)| *sender).collect()
-        };
-        // Whoever joins from here on reads the new head.
-        for sender in senders {
-            let account = self.accounts.account(sender);
-            self.book.lock().follow(sender, account);
-        }
         let added = self.admit(checked, Funds::Awaited);
         self.write_down(&added.admitted);
         for error in added.results.iter().filter_map(|result| result.as_ref().err()) {
@@ -364,8 +366,8 @@ impl Pool {
         dropped
     }
 
-    /// Writes the journal anew and waits for the disk: the last thing before a stop. A failure is logged.
-    pub fn close(&self) {
+    /// Writes the journal anew, with what the pool holds and no more, and waits for the disk. A failure is logged.
+    pub fn save(&self) {
         // It logs its failure itself.
         let _ = self.rewrite(true);
     }

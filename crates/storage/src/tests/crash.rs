@@ -79,7 +79,7 @@ impl Life {
                     model.unwind(head.saturating_sub(back));
                 }
                 (2, Some(head)) => {
-                    storage.prune_history(head.saturating_sub(back + 8)).unwrap();
+                    while !storage.prune_history(head.saturating_sub(back + 8)).unwrap() {}
                     model.prune(head.saturating_sub(back + 8));
                 }
                 _ => commit(storage, model, rng.next()),

@@ -134,12 +134,14 @@ impl Durable {
         let metadata = fs::metadata(format!("/proc/self/fd/{file}"))?;
         let id = id(&metadata);
         if metadata.is_dir() {
-            let names = fs::read_dir(path)?.map(|entry| {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(path)? {
                 let entry = entry?;
-                let metadata = entry.metadata()?;
-                Ok((entry.file_name(), self::id(&metadata), metadata.is_dir()))
-            });
-            self.folders.insert(id, names.collect::<io::Result<_>>()?);
+                // A worker may have removed it since.
+                let Ok(metadata) = entry.metadata() else { continue };
+                names.push((entry.file_name(), self::id(&metadata), metadata.is_dir()));
+            }
+            self.folders.insert(id, names);
         } else {
             let (content, len) = self.files.entry(id).or_default();
             // Journals are only appended to or cut, so their beginning is known.

@@ -165,6 +165,14 @@ impl State {
         }
     }
 
+    /// Applies a change set that says nothing of what was before.
+    fn apply_after(&mut self, mut changes: ChangeSet) {
+        for (address, change) in &mut changes.accounts {
+            change.account.before = self.accounts.get(address).copied();
+        }
+        self.apply(&changes);
+    }
+
     fn slot(&self, address: Address, slot: U256) -> U256 {
         self.slots.get(&(address, slot)).copied().unwrap_or_default()
     }
@@ -362,10 +370,12 @@ impl Model {
     fn check_state(&self, view: &View, head: u64) {
         assert_eq!(view.oldest_state(), self.oldest);
         assert!(matches!(view.state(head + 1), Err(StorageError::UnknownBlock(_))));
-        assert!(matches!(view.changes_back_to(head + 1), Err(StorageError::UnknownBlock(_))));
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let back = |from, to| view.changes_back(from, to, deadline);
+        assert!(matches!(back(head + 1, head), Err(StorageError::UnknownBlock(_))));
         for number in 0..self.oldest {
             assert!(matches!(view.state(number), Err(StorageError::Pruned { .. })));
-            assert!(matches!(view.changes_back_to(number), Err(StorageError::Pruned { .. })));
+            assert!(matches!(back(head, number), Err(StorageError::Pruned { .. })));
         }
         for number in self.oldest..=head {
             let (state, expected) = (view.state(number).unwrap(), &self.states[number as usize]);
@@ -376,8 +386,12 @@ impl Model {
                 }
             }
             let mut older = (*self.state()).clone();
-            older.apply(&view.changes_back_to(number).unwrap());
+            older.apply_after(back(head, number).unwrap());
             assert_eq!(&older, &**expected, "the head's state, turned back to block {number}");
+            let middle = number + (head - number) / 2;
+            let mut older = (*self.states[middle as usize]).clone();
+            older.apply_after(back(middle, number).unwrap());
+            assert_eq!(&older, &**expected, "the state after block {middle}, turned back to block {number}");
         }
         let state = view.state(head).unwrap();
         for (hash, code) in &self.codes {

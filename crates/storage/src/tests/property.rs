@@ -62,7 +62,7 @@ fn run(ops: Vec<Op>) {
             Op::Unwind(back) => unwind(&storage, &mut model, back),
             Op::Prune(keep) => {
                 let number = model.head().unwrap_or(0).saturating_sub(keep);
-                storage.prune_history(number).unwrap();
+                while !storage.prune_history(number).unwrap() {}
                 model.prune(number);
             }
             Op::Reopen => {
@@ -135,7 +135,7 @@ fn a_long_history_reads_as_the_model() {
         as_of.check(&view, round);
         drop(view);
         if round % 3 == 2 {
-            storage.prune_history(round * 30).unwrap();
+            while !storage.prune_history(round * 30).unwrap() {}
             model.prune(round * 30);
             drop(storage);
             storage = open(folder.path());

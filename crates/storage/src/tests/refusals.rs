@@ -12,6 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
 fn open(path: &Path) -> Result<Storage, StorageError> {
     Storage::open(path, Options::default())
 }
@@ -106,7 +110,7 @@ fn what_nobody_wrote_is_corrupt() {
     corrupt(now.code(word).unwrap_err());
     corrupt(view.block_number(word).unwrap_err());
     corrupt(view.transaction(word).unwrap_err());
-    corrupt(view.changes_back_to(4).err().unwrap());
+    corrupt(view.changes_back(10, 4, soon()).err().unwrap());
     corrupt(view.header(6).unwrap_err());
     corrupt(view.block_hash(6).unwrap_err());
     corrupt(view.block(7).unwrap_err());
@@ -121,7 +125,7 @@ fn what_nobody_wrote_is_corrupt() {
     });
     corrupt(streamed.unwrap_err());
     corrupt(storage.unwind(4).unwrap_err());
-    corrupt(storage.prune_history(10).unwrap_err());
+    corrupt((0..2).find_map(|_| storage.prune_history(10).err()).unwrap());
     keyspaces.meta.insert(OLDEST_KEY, [1]).unwrap();
     drop((view, now, then, storage));
     corrupt(open(folder.path()).err().unwrap());
@@ -252,9 +256,9 @@ fn an_empty_store_has_nothing() {
     let view = storage.view();
     assert_eq!((view.head_number(), view.oldest_state()), (0, 0));
     assert_eq!(view.block_hash(0).unwrap(), None);
-    assert!(matches!(view.changes_back_to(0), Err(StorageError::UnknownBlock(0))));
+    assert!(matches!(view.changes_back(0, 0, soon()), Err(StorageError::UnknownBlock(0))));
     assert!(matches!(storage.unwind(0), Err(StorageError::UnknownBlock(0))));
-    storage.prune_history(9).unwrap();
+    assert!(storage.prune_history(9).unwrap());
     let filter = LogFilter { to: u64::MAX, ..Default::default() };
     assert!(view.logs(&filter, 0, Instant::now()).unwrap().is_empty());
     storage.for_each_account(|_, _, _| unreachable!()).unwrap();
@@ -268,4 +272,12 @@ fn an_empty_store_has_nothing() {
     let storage = open(folder.path()).unwrap();
     commit(&storage, &mut model, 1);
     model.check(&storage.view(), 1);
+}
+
+#[test]
+fn a_way_back_ends_at_its_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, _) = store_of(folder.path(), 5);
+    assert!(matches!(storage.view().changes_back(4, 0, Instant::now()), Err(StorageError::Timeout)));
+    storage.view().changes_back(4, 0, soon()).unwrap();
 }
