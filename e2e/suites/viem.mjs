@@ -383,6 +383,18 @@ await check('impersonateAccount', async () => {
   await test.stopImpersonatingAccount({ address });
   await assert.rejects(wallet(address).sendTransaction({ to: target, value: 6n }));
 });
+await check('impersonateAccount of a contract, and its trace', async () => {
+  const { address } = fresh();
+  await test.setCode({ address, bytecode: Probe.runtime });
+  await test.setBalance({ address, value: parseEther('1') });
+  await test.impersonateAccount({ address });
+  const target = fresh().address;
+  const { transactionHash } = await mined(await wallet(address).sendTransaction({ to: target, value: 6n }));
+  assert.equal(await client.getBalance({ address: target }), 6n);
+  const trace = await rpc('debug_traceTransaction', transactionHash, { tracer: 'callTracer' });
+  assert.ok(isAddressEqual(trace.from, address) && !trace.error, JSON.stringify(trace));
+  await test.stopImpersonatingAccount({ address });
+});
 await check('mine', async () => {
   const height = await client.getBlockNumber();
   await test.mine({ blocks: 3 });
@@ -397,6 +409,10 @@ await check('increaseTime and setNextBlockTimestamp', async () => {
   await test.setNextBlockTimestamp({ timestamp: after + 500n });
   await test.mine({ blocks: 1 });
   assert.equal((await client.getBlock()).timestamp, after + 500n);
+  await test.setBlockTimestampInterval({ interval: 40 });
+  await test.mine({ blocks: 2 });
+  assert.equal((await client.getBlock()).timestamp, after + 580n);
+  await test.removeBlockTimestampInterval();
 });
 await check('hardhat’s names', async () => {
   const address = fresh().address;
