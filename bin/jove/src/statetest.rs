@@ -7,7 +7,10 @@ use alloy_consensus::{Header, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, Log, U64, U256, keccak256};
 use jove_executor::TrieReader;
-use jove_primitives::{Account, AccountChange, Change, ChangeSet, Fork, Transaction, block::RecoveredTransaction};
+use jove_primitives::{
+    Account, AccountChange, Change, ChangeSet, Fork,
+    transaction::{RecoveredTransaction, SignedTransaction},
+};
 use jove_stf::{BlockExecutor, ExecuteError, Rules, TransactionError};
 use jove_trie::StateTrie;
 use rayon::prelude::*;
@@ -191,9 +194,9 @@ fn execute(
     trie: &StateTrie,
     pre: &ChangeSet,
 ) -> Result<(ChangeSet, Vec<Log>), Vec<&'static str>> {
-    let transaction = Transaction::decode_2718_exact(raw).map_err(|_| undecodable(raw))?;
+    let transaction = SignedTransaction::decode_2718_exact(raw).map_err(|_| undecodable(raw))?;
     let signer = transaction.recover_signer().map_err(|_| vec!["INVALID_SIGNATURE_VRS"])?;
-    let transaction = RecoveredTransaction::new_unchecked(transaction, signer);
+    let transaction = RecoveredTransaction::new_unchecked(transaction.into(), signer);
     let code = |hash: B256| {
         let bytes = pre.codes.get(&hash).cloned().unwrap_or_default();
         Ok::<_, Infallible>(Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes)))

@@ -1,23 +1,17 @@
-//! Transactions, receipts and blocks.
+//! Blocks.
 
-use alloc::vec::Vec;
-use alloy_consensus::{
-    EthereumReceipt, EthereumTxEnvelope, Header, ReceiptWithBloom, TxEip4844, TxReceipt, proofs, transaction::Recovered,
+pub use crate::{
+    receipt::Receipt,
+    transaction::{RecoveredTransaction, Transaction},
 };
+
+use crate::receipt::ReceiptWithBloom;
+use alloc::vec::Vec;
+use alloy_consensus::{Header, proofs, transaction::Recovered};
 use alloy_primitives::{B256, Bloom, U256};
-
-/// A signed transaction, as blocks carry it: Ethereum's envelope, blobs without their sidecar. A Jove block has no blob
-/// transaction; Ethereum's do.
-pub type Transaction = EthereumTxEnvelope<TxEip4844>;
-
-/// A transaction with its sender.
-pub type RecoveredTransaction = Recovered<Transaction>;
 
 /// A block as Ethereum encodes it.
 pub type Block = alloy_consensus::Block<Transaction>;
-
-/// The receipt that `receiptsRoot` commits to: Ethereum's.
-pub type Receipt = EthereumReceipt;
 
 /// What the chain knew of L1's prices, in wei per gas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,8 +63,8 @@ pub fn transactions_root(transactions: &[RecoveredTransaction]) -> B256 {
 
 /// Root of the receipt trie, and the bloom of all logs.
 pub fn receipts_root(receipts: &[Receipt]) -> (B256, Bloom) {
-    let with_bloom: Vec<ReceiptWithBloom<&Receipt>> =
-        receipts.iter().map(|receipt| ReceiptWithBloom { logs_bloom: receipt.bloom(), receipt }).collect();
-    let bloom = with_bloom.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.logs_bloom);
+    let with_bloom: Vec<ReceiptWithBloom<'_>> =
+        receipts.iter().map(|receipt| receipt.with_bloom(receipt.bloom())).collect();
+    let bloom = with_bloom.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.bloom);
     (proofs::calculate_receipt_root(&with_bloom), bloom)
 }

@@ -4,9 +4,11 @@
 //!
 //! | module | what it says |
 //! |---|---|
-//! | [`block`] | transactions, receipts and the block as it travels through the house |
+//! | [`transaction`], [`receipt`] | what people sign, what comes from L1, and what both leave behind |
+//! | [`block`] | the block as it travels through the house |
 //! | [`header`] | Jove's use of the Ethereum header: `extraData`, time in milliseconds, `mixHash` |
 //! | [`fee`] | the base fee that moves with time, and the L1 data fee |
+//! | [`l1`] | what a chain knows of its layer 1 |
 //! | [`spec`] | chain specs: chain id, genesis, forks and gas |
 //! | [`state`] | accounts and the change sets that blocks leave behind |
 //! | [`predeploys`] | addresses that a chain has from block 0 |
@@ -17,9 +19,12 @@ extern crate alloc;
 pub mod block;
 pub mod fee;
 pub mod header;
+pub mod l1;
 pub mod predeploys;
+pub mod receipt;
 pub mod spec;
 pub mod state;
+pub mod transaction;
 
 pub use block::{Block, ExecutedBlock, Receipt, Transaction};
 pub use spec::{ChainSpec, Fork};

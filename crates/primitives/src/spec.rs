@@ -60,6 +60,10 @@ pub struct GenesisAccount {
     pub storage: BTreeMap<U256, B256>,
 }
 
+fn max_origin_age() -> u64 {
+    12 * 60 * 60
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -104,6 +108,9 @@ pub struct ChainSpec {
     /// A chain to develop on: accounts with code may send (EIP-3607 is off), since whoever runs it sends in anyone's name.
     #[serde(default, skip_serializing_if = "is_false")]
     pub development: bool,
+    /// Age of a block's L1 origin, in seconds, from which on it takes no transactions from the pool.
+    #[serde(default = "max_origin_age")]
+    pub max_origin_age: u64,
     /// L1's prices at genesis.
     #[serde(default)]
     pub l1_prices: GenesisL1Prices,
@@ -253,12 +260,13 @@ impl ChainSpec {
     }
 
     /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
-    /// block gas limit, transaction gas limit cap (0: none), base fee floor, 1 for a development chain, then each fork that holds by
-    /// then, counted from Berlin = 0, and its time.
+    /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain, then each fork
+    /// that holds by then, counted from Berlin = 0, and its time.
     pub fn config(&self, timestamp: u64) -> Vec<u8> {
         let gas = &self.gas;
         let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
-        let fixed = [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor];
+        let fixed =
+            [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor, self.max_origin_age];
         let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
         let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
         let words = fixed.into_iter().chain([self.development.into()]).chain(forks);
@@ -303,7 +311,8 @@ mod tests {
         upgraded.forks.push(ForkActivation { fork: Fork::Osaka, timestamp: later });
         assert_eq!(spec.config(now), upgraded.config(now));
         assert_ne!(spec.config(later), upgraded.config(later));
-        let edits: [fn(&mut ChainSpec); 7] = [
+        let edits: [fn(&mut ChainSpec); 8] = [
+            |spec| spec.max_origin_age += 1,
             |spec| spec.chain_id += 1,
             |spec| spec.gas.target_per_second += 1,
             |spec| spec.gas.block_gas_limit += 1,

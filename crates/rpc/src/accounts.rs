@@ -155,7 +155,7 @@ fn complete_and_sign(call: &Call, mut request: TransactionRequest) -> Result<Rec
     }
     let unsigned = build(request)?;
     let signature = if impersonated { impersonation(from) } else { sign(from, unsigned.signature_hash())? };
-    Ok(RecoveredTransaction::new_unchecked(EthereumTxEnvelope::new_unhashed(unsigned, signature), from))
+    Ok(RecoveredTransaction::new_unchecked(EthereumTxEnvelope::new_unhashed(unsigned, signature).into(), from))
 }
 
 fn complete_fees(call: &Call, request: &mut TransactionRequest) -> Result<(), RpcError> {

@@ -14,7 +14,6 @@ use crate::{
     methods::{Call, Methods},
     resolve::Found,
 };
-use alloy_consensus::TxReceipt;
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::TransactionRequest;
@@ -123,7 +122,7 @@ fn raw_block(call: &Call) -> Result<Bytes, RpcError> {
 fn raw_receipts(call: &Call) -> Result<Vec<Bytes>, RpcError> {
     let (id,): (BlockId,) = call.args()?;
     let block = found(call, id)?.block;
-    Ok(block.receipts.iter().map(|receipt| receipt.clone().into_with_bloom().encoded_2718().into()).collect())
+    Ok(block.receipts.iter().map(|receipt| receipt.with_bloom(receipt.bloom()).encoded_2718().into()).collect())
 }
 
 /// A transaction of the chain or of the pool; empty if there is none, as geth does.

@@ -111,7 +111,7 @@ impl Kind {
                 Ok(if *full {
                     FilterChanges::Transactions(transactions.iter().map(|t| convert::pooled(t)).collect())
                 } else {
-                    FilterChanges::Hashes(transactions.iter().map(|t| *t.inner().hash()).collect())
+                    FilterChanges::Hashes(transactions.iter().map(|t| *t.inner().tx_hash()).collect())
                 })
             }
         }

@@ -199,7 +199,7 @@ async fn pending(peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, full: bo
                 let message = if full {
                     notification(id, &convert::pooled(&transaction))
                 } else {
-                    notification(id, transaction.inner().hash())
+                    notification(id, transaction.inner().tx_hash())
                 };
                 if !peer.notify(message) {
                     return;

@@ -76,8 +76,11 @@ mod tests {
     fn the_pool_is_shown_by_sender_and_nonce() {
         let block = sample_block();
         let transaction = block.transactions[0].clone();
-        let pooled =
-            PooledTransaction { hash: *transaction.inner().hash(), transaction: Arc::new(transaction), data_size: 0 };
+        let pooled = PooledTransaction {
+            hash: *transaction.inner().tx_hash(),
+            transaction: Arc::new(transaction),
+            data_size: 0,
+        };
         let sender = pooled.transaction.signer();
         let shown = by_account(std::slice::from_ref(&pooled), summary);
         let nonce = pooled.transaction.nonce().to_string();

@@ -62,7 +62,7 @@ impl Watch {
             return;
         }
         for (index, transaction) in block.transactions.iter().enumerate() {
-            for sender in waiting.remove(transaction.inner().hash()).unwrap_or_default() {
+            for sender in waiting.remove(transaction.inner().tx_hash()).unwrap_or_default() {
                 // Whoever gave up does not care.
                 let _ = sender.send((block.clone(), index));
             }
@@ -152,23 +152,26 @@ pub(crate) async fn run(context: Arc<Context>, mut events: Receiver<Event>, stop
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::{EthereumTxEnvelope, EthereumTypedTransaction, TxLegacy};
+    use alloy_consensus::{EthereumTypedTransaction, TxLegacy};
     use alloy_primitives::{Address, Signature, U256};
 
     fn transaction(nonce: u64) -> RecoveredTransaction {
         let unsigned = EthereumTypedTransaction::Legacy(TxLegacy { nonce, ..Default::default() });
         let signature = Signature::new(U256::ONE, U256::ONE, false);
-        RecoveredTransaction::new_unchecked(EthereumTxEnvelope::new_unhashed(unsigned, signature), Address::ZERO)
+        RecoveredTransaction::new_unchecked(
+            jove_primitives::transaction::SignedTransaction::new_unhashed(unsigned, signature).into(),
+            Address::ZERO,
+        )
     }
 
     #[test]
     fn whoever_waits_is_told_once() {
         let watch = Watch::default();
-        let hash = *transaction(1).inner().hash();
+        let hash = *transaction(1).inner().tx_hash();
         let (mut one, mut two) = (watch.inclusion(hash), watch.inclusion(hash));
-        let gave_up = watch.inclusion(*transaction(7).inner().hash());
+        let gave_up = watch.inclusion(*transaction(7).inner().tx_hash());
         drop(gave_up);
-        watch.forget(*transaction(7).inner().hash());
+        watch.forget(*transaction(7).inner().tx_hash());
         let block = Arc::new(ExecutedBlock {
             header: Default::default(),
             hash: B256::ZERO,

@@ -8,8 +8,14 @@ use alloy_consensus::Header;
 use alloy_primitives::B256;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jove_executor::{CodeCache, TrieReader};
-use jove_primitives::{Account, ExecutedBlock, block::RecoveredTransaction, header::time_ms};
-use jove_stf::{BlockExecutor, BlockOutput, next_header, seal};
+use jove_primitives::{
+    Account, ExecutedBlock,
+    block::RecoveredTransaction,
+    header::{next_excess, time_ms},
+    l1::L1_MIX_HASH_SLOT,
+    predeploys::L1_BLOCK,
+};
+use jove_stf::{BlockExecutor, BlockOutput, seal};
 use jove_storage::StorageError;
 use metrics::{counter, gauge, histogram};
 use revm::bytecode::Bytecode;
@@ -191,9 +197,8 @@ impl Engine {
     fn next_base_fee(&self) -> u64 {
         let head = self.shared.head.load();
         let elapsed = self.shared.clock.block_time(head.time_ms).saturating_sub(head.time_ms);
-        let excess = jove_primitives::header::Extra::decode(&head.header.extra_data).unwrap_or_default().excess_gas;
         let gas = &self.shared.spec.gas;
-        gas.base_fee(gas.next_excess(excess, head.header.gas_used, elapsed))
+        gas.base_fee(next_excess(gas, &head.header, elapsed).unwrap_or(0))
     }
 
     fn obey(&mut self, command: Command) {
@@ -279,7 +284,7 @@ impl Engine {
                 return Err(error.into());
             }
         };
-        let head = head(&shared.storage.view(), number)?;
+        let head = head(&shared.storage.view(), shared.executor.rules(), number)?;
         {
             let mut folded = shared.folded.write();
             let root = folded.unwind(&unwound.changes, number);
@@ -316,7 +321,7 @@ impl Engine {
         let since = u64::try_from(self.last_seal.elapsed().as_millis()).unwrap_or(u64::MAX);
         let time = self.shared.clock.block_time(head.time_ms);
         let time = if time < head.time_ms { head.time_ms.saturating_add(since) } else { time };
-        Ok(next_header(self.shared.executor.rules(), &head.header, head.hash, time)?)
+        head.next_header(self.shared.executor.rules(), time)
     }
 
     /// Gas that may still be sealed: no second gets more than twice the target.
@@ -355,7 +360,7 @@ impl Engine {
             // The time that was asked for is the next mined block's; it must not be late for it.
             Some(_) => {
                 let head = self.shared.head.load();
-                next_header(self.shared.executor.rules(), &head.header, head.hash, head.time_ms)?
+                head.next_header(self.shared.executor.rules(), head.time_ms)?
             }
             None => self.next_header()?,
         };
@@ -439,8 +444,11 @@ impl Engine {
         histogram!("jove_persist_seconds").record(started.elapsed());
 
         let number = block.header.number;
-        shared.clock.sealed(shared.head.load().time_ms, time_ms);
-        shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms }));
+        let parent = shared.head.load();
+        shared.clock.sealed(parent.time_ms, time_ms);
+        let mix_slot = changes.accounts.get(&L1_BLOCK).and_then(|change| change.storage.get(&L1_MIX_HASH_SLOT));
+        let mix_source = mix_slot.map_or(parent.mix_source, |slot| slot.after.into());
+        shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms, mix_source }));
         shared.forget_pending();
         self.sealed.push_back((time_ms, gas_used));
         histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());

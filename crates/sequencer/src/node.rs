@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use jove_executor::Executor;
 use jove_primitives::{Account, ChainSpec, ExecutedBlock, block::RecoveredTransaction, header::ExtraError};
-use jove_stf::{HeaderError, Rules, next_header};
+use jove_stf::{BlockContext, HeaderError, Rules, mix_source, next_header};
 use jove_storage::{Options, Storage, StorageError, View};
 use jove_trie::{AccountProof, StateTrie};
 use parking_lot::{Mutex, RwLock};
@@ -121,6 +121,19 @@ pub struct Head {
     pub hash: B256,
     /// Its time, in milliseconds since the Unix epoch.
     pub time_ms: u64,
+    /// The source of `mixHash` in the blocks after it ([`jove_stf::mix_source`]).
+    pub mix_source: B256,
+}
+
+impl Head {
+    /// The header of a block of signed transactions after it, before execution.
+    ///
+    /// # Errors
+    /// If no block can follow.
+    pub(crate) fn next_header(&self, rules: &Rules, time_ms: u64) -> Result<Header, NodeError> {
+        let context = BlockContext { time_ms, mix_source: self.mix_source, messages: false };
+        Ok(next_header(rules, &self.header, self.hash, context)?)
+    }
 }
 
 /// What happened. It is durable when it is published.
@@ -233,8 +246,9 @@ impl Node {
         if found != genesis_hash {
             return Err(NodeError::OtherChain { found, expected: genesis_hash });
         }
+        let rules = Rules::Jove { spec: spec.clone(), genesis: genesis_hash };
         let number = view.head_number();
-        let head = head(&view, number)?;
+        let head = head(&view, &rules, number)?;
         check_spec(&storage, &spec, head.header.timestamp)?;
         let started = Instant::now();
         let trie = rebuild_trie(&storage)?;
@@ -248,7 +262,6 @@ impl Node {
         let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
             .map_err(|error| NodeError::Pool(error.to_string()))?;
         let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
-        let rules = Rules::Jove { spec: spec.clone(), genesis: genesis_hash };
         let shared = Arc::new(Shared {
             spec,
             executor: Executor::new(rules),
@@ -328,7 +341,7 @@ impl Node {
     pub fn next_header(&self) -> Result<Header, NodeError> {
         let head = self.head();
         let time = self.shared.clock.block_time(head.time_ms).max(head.time_ms);
-        Ok(next_header(self.rules(), &head.header, head.hash, time)?)
+        head.next_header(self.rules(), time)
     }
 
     /// The pending block, or nothing when the pool has no executable transaction: then pending is the head.
@@ -353,9 +366,9 @@ impl Node {
     fn build_pending(&self) -> Result<Option<Pending>, NodeError> {
         let shared = &self.shared;
         let view = shared.storage.view();
-        let head = head(&view, view.head_number())?;
+        let head = head(&view, self.rules(), view.head_number())?;
         let time = shared.clock.block_time(head.time_ms).max(head.time_ms);
-        let header = next_header(self.rules(), &head.header, head.hash, time)?;
+        let header = head.next_header(self.rules(), time)?;
         let candidates = shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), header.gas_limit);
         if candidates.is_empty() {
             return Ok(None);
@@ -443,10 +456,11 @@ impl Drop for Node {
     }
 }
 
-pub(crate) fn head(view: &View, number: u64) -> Result<Head, NodeError> {
+pub(crate) fn head(view: &View, rules: &Rules, number: u64) -> Result<Head, NodeError> {
     let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
     let time_ms = jove_primitives::header::time_ms(&header)?;
-    Ok(Head { hash: header.hash_slow(), header, time_ms })
+    let mix_source = mix_source(rules, &view.state(number)?)?;
+    Ok(Head { hash: header.hash_slow(), header, time_ms, mix_source })
 }
 
 /// Checks that blocks up to `head_time` (seconds) were made under this spec, and keeps it: later forks may be added.

@@ -3,22 +3,29 @@
 use crate::{
     rules::Rules,
     state::BlockState,
-    transaction::{ExecuteError, Executed, TransactionError, tx_env},
+    transaction::{ExecuteError, Executed, TransactionError, deposit_env, tx_env},
 };
 use alloc::{format, vec::Vec};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{Typed2718, eip2718::Encodable2718, eip2935, eip7685::EMPTY_REQUESTS_HASH};
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use jove_primitives::{
     Account, ChangeSet, Fork, Receipt,
     block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
     fee::l1_data_fee,
-    header::{Extra, ExtraError, mix_hash, time_ms},
+    header::{Extra, ExtraError, mix_hash, next_excess, time_ms},
+    l1::{DEPOSITOR, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1Origin},
     predeploys,
+    transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit},
 };
 use revm::{
     Context, Database, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
-    context::result::{EVMError, InvalidTransaction},
+    context::{
+        TxEnv,
+        result::{
+            EVMError, ExecutionResult, HaltReason, InvalidTransaction, OutOfGasError, Output, ResultGas, SuccessReason,
+        },
+    },
     handler::{MainnetContext, MainnetEvm},
     interpreter::interpreter::EthInterpreter,
 };
@@ -83,17 +90,45 @@ pub enum BlockError<E> {
     Database(E),
 }
 
-/// The header of a Jove block at `time_ms` after `parent`, whose hash is `parent_hash`: all fields that are known before execution;
-/// the others have the values of an empty block.
+/// What a block's header needs beside its parent.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockContext {
+    /// Time, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Source of `mixHash`: [`mix_source`], or the origin's `mixHash` where the block steps to one.
+    pub mix_source: B256,
+    /// Whether the block is of messages from L1.
+    pub messages: bool,
+}
+
+/// The source of `mixHash` of blocks with the same L1 origin as the state `db`.
+///
+/// # Errors
+/// If the database fails.
+pub fn mix_source<DB: DatabaseRef>(rules: &Rules, db: &DB) -> Result<B256, DB::Error> {
+    let source = B256::from(db.storage_ref(predeploys::L1_BLOCK, L1_MIX_HASH_SLOT)?);
+    Ok(match rules {
+        Rules::Jove { genesis, .. } if source.is_zero() => *genesis,
+        _ => source,
+    })
+}
+
+/// The header of a Jove block after `parent`, whose hash is `parent_hash`: all fields that are known before execution; the others have the
+/// values of an empty block.
 ///
 /// # Errors
 /// If the time is before the parent's, or the parent is no Jove block.
-pub fn next_header(rules: &Rules, parent: &Header, parent_hash: B256, time_ms: u64) -> Result<Header, HeaderError> {
-    let Rules::Jove { spec, genesis } = rules else { return Err(HeaderError::Field("extraData")) };
+pub fn next_header(
+    rules: &Rules,
+    parent: &Header,
+    parent_hash: B256,
+    context: BlockContext,
+) -> Result<Header, HeaderError> {
+    let BlockContext { time_ms, mix_source, messages } = context;
+    let Rules::Jove { spec, .. } = rules else { return Err(HeaderError::Field("extraData")) };
     let parent_time = self::time_ms(parent)?;
     let elapsed = time_ms.checked_sub(parent_time).ok_or(HeaderError::Time { time: time_ms, parent: parent_time })?;
-    let excess = Extra::decode(&parent.extra_data)?.excess_gas;
-    let excess_gas = spec.gas.next_excess(excess, parent.gas_used, elapsed);
+    let excess_gas = next_excess(&spec.gas, parent, elapsed)?;
     let number = parent.number.checked_add(1).ok_or(HeaderError::Number)?;
     Ok(Header {
         parent_hash,
@@ -102,8 +137,8 @@ pub fn next_header(rules: &Rules, parent: &Header, parent_hash: B256, time_ms: u
         number,
         gas_limit: spec.gas.block_gas_limit,
         timestamp: time_ms / 1000,
-        extra_data: Extra { millisecond: (time_ms % 1000) as u16, excess_gas }.encode(),
-        mix_hash: mix_hash(*genesis, number),
+        extra_data: Extra { millisecond: (time_ms % 1000) as u16, excess_gas, messages }.encode(),
+        mix_hash: mix_hash(mix_source, number),
         base_fee_per_gas: Some(spec.gas.base_fee(excess_gas)),
         withdrawals_root: Some(EMPTY_WITHDRAWALS),
         blob_gas_used: Some(0),
@@ -140,7 +175,16 @@ pub fn execute_block<DB: DatabaseRef>(
     db: DB,
 ) -> Result<BlockOutput, BlockError<DB::Error>> {
     let parent_hash = parent.hash_slow();
-    let expected = next_header(rules, parent, parent_hash, time_ms(header).map_err(HeaderError::from)?)?;
+    let first = transactions.first().and_then(|first| first.inner().as_deposit());
+    let context = BlockContext {
+        time_ms: time_ms(header).map_err(HeaderError::from)?,
+        mix_source: match first.and_then(|first| L1Origin::from_attributes(first, header.number)) {
+            Some(origin) => origin.mix_hash,
+            None => mix_source(rules, &db).map_err(BlockError::Database)?,
+        },
+        messages: first.is_some(),
+    };
+    let expected = next_header(rules, parent, parent_hash, context)?;
     let mut block = BlockExecutor::new(rules, &expected, db).map_err(BlockError::Database)?;
     for (index, transaction) in transactions.iter().enumerate() {
         block.execute(transaction).map_err(|error| match error {
@@ -188,6 +232,12 @@ pub struct BlockExecutor<DB: DatabaseRef, I = ()> {
 struct JoveBlock {
     excess_gas: u64,
     max_excess: u64,
+    /// Whether it is of messages from L1.
+    messages: bool,
+    /// Number and timestamp of its L1 origin; zeros while there is none.
+    origin: (u64, u64),
+    /// Whether the origin is too old for transactions of the pool.
+    old_origin: bool,
 }
 
 impl<DB: DatabaseRef> BlockExecutor<DB> {
@@ -214,8 +264,11 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         let jove = match rules {
             Rules::Jove { spec, .. } => {
                 output.l1_prices = l1_prices(&mut state)?;
-                let excess_gas = Extra::decode(&header.extra_data).unwrap_or_default().excess_gas;
-                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess() })
+                let Extra { excess_gas, messages, .. } = Extra::decode(&header.extra_data).unwrap_or_default();
+                let origin = L1Origin::numbers(state.storage(predeploys::L1_BLOCK, L1_NUMBER_SLOT)?);
+                let age = header.timestamp.saturating_sub(origin.1);
+                let old_origin = origin.0 > 0 && age > spec.max_origin_age;
+                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess(), messages, origin, old_origin })
             }
             Rules::Ethereum { .. } => None,
         };
@@ -264,16 +317,109 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
     fn run(
         &mut self,
         transaction: &RecoveredTransaction,
-        transact: impl FnOnce(
-            &mut Evm<DB, I>,
-            revm::context::TxEnv,
-        )
-            -> Result<revm::context::result::ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
+        transact: impl FnOnce(&mut Evm<DB, I>, TxEnv) -> Result<ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
     ) -> Result<Executed, ExecuteError<DB::Error>> {
         let left = self.evm.ctx.block.gas_limit.saturating_sub(self.output.gas_used);
         if transaction.gas_limit() > left && transaction.gas_limit() <= self.evm.ctx.block.gas_limit {
             return Err(TransactionError::BlockGas { limit: transaction.gas_limit(), left }.into());
         }
+        match transaction.inner().as_deposit() {
+            Some(deposit) => self.run_deposit(deposit, transact),
+            None => self.run_signed(transaction, transact),
+        }
+    }
+
+    /// Runs a message from L1. It always has its place in the block: where it fails, even because it is invalid, what it minted stands, its
+    /// sender's nonce rises, and nothing else happens.
+    fn run_deposit(
+        &mut self,
+        deposit: &TxDeposit,
+        transact: impl FnOnce(&mut Evm<DB, I>, TxEnv) -> Result<ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
+    ) -> Result<Executed, ExecuteError<DB::Error>> {
+        let block = self.jove.ok_or(TransactionError::MessageNotAccepted)?;
+        if !block.messages {
+            return Err(TransactionError::Mixed.into());
+        }
+        if deposit.from == DEPOSITOR {
+            return self.step_origin(block, deposit);
+        }
+        let mint = U256::from(deposit.mint);
+        self.state().credit(deposit.from, mint).map_err(ExecuteError::Database)?;
+        let account = self.state().account(deposit.from).map_err(ExecuteError::Database)?.unwrap_or_default();
+        let rules = (self.evm.ctx.cfg.disable_eip3607, self.evm.ctx.cfg.disable_base_fee);
+        // L1 has checked who sends it, and sold it its gas.
+        (self.evm.ctx.cfg.disable_eip3607, self.evm.ctx.cfg.disable_base_fee) = (true, true);
+        let result = transact(&mut self.evm, deposit_env(deposit, account.nonce));
+        (self.evm.ctx.cfg.disable_eip3607, self.evm.ctx.cfg.disable_base_fee) = rules;
+        let changes = self.evm.finalize();
+        let mut result = match result {
+            Ok(result) => {
+                self.state().commit(changes).map_err(ExecuteError::Database)?;
+                result
+            }
+            Err(EVMError::Database(error)) => return Err(ExecuteError::Database(error)),
+            Err(error) => {
+                let nonce = account.nonce.saturating_add(1);
+                self.state().set_account(deposit.from, Account { nonce, ..account }).map_err(ExecuteError::Database)?;
+                let reason = match error {
+                    EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { .. }) => HaltReason::OutOfFunds,
+                    _ => HaltReason::OutOfGas(OutOfGasError::Basic),
+                };
+                let gas = ResultGas::default().with_total_gas_spent(deposit.gas_limit);
+                ExecutionResult::Halt { reason, gas, logs: Vec::new() }
+            }
+        };
+        self.record(DEPOSIT_TX_TYPE_ID, &mut result, U256::ZERO, Some(account.nonce));
+        Ok(Executed { result, l1_fee: U256::ZERO })
+    }
+
+    /// Writes the L1 attributes, as the module [`jove_primitives::l1`] says.
+    fn step_origin(&mut self, block: JoveBlock, deposit: &TxDeposit) -> Result<Executed, ExecuteError<DB::Error>> {
+        let wrong = |why| Err(TransactionError::Attributes(why).into());
+        let (number, time) = (self.evm.ctx.block.number.saturating_to(), self.evm.ctx.block.timestamp);
+        let Some(origin) = L1Origin::from_attributes(deposit, number) else { return wrong("malformed") };
+        if !self.output.receipts.is_empty() {
+            return wrong("not first in the block");
+        }
+        if origin.number <= block.origin.0 || origin.timestamp < block.origin.1 {
+            return wrong("not of a later L1 block");
+        }
+        if U256::from(origin.timestamp) > time {
+            return wrong("of an L1 block that is later than this one");
+        }
+        let nonce = self.state().account(DEPOSITOR).map_err(ExecuteError::Database)?.unwrap_or_default().nonce;
+        for (slot, value) in origin.slots() {
+            self.state().set_slot(predeploys::L1_BLOCK, slot, value).map_err(ExecuteError::Database)?;
+        }
+        self.output.l1_prices =
+            L1Prices { base_fee: origin.base_fee.saturating_to(), blob_base_fee: origin.blob_base_fee.saturating_to() };
+        let mut result = ExecutionResult::Success {
+            reason: SuccessReason::Stop,
+            gas: ResultGas::default(),
+            logs: Vec::new(),
+            output: Output::Call(Bytes::new()),
+        };
+        self.record(DEPOSIT_TX_TYPE_ID, &mut result, U256::ZERO, Some(nonce));
+        Ok(Executed { result, l1_fee: U256::ZERO })
+    }
+
+    fn record(&mut self, tx_type: u8, result: &mut ExecutionResult, l1_fee: U256, deposit_nonce: Option<u64>) {
+        self.output.gas_used = self.output.gas_used.saturating_add(result.tx_gas_used());
+        self.output.receipts.push(Receipt {
+            tx_type,
+            success: result.is_success(),
+            cumulative_gas_used: self.output.gas_used,
+            logs: core::mem::take(logs_mut(result)),
+            deposit_nonce,
+        });
+        self.output.l1_fees.push(l1_fee);
+    }
+
+    fn run_signed(
+        &mut self,
+        transaction: &RecoveredTransaction,
+        transact: impl FnOnce(&mut Evm<DB, I>, TxEnv) -> Result<ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
+    ) -> Result<Executed, ExecuteError<DB::Error>> {
         let sender = transaction.signer();
         let charged = match self.jove {
             Some(block) => self.charge_l1_fee(block, transaction)?,
@@ -308,15 +454,7 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
             state.credit(predeploys::BASE_FEE_VAULT, burned).map_err(ExecuteError::Database)?;
             state.credit(predeploys::L1_FEE_VAULT, l1_fee).map_err(ExecuteError::Database)?;
         }
-        self.output.gas_used = self.output.gas_used.saturating_add(gas_used);
-        let receipt = Receipt {
-            tx_type: transaction.tx_type(),
-            success: result.is_success(),
-            cumulative_gas_used: self.output.gas_used,
-            logs: core::mem::take(logs_mut(&mut result)),
-        };
-        self.output.receipts.push(receipt);
-        self.output.l1_fees.push(l1_fee);
+        self.record(transaction.ty(), &mut result, l1_fee, None);
         Ok(Executed { result, l1_fee })
     }
 
@@ -328,6 +466,12 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
     ) -> Result<Option<(Account, U256)>, ExecuteError<DB::Error>> {
         if transaction.is_eip4844() {
             return Err(TransactionError::BlobsNotAccepted.into());
+        }
+        if block.messages {
+            return Err(TransactionError::Mixed.into());
+        }
+        if block.old_origin {
+            return Err(TransactionError::OldOrigin.into());
         }
         if block.excess_gas.saturating_add(self.output.gas_used) > block.max_excess {
             return Err(TransactionError::ExcessGas.into());
@@ -368,8 +512,8 @@ where
     }
 }
 
-fn logs_mut(result: &mut revm::context::result::ExecutionResult) -> &mut Vec<alloy_primitives::Log> {
-    use revm::context::result::ExecutionResult::{Halt, Revert, Success};
+fn logs_mut(result: &mut ExecutionResult) -> &mut Vec<alloy_primitives::Log> {
+    use ExecutionResult::{Halt, Revert, Success};
     match result {
         Success { logs, .. } | Revert { logs, .. } | Halt { logs, .. } => logs,
     }

@@ -20,6 +20,10 @@
 //! - the base fee moves with time ([`jove_primitives::fee`]) and goes to [`BASE_FEE_VAULT`], priority fees to the block's beneficiary;
 //! - an L1 data fee, apart from gas, is charged before execution and goes to [`L1_FEE_VAULT`]; the sender's balance must cover it beyond gas and value;
 //! - no transaction is taken once the excess and the gas used in the block pass 64 seconds of the target;
+//! - a message from L1 is a deposit of the OP Stack's: its gas is bought on L1, and where it fails, even because it is invalid, what it minted stands, its
+//!   sender's nonce rises, and nothing else happens;
+//! - a block is of messages or of signed transactions. One of messages that steps to an L1 origin starts with the origin's attributes
+//!   ([`jove_primitives::l1`]). A block much later than its origin takes no signed transaction;
 //! - every block stores its parent's hash (EIP-2935); no other system contract runs.
 //!
 //! [`BASE_FEE_VAULT`]: jove_primitives::predeploys::BASE_FEE_VAULT
@@ -33,7 +37,10 @@ mod rules;
 mod state;
 mod transaction;
 
-pub use block::{BlockError, BlockExecutor, BlockOutput, Evm, HeaderError, execute_block, next_header, seal};
+pub use block::{
+    BlockContext, BlockError, BlockExecutor, BlockOutput, Evm, HeaderError, execute_block, mix_source, next_header,
+    seal,
+};
 pub use rules::Rules;
 pub use state::BlockState;
 pub use transaction::{ExecuteError, Executed, TransactionError, tx_env};

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use alloy_consensus::Transaction as _;
 use alloy_eips::Typed2718;
 use alloy_primitives::U256;
-use jove_primitives::block::RecoveredTransaction;
+use jove_primitives::transaction::{RecoveredTransaction, TxDeposit};
 use revm::{
     context::{
         TxEnv,
@@ -32,6 +32,18 @@ pub enum TransactionError {
     /// It carries blobs, which Jove has no place for.
     #[error("transaction type not supported: blob transactions (EIP-4844) are not accepted on this chain")]
     BlobsNotAccepted,
+    /// It is a message from L1, which Ethereum's rules do not know.
+    #[error("transaction type not supported: messages from L1 are for Jove chains")]
+    MessageNotAccepted,
+    /// A block is of messages from L1 or of signed transactions, as its header says; this is one of the other kind.
+    #[error("a message from L1 and a signed transaction cannot share a block")]
+    Mixed,
+    /// The block's L1 origin is too old for transactions of the pool. They may be included once the chain has caught up with L1.
+    #[error("the chain's L1 origin is too old")]
+    OldOrigin,
+    /// The L1 attributes are not first in the block, or not of a later L1 block than the last, or of one that is later than the block.
+    #[error("the L1 attributes are wrong: {0}")]
+    Attributes(&'static str),
     /// Its gas limit is more than the block has left. It may fit into the next block.
     #[error("gas limit {limit} is more than the {left} that the block has left")]
     BlockGas {
@@ -60,7 +72,7 @@ impl TransactionError {
     /// Whether the transaction may become valid without a change of the sender's account: another block may take it.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::BlockGas { .. } | Self::ExcessGas => true,
+            Self::BlockGas { .. } | Self::ExcessGas | Self::OldOrigin => true,
             Self::Evm(error) => {
                 matches!(error, InvalidTransaction::GasPriceLessThanBasefee | InvalidTransaction::NonceTooHigh { .. })
             }
@@ -80,7 +92,22 @@ pub enum ExecuteError<E> {
     Database(E),
 }
 
-/// revm's form of a transaction.
+/// revm's form of a message from L1, sent at `nonce`: its gas is bought on L1.
+pub(crate) fn deposit_env(deposit: &TxDeposit, nonce: u64) -> TxEnv {
+    TxEnv {
+        caller: deposit.from,
+        gas_limit: deposit.gas_limit,
+        gas_price: 0,
+        kind: deposit.to,
+        value: deposit.value,
+        data: deposit.input.clone(),
+        nonce,
+        chain_id: None,
+        ..Default::default()
+    }
+}
+
+/// revm's form of a signed transaction.
 pub fn tx_env(transaction: &RecoveredTransaction) -> TxEnv {
     TxEnv {
         tx_type: transaction.ty(),

@@ -1,89 +1,22 @@
 //! Blocks of a Jove chain: what they charge, whom they pay, what they refuse.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may panic and print
 
-use alloy_consensus::{Header, SignableTransaction, TxEip1559, TxEip4844, TxLegacy};
+mod chain;
+
+use alloy_consensus::{Header, SignableTransaction, TxEip4844, TxLegacy};
 use alloy_eips::{eip2718::Encodable2718, eip2935};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use chain::{ALICE, BOB, chain, transfer};
 use jove_primitives::{
-    ChainSpec, ChangeSet, Transaction,
+    ChangeSet, Transaction,
     block::{L1Prices, RecoveredTransaction},
     fee::l1_data_fee,
     header::{Extra, mix_hash, time_ms},
     predeploys::{BASE_FEE_VAULT, L1_FEE_VAULT, SEQUENCER_FEE_VAULT},
 };
 use jove_stf::{
-    BlockError, BlockExecutor, ExecuteError, HeaderError, Rules, TransactionError, execute_block, next_header, seal,
+    BlockError, BlockExecutor, ExecuteError, HeaderError, TransactionError, execute_block, next_header, seal,
 };
-use revm::{
-    bytecode::Bytecode,
-    database::{CacheDB, EmptyDB},
-    state::AccountInfo,
-};
-use std::sync::Arc;
-
-const ALICE: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
-const BOB: Address = address!("00000000000000000000000000000000000b0b00");
-
-type Db = CacheDB<EmptyDB>;
-
-struct Chain {
-    rules: Rules,
-    genesis: Header,
-    db: Db,
-}
-
-fn chain() -> Chain {
-    let spec = Arc::new(ChainSpec::dev());
-    let genesis = spec.genesis_header(B256::repeat_byte(1));
-    let mut db = Db::default();
-    let changes = spec.genesis_changes();
-    apply(&mut db, &changes);
-    Chain { rules: Rules::Jove { genesis: genesis.hash_slow(), spec }, genesis, db }
-}
-
-fn apply(db: &mut Db, changes: &ChangeSet) {
-    for (address, change) in &changes.accounts {
-        let after = change.account.after.unwrap_or_default();
-        let code = changes.codes.get(&after.code_hash).map(|code| Bytecode::new_raw(code.clone()));
-        let info = AccountInfo {
-            balance: after.balance,
-            nonce: after.nonce,
-            code_hash: after.code_hash,
-            account_id: None,
-            code,
-        };
-        db.insert_account_info(*address, info);
-        for (slot, value) in &change.storage {
-            db.insert_account_storage(*address, *slot, value.after).expect("in memory");
-        }
-    }
-}
-
-impl Chain {
-    fn header(&self, after_ms: u64) -> Header {
-        let time = time_ms(&self.genesis).expect("ours") + after_ms;
-        next_header(&self.rules, &self.genesis, self.genesis.hash_slow(), time).expect("follows")
-    }
-
-    fn block(&self) -> BlockExecutor<&Db> {
-        BlockExecutor::new(&self.rules, &self.header(10), &self.db).expect("in memory")
-    }
-}
-
-fn transfer(nonce: u64, value: U256) -> RecoveredTransaction {
-    let tx = TxEip1559 {
-        chain_id: 5683,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 100_000_000,
-        max_priority_fee_per_gas: 1_000,
-        to: TxKind::Call(BOB),
-        value,
-        ..Default::default()
-    };
-    RecoveredTransaction::new_unchecked(tx.into_signed(Signature::test_signature()).into(), ALICE)
-}
-
 fn balance(changes: &ChangeSet, address: Address) -> U256 {
     changes.accounts[&address].account.after.expect("exists").balance
 }
@@ -94,17 +27,17 @@ fn a_header_follows_from_its_parent() {
     let header = chain.header(1234);
     assert_eq!(header.number, 1);
     assert_eq!(header.timestamp, chain.genesis.timestamp + 1);
-    assert_eq!(Extra::decode(&header.extra_data), Ok(Extra { millisecond: 234, excess_gas: 0 }));
+    assert_eq!(Extra::decode(&header.extra_data), Ok(Extra { millisecond: 234, excess_gas: 0, messages: false }));
     assert_eq!(header.mix_hash, mix_hash(chain.genesis.hash_slow(), 1));
     assert_eq!(header.beneficiary, SEQUENCER_FEE_VAULT);
     assert_eq!(header.base_fee_per_gas, Some(10_000_000));
 
     let parent = time_ms(&chain.genesis).expect("ours");
-    let early = next_header(&chain.rules, &chain.genesis, B256::ZERO, parent - 1);
+    let early = next_header(&chain.rules, &chain.genesis, B256::ZERO, chain.at(parent - 1));
     assert_eq!(early, Err(HeaderError::Time { time: parent - 1, parent }));
 
     let busy = Header { gas_used: 1_000_000_000, ..chain.genesis.clone() };
-    let header = next_header(&chain.rules, &busy, B256::ZERO, parent).expect("equal times are allowed");
+    let header = next_header(&chain.rules, &busy, B256::ZERO, chain.at(parent)).expect("equal times are allowed");
     assert_eq!(Extra::decode(&header.extra_data).expect("ours").excess_gas, 1_000_000_000);
     assert!(header.base_fee_per_gas > Some(12_000_000));
 }
@@ -169,7 +102,7 @@ fn an_invalid_transaction_leaves_no_trace() {
         block.execute(&transfer(0, U256::from(1))).expect("valid");
     }
     let everything = U256::from(10_000) * U256::from(10).pow(U256::from(18));
-    let error = |tx: &RecoveredTransaction, with: &mut BlockExecutor<&Db>| match with.execute(tx) {
+    let error = |tx: &RecoveredTransaction, with: &mut BlockExecutor<&chain::Db>| match with.execute(tx) {
         Err(ExecuteError::Transaction(error)) => error,
         other => panic!("{other:?}"),
     };
@@ -205,12 +138,12 @@ fn the_l1_fee_must_be_covered_beyond_gas_and_value() {
 fn a_spent_gas_budget_refuses_transactions() {
     let chain = chain();
     let parent = Header {
-        extra_data: Extra { millisecond: 0, excess_gas: 64 * 500_000_000 }.encode(),
+        extra_data: Extra { excess_gas: 64 * 500_000_000, ..Default::default() }.encode(),
         gas_used: 21_000,
         ..chain.genesis.clone()
     };
     let time = time_ms(&parent).expect("ours");
-    let header = next_header(&chain.rules, &parent, parent.hash_slow(), time).expect("follows");
+    let header = next_header(&chain.rules, &parent, parent.hash_slow(), chain.at(time)).expect("follows");
     let mut block = BlockExecutor::new(&chain.rules, &header, &chain.db).expect("in memory");
     block.execute(&transfer(0, U256::ZERO)).map(drop).expect_err("the fee is too low by far");
     let rich = TxLegacy {
@@ -258,7 +191,7 @@ fn a_sealed_block_checks_out_and_an_altered_one_does_not() {
         ("receiptsRoot", |h| h.receipts_root = B256::ZERO),
         ("logsBloom", |h| h.logs_bloom.0[0] = 1),
         ("mixHash", |h| h.mix_hash = B256::ZERO),
-        ("extraData", |h| h.extra_data = Extra { millisecond: 10, excess_gas: 1 }.encode()),
+        ("extraData", |h| h.extra_data = Extra { millisecond: 10, excess_gas: 1, messages: false }.encode()),
         ("beneficiary", |h| h.beneficiary = BOB),
         ("nonce", |h| h.nonce = [1; 8].into()),
         ("withdrawalsRoot", |h| h.withdrawals_root = None),

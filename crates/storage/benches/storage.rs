@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a bench may panic and print
 
-use alloy_consensus::{Header, Signed, TxEip1559, transaction::Recovered};
+use alloy_consensus::{Header, Signed, TxEip1559, Typed2718, transaction::Recovered};
 use alloy_primitives::{Address, B256, Bytes, Log, Signature, TxKind, U256, keccak256};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jove_primitives::{
@@ -78,7 +78,13 @@ impl Chain {
         let mut recovered = Vec::new();
         for (transaction, logs) in transactions {
             let cumulative_gas_used = 21_000 * (receipts.len() as u64 + 1);
-            receipts.push(Receipt { tx_type: transaction.tx_type(), success: true, cumulative_gas_used, logs });
+            receipts.push(Receipt {
+                tx_type: transaction.ty(),
+                success: true,
+                cumulative_gas_used,
+                logs,
+                deposit_nonce: None,
+            });
             recovered.push(Recovered::new_unchecked(transaction, address(self.nonce)));
         }
         let l1_prices = L1Prices { base_fee: 1_000_000_000, blob_base_fee: 1 };

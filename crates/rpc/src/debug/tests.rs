@@ -14,13 +14,13 @@ use crate::{
     methods::to_json,
 };
 use alloy_consensus::Header;
-use alloy_primitives::{Address, Signature, U256, hex};
+use alloy_primitives::{Address, B256, Signature, U256, hex};
 use alloy_rpc_types_trace::geth::GethTrace;
 use jove_primitives::{
     ExecutedBlock,
     block::{L1Prices, RecoveredTransaction},
 };
-use jove_stf::{BlockExecutor, next_header, seal};
+use jove_stf::{BlockContext, BlockExecutor, next_header, seal};
 use revm::context::TxEnv;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -45,8 +45,8 @@ fn block(contracts: &[(Address, &[u8])], transactions: &[Value]) -> ExecutedBloc
             RecoveredTransaction::new_unchecked(unsigned(&sent, Signature::test_signature()), ALICE)
         })
         .collect();
-    let header: Header =
-        next_header(&rules(), &genesis(), genesis().hash_slow(), genesis().timestamp * 1000 + 10).expect("a child");
+    let context = BlockContext { time_ms: genesis().timestamp * 1000 + 10, mix_source: B256::ZERO, messages: false };
+    let header: Header = next_header(&rules(), &genesis(), genesis().hash_slow(), context).expect("a child");
     let mut executor = BlockExecutor::new(&rules(), &header, db(contracts)).expect("infallible");
     for transaction in &transactions {
         executor.execute(transaction).expect("valid");

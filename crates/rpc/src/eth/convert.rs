@@ -1,18 +1,51 @@
 //! From the chain's types to those of the answers.
 
-use alloy_consensus::{
-    Eip658Value, ReceiptEnvelope, ReceiptWithBloom, Sealed, Transaction as _, TxReceipt, TxType,
-    transaction::TransactionInfo,
-};
-use alloy_primitives::U256;
+use alloy_consensus::{Sealed, Transaction as _, Typed2718, transaction::TransactionInfo};
+use alloy_primitives::{Bloom, U8, U64, U256};
 use alloy_rlp::Encodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Filter, Header, Log, TransactionReceipt, Withdrawals};
-use jove_primitives::{ExecutedBlock, Transaction, block::RecoveredTransaction};
+use jove_primitives::{
+    ExecutedBlock, Transaction,
+    receipt::DEPOSIT_RECEIPT_VERSION,
+    transaction::{DEPOSIT_TX_TYPE_ID, RecoveredTransaction},
+};
 use jove_storage::LogEntry;
 use serde::Serialize;
 
 /// A transaction as `eth_getTransactionByHash` shows it.
-pub(crate) type RpcTransaction = alloy_rpc_types_eth::Transaction<Transaction>;
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RpcTransaction {
+    #[serde(flatten)]
+    inner: alloy_rpc_types_eth::Transaction<Transaction>,
+    /// What a message from L1 does not name itself, shown as the OP Stack's nodes show it.
+    #[serde(flatten)]
+    deposit: Option<DepositTransaction>,
+}
+
+/// Of a message from L1: its sender's nonce, and the version of its receipt.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DepositTransaction {
+    nonce: U64,
+    deposit_receipt_version: U8,
+}
+
+/// What a receipt says of execution; of a message from L1 also what the OP Stack's nodes show.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptBody {
+    r#type: U8,
+    status: U8,
+    cumulative_gas_used: U64,
+    logs: Vec<Log>,
+    logs_bloom: Bloom,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deposit_nonce: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deposit_receipt_version: Option<U8>,
+}
+
 /// A block as `eth_getBlockByNumber` shows it.
 pub(crate) type RpcBlock = Block<RpcTransaction>;
 
@@ -21,7 +54,7 @@ pub(crate) type RpcBlock = Block<RpcTransaction>;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Receipt {
     #[serde(flatten)]
-    inner: TransactionReceipt<ReceiptEnvelope<Log>>,
+    inner: TransactionReceipt<ReceiptBody>,
     /// L1 data fee paid, in wei.
     l1_fee: U256,
     /// L1 base fee that it was computed from.
@@ -48,7 +81,7 @@ pub(crate) fn block(block: &ExecutedBlock, full: bool, pending: bool) -> RpcBloc
     let transactions = if full {
         BlockTransactions::Full((0..block.transactions.len()).map(|index| transaction(block, index, pending)).collect())
     } else {
-        BlockTransactions::Hashes(block.transactions.iter().map(|transaction| *transaction.inner().hash()).collect())
+        BlockTransactions::Hashes(block.transactions.iter().map(|transaction| *transaction.inner().tx_hash()).collect())
     };
     Block { header: header(block), uncles: Vec::new(), transactions, withdrawals: Some(Withdrawals::default()) }
 }
@@ -56,21 +89,32 @@ pub(crate) fn block(block: &ExecutedBlock, full: bool, pending: bool) -> RpcBloc
 /// A transaction of a block. In the pending block it has no place yet.
 pub(crate) fn transaction(block: &ExecutedBlock, index: usize, pending: bool) -> RpcTransaction {
     let transaction = &block.transactions[index];
+    let is_deposit = transaction.ty() == DEPOSIT_TX_TYPE_ID;
     let info = TransactionInfo {
-        hash: Some(*transaction.inner().hash()),
+        hash: Some(*transaction.inner().tx_hash()),
         index: (!pending).then_some(index as u64),
         block_hash: (!pending).then_some(block.hash),
         block_number: (!pending).then_some(block.header.number),
-        base_fee: block.header.base_fee_per_gas,
+        // A message from L1 pays no gas price.
+        base_fee: block.header.base_fee_per_gas.filter(|_| !is_deposit),
         block_timestamp: (!pending).then_some(block.header.timestamp),
     };
-    RpcTransaction::from_transaction(transaction.clone(), info)
+    RpcTransaction {
+        inner: alloy_rpc_types_eth::Transaction::from_transaction(transaction.clone(), info),
+        deposit: is_deposit.then(|| DepositTransaction {
+            nonce: U64::from(block.receipts[index].deposit_nonce.unwrap_or_default()),
+            deposit_receipt_version: U8::from(DEPOSIT_RECEIPT_VERSION),
+        }),
+    }
 }
 
 /// A transaction of the pool.
 pub(crate) fn pooled(transaction: &RecoveredTransaction) -> RpcTransaction {
-    let info = TransactionInfo { hash: Some(*transaction.inner().hash()), ..Default::default() };
-    RpcTransaction::from_transaction(transaction.clone(), info)
+    let info = TransactionInfo { hash: Some(*transaction.inner().tx_hash()), ..Default::default() };
+    RpcTransaction {
+        inner: alloy_rpc_types_eth::Transaction::from_transaction(transaction.clone(), info),
+        deposit: None,
+    }
 }
 
 /// The receipt of the transaction at `index`.
@@ -93,7 +137,7 @@ pub(crate) fn receipts(block: &ExecutedBlock) -> Vec<Receipt> {
 
 fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receipt {
     let (transaction, receipt) = (&block.transactions[index], &block.receipts[index]);
-    let hash = *transaction.inner().hash();
+    let hash = *transaction.inner().tx_hash();
     let log = |(position, log): (usize, &alloy_primitives::Log)| Log {
         inner: log.clone(),
         block_hash: Some(block.hash),
@@ -104,21 +148,16 @@ fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receip
         log_index: Some((first_log + position) as u64),
         removed: false,
     };
-    let with_bloom = ReceiptWithBloom {
-        logs_bloom: receipt.bloom(),
-        receipt: alloy_consensus::Receipt {
-            status: Eip658Value::Eip658(receipt.success),
-            cumulative_gas_used: receipt.cumulative_gas_used,
-            logs: receipt.logs.iter().enumerate().map(log).collect(),
-        },
-    };
+    let nonce = receipt.deposit_nonce.unwrap_or_else(|| transaction.nonce());
     let inner = TransactionReceipt {
-        inner: match receipt.tx_type {
-            TxType::Legacy => ReceiptEnvelope::Legacy(with_bloom),
-            TxType::Eip2930 => ReceiptEnvelope::Eip2930(with_bloom),
-            TxType::Eip1559 => ReceiptEnvelope::Eip1559(with_bloom),
-            TxType::Eip4844 => ReceiptEnvelope::Eip4844(with_bloom),
-            TxType::Eip7702 => ReceiptEnvelope::Eip7702(with_bloom),
+        inner: ReceiptBody {
+            r#type: U8::from(receipt.tx_type),
+            status: U8::from(receipt.success),
+            cumulative_gas_used: U64::from(receipt.cumulative_gas_used),
+            logs: receipt.logs.iter().enumerate().map(log).collect(),
+            logs_bloom: receipt.bloom(),
+            deposit_nonce: receipt.deposit_nonce.map(U64::from),
+            deposit_receipt_version: receipt.deposit_nonce.map(|_| U8::from(DEPOSIT_RECEIPT_VERSION)),
         },
         transaction_hash: hash,
         transaction_index: Some(index as u64),
@@ -130,7 +169,7 @@ fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receip
         blob_gas_price: None,
         from: transaction.signer(),
         to: transaction.to(),
-        contract_address: transaction.is_create().then(|| transaction.signer().create(transaction.nonce())),
+        contract_address: transaction.is_create().then(|| transaction.signer().create(nonce)),
     };
     Receipt {
         inner,
@@ -159,7 +198,7 @@ pub(crate) fn matching_logs(block: &ExecutedBlock, filter: &Filter) -> Vec<Log> 
     if !filter.matches_bloom(block.header.logs_bloom) {
         return Vec::new();
     }
-    let hashes = block.transactions.iter().map(|transaction| *transaction.inner().hash());
+    let hashes = block.transactions.iter().map(|transaction| *transaction.inner().tx_hash());
     filter.matching_block_logs(
         alloy_eips::BlockNumHash { number: block.header.number, hash: block.hash },
         block.header.timestamp,

@@ -1,5 +1,5 @@
 use super::*;
-use alloy_consensus::{EthereumTxEnvelope, EthereumTypedTransaction, Header, TxEip1559};
+use alloy_consensus::{EthereumTypedTransaction, Header, TxEip1559};
 use alloy_primitives::{Address, B256, Bloom, Bytes, LogData, Signature, TxKind};
 use jove_primitives::block::L1Prices;
 use serde_json::{Value, json};
@@ -18,15 +18,19 @@ pub(crate) fn sample_block() -> ExecutedBlock {
             ..Default::default()
         };
         let signature = Signature::new(U256::from(tip), U256::from(2), true);
-        let envelope = EthereumTxEnvelope::new_unhashed(EthereumTypedTransaction::Eip1559(transaction), signature);
-        RecoveredTransaction::new_unchecked(envelope, Address::repeat_byte(0x11))
+        let envelope = jove_primitives::transaction::SignedTransaction::new_unhashed(
+            EthereumTypedTransaction::Eip1559(transaction),
+            signature,
+        );
+        RecoveredTransaction::new_unchecked(envelope.into(), Address::repeat_byte(0x11))
     };
     let log = |byte: u8| alloy_primitives::Log {
         address: Address::repeat_byte(byte),
         data: LogData::new_unchecked(vec![B256::repeat_byte(0xaa)], Bytes::from_static(&[1])),
     };
     let receipt = |cumulative_gas_used: u64, logs: Vec<alloy_primitives::Log>| jove_primitives::Receipt {
-        tx_type: TxType::Eip1559,
+        tx_type: 2,
+        deposit_nonce: None,
         success: true,
         cumulative_gas_used,
         logs,
@@ -69,7 +73,7 @@ fn a_block_has_its_size_and_its_hashes() {
     assert_eq!(shown["size"], json!(format!("0x{size:x}")), "as the whole block encodes");
     assert_eq!(shown["hash"], to_value(&sample.hash));
     assert_eq!(shown["number"], "0x7");
-    assert_eq!(shown["transactions"][1], to_value(sample.transactions[1].inner().hash()));
+    assert_eq!(shown["transactions"][1], to_value(sample.transactions[1].inner().tx_hash()));
     assert_eq!((&shown["uncles"], &shown["withdrawals"]), (&json!([]), &json!([])));
     assert_eq!(shown["requestsHash"], to_value(&B256::repeat_byte(8)));
     assert_eq!(shown["baseFeePerGas"], "0x3b9aca00");
@@ -130,4 +134,33 @@ fn a_pooled_transaction_is_in_no_block() {
     }
     assert_eq!(shown["gasPrice"], "0xb2d05e00", "the most it pays");
     assert_eq!(shown["from"], to_value(&Address::repeat_byte(0x11)));
+}
+
+#[test]
+fn a_message_from_l1_is_shown_as_the_op_stack_shows_it() {
+    let mut sample = sample_block();
+    let message = jove_primitives::transaction::TxDeposit {
+        source_hash: B256::repeat_byte(1),
+        from: Address::repeat_byte(2),
+        to: TxKind::Create,
+        mint: 5,
+        value: U256::from(6),
+        gas_limit: 100_000,
+        ..Default::default()
+    };
+    sample.transactions[1] = jove_primitives::transaction::deposit(message);
+    let nonce = Some(9);
+    sample.receipts[1] = jove_primitives::Receipt { tx_type: 0x7e, deposit_nonce: nonce, ..sample.receipts[1].clone() };
+    let shown = to_value(&transaction(&sample, 1, false));
+    let expected = json!({
+        "type": "0x7e", "nonce": "0x9", "depositReceiptVersion": "0x1", "mint": "0x5", "value": "0x6", "gas": "0x186a0",
+        "sourceHash": B256::repeat_byte(1), "from": Address::repeat_byte(2), "input": "0x", "gasPrice": "0x0", "r": "0x0", "s": "0x0",
+    });
+    for (field, value) in expected.as_object().expect("an object") {
+        assert_eq!(&shown[field], value, "{field}");
+    }
+    let shown = to_value(&receipt(&sample, 1));
+    assert_eq!((&shown["type"], &shown["depositNonce"]), (&json!("0x7e"), &json!("0x9")));
+    assert_eq!((&shown["depositReceiptVersion"], &shown["effectiveGasPrice"]), (&json!("0x1"), &json!("0x0")));
+    assert_eq!(shown["contractAddress"], to_value(&Address::repeat_byte(2).create(9)));
 }

@@ -189,7 +189,7 @@ mod tests {
         let header = |ms: u64, gas_used| Header {
             timestamp: ms / 1000,
             gas_used,
-            extra_data: Extra { millisecond: (ms % 1000) as u16, excess_gas: 0 }.encode(),
+            extra_data: Extra { millisecond: (ms % 1000) as u16, excess_gas: 0, messages: false }.encode(),
             ..Default::default()
         };
         let row = |gas: u64| (0..10).map(|i| header(5000 + i * 10, gas)).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ use super::{
     transfers::TransferLogs,
 };
 use crate::error::RpcError;
-use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Sealable, constants::EMPTY_WITHDRAWALS};
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Sealable, Typed2718, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{B256, Bytes, Log, Signature, U256};
 use alloy_rlp::Encodable;
@@ -30,10 +30,10 @@ use alloy_rpc_types_eth::{
 use jove_primitives::{
     Account, Receipt, Transaction,
     block::{RecoveredTransaction, receipts_root, transactions_root},
-    header::{Extra, mix_hash},
+    header::{Extra, mix_hash, next_excess},
     predeploys,
 };
-use jove_stf::Rules;
+use jove_stf::{Rules, mix_source};
 use revm::{
     DatabaseCommit,
     context::{
@@ -180,7 +180,7 @@ impl<S: Source> Simulation<'_, S> {
     }
 
     fn header(&self, number: u64, time: u64, overrides: &BlockOverrides) -> Result<Header, RpcError> {
-        let Rules::Jove { spec, genesis } = self.rules else {
+        let Rules::Jove { spec, .. } = self.rules else {
             return Err(RpcError::server("eth_simulateV1 needs a Jove chain"));
         };
         let parent = &self.parent;
@@ -191,7 +191,8 @@ impl<S: Source> Simulation<'_, S> {
             .saturating_mul(1000)
             .saturating_add(millisecond.into())
             .saturating_sub(before.millisecond.into());
-        let excess_gas = spec.gas.next_excess(before.excess_gas, parent.gas_used, elapsed);
+        let excess_gas = next_excess(&spec.gas, parent, elapsed).unwrap_or(0);
+        let source = mix_source(self.rules, &self.stage.db).map_err(RpcError::internal)?;
         let base_fee = match overrides.base_fee {
             Some(fee) => {
                 u64::try_from(fee).map_err(|_| RpcError::invalid_params("block override baseFeePerGas is too large"))?
@@ -207,8 +208,8 @@ impl<S: Source> Simulation<'_, S> {
             number,
             gas_limit: overrides.gas_limit.unwrap_or(parent.gas_limit),
             timestamp: time,
-            extra_data: Extra { millisecond, excess_gas }.encode(),
-            mix_hash: overrides.random.unwrap_or_else(|| mix_hash(*genesis, number)),
+            extra_data: Extra { millisecond, excess_gas, messages: false }.encode(),
+            mix_hash: overrides.random.unwrap_or_else(|| mix_hash(source, number)),
             base_fee_per_gas: Some(base_fee),
             withdrawals_root: Some(EMPTY_WITHDRAWALS),
             blob_gas_used: Some(0),
@@ -276,10 +277,11 @@ impl<S: Source> Simulation<'_, S> {
         body.log_count += logs.len() as u64;
         body.gas_used = body.gas_used.saturating_add(gas.tx_gas_used());
         body.receipts.push(Receipt {
-            tx_type: transaction.tx_type(),
+            tx_type: transaction.ty(),
             success: result.is_success(),
             cumulative_gas_used: body.gas_used,
             logs: if result.is_success() { result.logs().to_vec() } else { Vec::new() },
+            deposit_nonce: None,
         });
         body.transactions.push(RecoveredTransaction::new_unchecked(transaction, tx.caller));
 

@@ -15,7 +15,7 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, Signature, U256, address, hex, keccak256};
 use alloy_rpc_types_eth::{TransactionRequest, simulate::SimulatePayload};
 use jove_primitives::{ChainSpec, block::RecoveredTransaction, predeploys};
-use jove_stf::{BlockExecutor, Rules, next_header};
+use jove_stf::{BlockContext, BlockExecutor, Rules, next_header};
 use revm::{
     bytecode::Bytecode,
     database::{CacheDB, EmptyDB},
@@ -286,7 +286,8 @@ fn estimate_and_send(contracts: &[(Address, &[u8])], request: Value) -> (u64, u6
     let price = 20_000_000;
     let sent = revm::context::TxEnv { gas_limit: gas, gas_price: price, gas_priority_fee: Some(0), ..tx };
     let transaction = RecoveredTransaction::new_unchecked(unsigned(&sent, Signature::test_signature()), sent.caller);
-    let header = next_header(&rules(), &genesis(), genesis().hash_slow(), genesis().timestamp * 1000 + 10);
+    let context = BlockContext { time_ms: genesis().timestamp * 1000 + 10, mix_source: B256::ZERO, messages: false };
+    let header = next_header(&rules(), &genesis(), genesis().hash_slow(), context);
     let mut block = BlockExecutor::new(&rules(), &header.expect("a child"), db(contracts)).expect("infallible");
     let done = block.execute(&transaction).expect("the transaction is valid");
     assert!(done.result.is_success(), "the estimate {gas} did not suffice: {:?}", done.result);
@@ -397,7 +398,8 @@ fn what_the_sender_can_pay_bounds_an_estimate_and_leaves_the_l1_fee() {
     let sent = tx(json!({"from": NOBODY, "to": ALICE, "value": "0x1", "gasPrice": U256::from(price), "gas": "0x5208"}));
     let signature = Signature::new(U256::from_be_bytes(keccak256("r").0), U256::from_be_bytes(keccak256("s").0), true);
     let transaction = RecoveredTransaction::new_unchecked(unsigned(&sent, signature), NOBODY);
-    let header = next_header(&rules(), &genesis(), B256::ZERO, genesis().timestamp * 1000).expect("a child");
+    let context = BlockContext { time_ms: genesis().timestamp * 1000, mix_source: B256::ZERO, messages: false };
+    let header = next_header(&rules(), &genesis(), B256::ZERO, context).expect("a child");
     let mut block = BlockExecutor::new(&rules(), &header, funded).expect("infallible");
     let done = block.execute(&transaction).expect("the balance covers it");
     assert!(done.l1_fee > U256::ZERO);

@@ -1,16 +1,15 @@
 //! One transaction on its way into the pool: decoding, the checks that need no state, and sender recovery.
 
 use super::{PooledTransaction, error::PoolError};
-use alloy_consensus::{
-    Transaction as _, TxLegacy, Typed2718, crypto::SECP256K1N_HALF, transaction::RlpEcdsaDecodableTx,
-};
+use alloy_consensus::{Transaction as _, TxLegacy, crypto::SECP256K1N_HALF, transaction::RlpEcdsaDecodableTx};
 use alloy_eips::{Decodable2718, Encodable2718, eip2718::Eip2718Error};
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Header;
 use jove_primitives::{
     ChainSpec,
-    block::{L1Prices, RecoveredTransaction, Transaction},
+    block::L1Prices,
     fee,
+    transaction::{RecoveredTransaction, SignedTransaction, Transaction},
 };
 use revm::{context_interface::cfg::gas_params::GasParams, primitives::hardfork::SpecId};
 use secp256k1::{
@@ -131,7 +130,7 @@ impl Checker {
             })?
         } else {
             // The envelope's own decoder would not say what is wrong.
-            Transaction::Legacy(TxLegacy::rlp_decode_signed(&mut rest).map_err(PoolError::Rlp)?)
+            SignedTransaction::Legacy(TxLegacy::rlp_decode_signed(&mut rest).map_err(PoolError::Rlp)?).into()
         };
         if !rest.is_empty() {
             return Err(PoolError::Rlp(alloy_rlp::Error::UnexpectedLength));
@@ -163,8 +162,10 @@ impl Checker {
 
     /// The checks that come before the sender's recovery. Returns the size.
     fn check_limits(&self, transaction: &Transaction) -> Result<usize, PoolError> {
-        if transaction.ty() == TYPE_BLOB {
-            return Err(PoolError::BlobsNotAccepted);
+        match transaction.as_signed() {
+            None => return Err(PoolError::TypeNotSupported),
+            Some(SignedTransaction::Eip4844(_)) => return Err(PoolError::BlobsNotAccepted),
+            Some(_) => {}
         }
         let size = transaction.encode_2718_len();
         if size > MAX_TRANSACTION_SIZE {
@@ -273,6 +274,7 @@ fn is_set_code_create(raw: &[u8]) -> bool {
 /// # Errors
 /// [`PoolError::InvalidSignature`].
 pub fn recover_sender(transaction: &Transaction) -> Result<Address, PoolError> {
+    let transaction = transaction.as_signed().ok_or(PoolError::TypeNotSupported)?;
     let signature = transaction.signature();
     if signature.s() > SECP256K1N_HALF {
         return Err(PoolError::InvalidSignature);

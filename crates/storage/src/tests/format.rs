@@ -2,6 +2,7 @@
 
 use super::{Model, Rng, TYPES, address, random_block, slot, topic};
 use crate::codec::{self, AccountUndo, Body};
+use alloy_consensus::Typed2718;
 use alloy_primitives::{U256, hex, keccak256};
 use jove_primitives::{Account, ChangeSet, ExecutedBlock};
 
@@ -52,7 +53,7 @@ fn blocks_survive_a_round_trip() {
         let body = Body::new(&body).unwrap();
         for (index, transaction) in block.transactions.iter().enumerate() {
             assert_eq!(body.transaction_hash(index).unwrap(), *transaction.tx_hash());
-            types.insert(transaction.tx_type() as u8);
+            types.insert(transaction.ty());
         }
         assert!(body.transaction_hash(block.transactions.len()).is_err());
         logs += block.receipts.iter().map(|receipt| receipt.logs.len()).sum::<usize>();

@@ -10,7 +10,7 @@ mod refusals;
 
 use crate::{LogEntry, LogFilter, StorageError, TransactionPosition, View};
 use alloy_consensus::{
-    Header, Signed, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy, TxType, transaction::Recovered,
+    Header, Signed, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy, TxType, Typed2718, transaction::Recovered,
 };
 use alloy_eips::{eip2930::AccessList, eip7702::Authorization};
 use alloy_primitives::{Address, B256, Bytes, Log, Signature, TxKind, U256, keccak256};
@@ -222,7 +222,13 @@ pub(crate) fn random_block(seed: u64, parent: Option<&ExecutedBlock>, state: &St
         let logs = if rng.chance(2) { Vec::new() } else { (0..rng.below(4)).map(|_| log(rng)).collect() };
         let before = receipts.last().map_or(0, |receipt| receipt.cumulative_gas_used);
         let cumulative_gas_used = before + 21_000 + rng.below(1 << 20);
-        receipts.push(Receipt { tx_type: transaction.tx_type(), success: rng.chance(2), cumulative_gas_used, logs });
+        receipts.push(Receipt {
+            tx_type: transaction.ty(),
+            success: rng.chance(2),
+            cumulative_gas_used,
+            logs,
+            deposit_nonce: None,
+        });
         transactions.push(Recovered::new_unchecked(transaction, address(rng.below(ADDRESSES))));
     }
     let header = Header {

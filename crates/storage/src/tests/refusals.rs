@@ -2,6 +2,7 @@
 
 use super::{Model, Rng, address, property::commit, random_block, slot, topic};
 use crate::{LogFilter, OLDEST_KEY, Options, Storage, StorageError, codec};
+use alloy_consensus::Typed2718;
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, Log, U256, keccak256};
 use jove_primitives::{Account, AccountChange, Change, ChangeSet, Receipt};
 use revm::{DatabaseRef, bytecode::Bytecode};
@@ -181,7 +182,7 @@ fn log_queries_are_bounded_in_results_and_time() {
         let emitter = if number % 100 == 7 { address(1) } else { address(2) };
         let own = keccak256(number.to_be_bytes());
         let log = Log::new_unchecked(emitter, vec![topic(1), own], Bytes::new());
-        let receipt = Receipt { tx_type: transaction.tx_type(), logs: vec![log], ..Default::default() };
+        let receipt = Receipt { tx_type: transaction.ty(), logs: vec![log], ..Default::default() };
         block.receipts = vec![receipt];
         block.transactions = vec![alloy_consensus::transaction::Recovered::new_unchecked(transaction, address(3))];
         block.l1_fees = vec![U256::ZERO];

@@ -54,7 +54,7 @@ fn every_rejection_has_geths_words() {
     chain.insert(tight.transfer(0, 1, 2));
 
     let mut high_s = alice.sign(base());
-    if let Transaction::Eip1559(signed) = &mut high_s {
+    if let Transaction::Signed(jove_primitives::transaction::SignedTransaction::Eip1559(signed)) = &mut high_s {
         let order = U256::from_be_bytes(secp256k1::constants::CURVE_ORDER);
         let low = *signed.signature();
         *signed = base().into_signed(Signature::new(low.r(), order - low.s(), !low.v()));

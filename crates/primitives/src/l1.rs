@@ -1,0 +1,141 @@
+//! What a Jove chain knows of its layer 1: the *origin* of each block.
+//!
+//! A block's origin is the L1 block up to which the chain has consumed messages. It is in the state of [`L1_BLOCK`], whose layout is that of the OP Stack's
+//! `L1Block`, with one slot more:
+//!
+//! | slot | value |
+//! |---|---|
+//! | 0 | number in the last 8 bytes, timestamp (seconds) in the 8 before |
+//! | 1 | base fee, wei |
+//! | 2 | hash |
+//! | 7 | blob base fee, wei |
+//! | 8 | `mixHash` |
+//!
+//! A block that steps to an origin starts with its [attributes](L1Origin::attributes): a deposit from [`DEPOSITOR`] to [`L1_BLOCK`] with 192
+//! bytes of input, six words: number, timestamp, base fee, hash, blob base fee, `mixHash`. It runs no code and uses no gas: the state-transition
+//! function writes the slots.
+
+use crate::{
+    predeploys::{L1_BASE_FEE_SLOT, L1_BLOB_BASE_FEE_SLOT, L1_BLOCK},
+    transaction::{TxDeposit, attributes_source_hash},
+};
+use alloc::vec::Vec;
+use alloy_primitives::{Address, B256, Bytes, U256, address};
+
+/// Sends the L1 attributes. Nobody has its key.
+pub const DEPOSITOR: Address = address!("DeaDDEaDDeAdDeAdDEAdDEaddeAddEAdDEAd0001");
+
+/// Slot of [`L1_BLOCK`] with the origin's number and timestamp.
+pub const L1_NUMBER_SLOT: U256 = U256::ZERO;
+/// Slot of [`L1_BLOCK`] with the origin's hash.
+pub const L1_HASH_SLOT: U256 = U256::from_limbs([2, 0, 0, 0]);
+/// Slot of [`L1_BLOCK`] with the origin's `mixHash`; zero before there is one.
+pub const L1_MIX_HASH_SLOT: U256 = U256::from_limbs([8, 0, 0, 0]);
+
+/// An L1 block as a Jove chain sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct L1Origin {
+    /// Number.
+    pub number: u64,
+    /// Time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Base fee, in wei per gas.
+    pub base_fee: U256,
+    /// Hash.
+    pub hash: B256,
+    /// Blob base fee, in wei per blob gas.
+    pub blob_base_fee: U256,
+    /// `mixHash`: the beacon chain's randomness.
+    pub mix_hash: B256,
+}
+
+impl L1Origin {
+    /// The deposit that starts L2 block `number`, which steps to this origin.
+    pub fn attributes(&self, number: u64) -> TxDeposit {
+        let words: [U256; 6] = [
+            U256::from(self.number),
+            U256::from(self.timestamp),
+            self.base_fee,
+            self.hash.into(),
+            self.blob_base_fee,
+            self.mix_hash.into(),
+        ];
+        let input: Vec<u8> = words.into_iter().flat_map(|word| word.to_be_bytes::<32>()).collect();
+        TxDeposit {
+            source_hash: attributes_source_hash(self.hash, number),
+            from: DEPOSITOR,
+            to: L1_BLOCK.into(),
+            input: input.into(),
+            ..Default::default()
+        }
+    }
+
+    /// The origin that a deposit in L2 block `number` steps to, if it is its attributes to the byte.
+    pub fn from_attributes(deposit: &TxDeposit, number: u64) -> Option<Self> {
+        let input: &Bytes = &deposit.input;
+        if input.len() != 192 {
+            return None;
+        }
+        let word = |index: usize| U256::from_be_slice(&input[32 * index..32 * (index + 1)]);
+        let origin = Self {
+            number: word(0).try_into().ok()?,
+            timestamp: word(1).try_into().ok()?,
+            base_fee: word(2),
+            hash: word(3).into(),
+            blob_base_fee: word(4),
+            mix_hash: word(5).into(),
+        };
+        (origin.attributes(number) == *deposit).then_some(origin)
+    }
+
+    /// The slots of [`L1_BLOCK`] that hold it.
+    pub fn slots(&self) -> [(U256, U256); 5] {
+        let numbers = U256::from(self.timestamp) << 64 | U256::from(self.number);
+        [
+            (L1_NUMBER_SLOT, numbers),
+            (L1_BASE_FEE_SLOT, self.base_fee),
+            (L1_HASH_SLOT, self.hash.into()),
+            (L1_BLOB_BASE_FEE_SLOT, self.blob_base_fee),
+            (L1_MIX_HASH_SLOT, self.mix_hash.into()),
+        ]
+    }
+
+    /// Number and timestamp in the value of [`L1_NUMBER_SLOT`].
+    pub fn numbers(slot: U256) -> (u64, u64) {
+        let [number, timestamp, ..] = slot.into_limbs();
+        (number, timestamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_read_back_and_no_others() {
+        let origin = L1Origin {
+            number: 7,
+            timestamp: 1_700_000_000,
+            base_fee: U256::from(9),
+            hash: B256::repeat_byte(1),
+            blob_base_fee: U256::MAX,
+            mix_hash: B256::repeat_byte(2),
+        };
+        let deposit = origin.attributes(5);
+        assert_eq!(L1Origin::from_attributes(&deposit, 5), Some(origin));
+        assert_eq!(L1Origin::from_attributes(&deposit, 6), None, "they belong to one block");
+        assert_eq!(L1Origin::numbers(origin.slots()[0].1), (7, 1_700_000_000));
+        let edits: [fn(&mut TxDeposit); 5] = [
+            |deposit| deposit.gas_limit = 1,
+            |deposit| deposit.mint = 1,
+            |deposit| deposit.from = Address::ZERO,
+            |deposit| deposit.input = deposit.input.slice(..191),
+            |deposit| deposit.input = [&[1], &deposit.input[1..]].concat().into(),
+        ];
+        for edit in edits {
+            let mut other = deposit.clone();
+            edit(&mut other);
+            assert_eq!(L1Origin::from_attributes(&other, 5), None);
+        }
+    }
+}
