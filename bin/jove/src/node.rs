@@ -150,6 +150,15 @@ fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
     if let Some(bytes) = options.max_request {
         config.max_body_bytes = bytes;
     }
+    if let Some(most) = options.connections {
+        config.max_connections = most;
+    }
+    if let Some(most) = options.connections_per_address {
+        config.max_connections_per_address = most;
+    }
+    if let Some(bytes) = options.max_unread {
+        config.max_unread_bytes = bytes;
+    }
     if let Some(time) = options.request_time {
         config.request_timeout_ms = u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
     }

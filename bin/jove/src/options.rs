@@ -41,6 +41,9 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Least bytes that the largest request may have: a small transaction is sent in less.
+const MIN_REQUEST: usize = 1024;
+
 macro_rules! options {
     ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
         /// Everything a node can be told. In the TOML file the keys are the flags' names with `_` for `-`.
@@ -93,12 +96,21 @@ options! {
     /// Origins that browsers may call from, comma-separated, or *
     #[arg(long, env = "JOVE_HTTP_CORS", value_name = "ORIGINS", value_delimiter = ',')]
     http_cors: Vec<String>,
-    /// Host names that requests may name, comma-separated, or * [default: localhost]
+    /// Host names that requests may name beside IP addresses and localhost, comma-separated, or *
     #[arg(long, env = "JOVE_HTTP_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
     http_hosts: Vec<String>,
     /// Requests per second from one address; 0 for no limit [default: 0]
     #[arg(long, env = "JOVE_RATE_LIMIT", value_name = "N")]
     rate_limit: u32,
+    /// Most open connections of HTTP, WebSocket and IPC [default: 1024]
+    #[arg(long, env = "JOVE_CONNECTIONS", value_name = "N")]
+    connections: usize,
+    /// Most open connections from one address; 0 for no such limit, as behind a proxy [default: 512]
+    #[arg(long, env = "JOVE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    connections_per_address: usize,
+    /// Most bytes of answers that wait to be read by their clients, in all [default: 268435456]
+    #[arg(long, env = "JOVE_MAX_UNREAD", value_name = "BYTES")]
+    max_unread: usize,
     /// Largest request, in bytes [default: 5242880]
     #[arg(long, env = "JOVE_MAX_REQUEST", value_name = "BYTES")]
     max_request: usize,
@@ -120,12 +132,40 @@ impl Options {
     /// Flags and environment, then the TOML file.
     ///
     /// # Errors
-    /// If the file cannot be read or holds an unknown key or a bad value.
+    /// If the file cannot be read or holds an unknown key or a bad value, or if with a value no node could work.
     pub(crate) fn with_file(self, file: Option<&PathBuf>) -> Result<Self, String> {
-        let Some(path) = file else { return Ok(self) };
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let from_file: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(self.or(from_file))
+        let options = match file {
+            None => self,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let from_file: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+                self.or(from_file)
+            }
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Refuses values with which a node would start and then serve nobody.
+    fn check(&self) -> Result<(), String> {
+        let spans = [("block-time", self.block_time), ("request-time", self.request_time)];
+        for (name, span) in spans {
+            if span.is_some_and(|span| span.0.is_zero()) {
+                return Err(format!("--{name} must be longer than 0"));
+            }
+        }
+        let least = [
+            ("max-request", self.max_request, MIN_REQUEST),
+            ("connections", self.connections, 1),
+            ("pool-size", self.pool_size, 1),
+            ("pool-per-sender", self.pool_per_sender, 1),
+        ];
+        for (name, value, least) in least {
+            if value.is_some_and(|value| value < least) {
+                return Err(format!("--{name} must be at least {least}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -155,5 +195,29 @@ mod tests {
         std::fs::write(file.path(), "http_prot = 1\n").expect("written");
         let error = Options::default().with_file(Some(&file.path().to_owned())).expect_err("refused");
         assert!(error.contains("http_prot"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_wherever_it_stands() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_owned();
+        for (key, value, flag) in [
+            ("block_time", "\"0\"", "--block-time"),
+            ("request_time", "\"0ms\"", "--request-time"),
+            ("max_request", "0", "--max-request"),
+            ("max_request", "1023", "--max-request"),
+            ("connections", "0", "--connections"),
+            ("pool_size", "0", "--pool-size"),
+            ("pool_per_sender", "0", "--pool-per-sender"),
+        ] {
+            std::fs::write(&path, format!("{key} = {value}\n")).expect("written");
+            let error = Options::default().with_file(Some(&path)).expect_err("refused");
+            assert!(error.contains(flag) && error.contains(" must be "), "{error}");
+        }
+        let flag = Options { pool_size: Some(0), ..Default::default() };
+        assert!(flag.with_file(None).expect_err("refused").contains("--pool-size"));
+        let fine = "heartbeat = \"0\"\nhistory = \"0\"\nproof_window = \"0\"\nhttp_port = 0\nrate_limit = 0\nconnections_per_address = 0\nmax_unread = 0\n";
+        std::fs::write(&path, fine).expect("written");
+        Options::default().with_file(Some(&path)).expect("0 means something there");
     }
 }

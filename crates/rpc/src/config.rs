@@ -19,14 +19,18 @@ pub struct ServerConfig {
     pub max_response_bytes: usize,
     /// Most connections, HTTP, WebSocket and IPC together; further ones are closed at once. Default 1,024.
     pub max_connections: usize,
+    /// Most HTTP and WebSocket connections of one client address (of a /64 network in IPv6); 0: no limit but the one before, as a node behind
+    /// a proxy needs. Default 512.
+    pub max_connections_per_address: usize,
     /// Most subscriptions of one connection. Default 128.
     pub max_subscriptions: usize,
-    /// Notifications that may wait for a slow subscriber before it is disconnected. Default 262,144; they may hold
-    /// `max_response_bytes` in all.
-    pub max_queued_notifications: usize,
+    /// Most bytes of answers and notifications that wait for their clients to read them, in all, beyond 256 KiB for each connection. An
+    /// answer that finds no room is an error instead; a subscriber is disconnected, as it is when `max_response_bytes` wait for
+    /// it alone. Default 256 MiB.
+    pub max_unread_bytes: usize,
     /// Most polling filters. Default 10,000.
     pub max_filters: usize,
-    /// Milliseconds that a request may take. Default 10,000. A send that waits for its receipt keeps EIP-7966's own limit.
+    /// Milliseconds that a request may take. Default 10,000. It is also the longest that a send may wait for its receipt (EIP-7966).
     pub request_timeout_ms: u64,
     /// Executions, log queries and traces that may run at once. Default 0: one for each core, but at least two.
     pub heavy_calls: usize,
@@ -36,7 +40,7 @@ pub struct ServerConfig {
     /// Origins whose web pages may call, `*` for all. Default none.
     pub cors_origins: Vec<String>,
     /// Host names under which the server answers, `*` for all: a page that rebinds its DNS name to this machine is refused. IP
-    /// addresses always pass. Default `localhost`.
+    /// addresses and `localhost` always pass. Default none.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -49,14 +53,15 @@ impl Default for ServerConfig {
             max_batch: 1000,
             max_response_bytes: 25_000_000,
             max_connections: 1024,
+            max_connections_per_address: 512,
             max_subscriptions: 128,
-            max_queued_notifications: 262_144,
+            max_unread_bytes: 256 * 1024 * 1024,
             max_filters: 10_000,
             request_timeout_ms: 10_000,
             heavy_calls: 0,
             rate_limit: 0,
             cors_origins: Vec::new(),
-            allowed_hosts: vec!["localhost".to_owned()],
+            allowed_hosts: Vec::new(),
         }
     }
 }

@@ -106,7 +106,7 @@ fn replay<'a>(call: &Call, block: &'a ExecutedBlock, tracer: Tracer) -> Result<R
 }
 
 fn found(call: &Call, id: BlockId) -> Result<Found, RpcError> {
-    call.context.block(id)?.ok_or_else(RpcError::header_not_found)
+    call.context.block(id)?.ok_or_else(|| RpcError::no_block(id))
 }
 
 fn raw_header(call: &Call) -> Result<Bytes, RpcError> {

@@ -5,9 +5,16 @@
 //! - Neighbouring `eth_sendRawTransaction` of a batch reach the pool as one call, since recovering senders is a batch operation.
 //! - Nesting is bounded before anything is parsed, by a scan that takes no stack.
 
-use crate::{config::ServerConfig, error::RpcError, methods::Reply, session::Link};
+use crate::{
+    backlog::{Backlog, Budget, Held},
+    config::ServerConfig,
+    error::RpcError,
+    methods::Reply,
+    session::Link,
+};
 use axum::body::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 use std::{
@@ -19,6 +26,10 @@ use std::{
     time::Instant,
 };
 
+/// Longest `id`, in bytes: it comes back in the answer.
+const MAX_ID: usize = 1024;
+/// Bytes of an answer that is always kept: that of an error that stands for one which does not fit.
+const SMALL: usize = MAX_ID + 256;
 /// Deepest nesting of arrays and objects; serde_json reads no deeper either.
 const MAX_DEPTH: usize = 127;
 /// Calls of one batch that run at once.
@@ -29,6 +40,8 @@ const SEND: &str = "eth_sendRawTransaction";
 /// What runs the calls. The node's is [`crate::methods::Context`]; tests have their own.
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
     fn config(&self) -> &ServerConfig;
+    /// What answers that wait for their clients may take.
+    fn budget(&self) -> &Budget;
     /// Takes `calls` from the allowance of a client; false once it is used up.
     fn admit(&self, client: IpAddr, calls: usize) -> bool;
     fn run(&self, call: Request) -> impl Future<Output = Reply> + Send;
@@ -36,11 +49,21 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     fn send_all(&self, calls: Vec<Request>) -> impl Future<Output = Vec<Reply>> + Send;
 }
 
-/// Who asks.
-#[derive(Clone, Default)]
-pub(crate) struct Caller {
-    /// The client's address; none on IPC.
+/// The other end of a connection.
+#[derive(Clone)]
+#[cfg_attr(test, derive(Default))]
+pub(crate) struct Client {
+    /// Its address; none on IPC.
     pub(crate) ip: Option<IpAddr>,
+    /// What it has not read yet.
+    pub(crate) backlog: Backlog,
+}
+
+/// Who asks.
+#[derive(Clone)]
+#[cfg_attr(test, derive(Default))]
+pub(crate) struct Caller {
+    pub(crate) client: Client,
     /// The connection, where it can carry subscriptions.
     pub(crate) link: Option<Link>,
 }
@@ -60,67 +83,99 @@ pub(crate) struct Request {
 pub(crate) struct Answer {
     /// `None` if nothing asked for an answer.
     pub(crate) body: Option<Vec<u8>>,
+    /// The room that it takes until the client has read it.
+    pub(crate) held: Vec<Held>,
     /// Whether the client used up its allowance.
     pub(crate) rate_limited: bool,
 }
 
-impl Answer {
-    fn of(body: Option<Vec<u8>>) -> Self {
-        Self { body, rate_limited: false }
+/// Answers the bytes of one request or batch. What is no request costs a client as much as one call.
+pub(crate) async fn handle<B: Backend>(backend: &B, body: Bytes, caller: Caller) -> Answer {
+    let room = Room::new(backend.config(), &caller.client.backlog);
+    let mut rate_limited = false;
+    let body = match answer(backend, body, &caller, &room).await {
+        Ok(body) => body,
+        Err(Refused { id, error, over_rate }) => {
+            rate_limited = over_rate || !admitted(backend, &caller.client, 1);
+            Some(room.fit(id.as_deref(), Err(if rate_limited { rate_error() } else { *error })))
+        }
+    };
+    Answer { body, held: room.held.into_inner(), rate_limited }
+}
+
+/// Why nothing of a body runs.
+struct Refused {
+    id: Option<Bytes>,
+    error: Box<RpcError>,
+    /// The client had used up its allowance; otherwise it has not been charged yet.
+    over_rate: bool,
+}
+
+impl Refused {
+    fn unreadable(id: Option<Bytes>, error: RpcError) -> Self {
+        Self { id, error: Box::new(error), over_rate: false }
+    }
+
+    fn over_rate(id: Option<Bytes>) -> Self {
+        Self { id, error: Box::new(rate_error()), over_rate: true }
     }
 }
 
-/// Answers the bytes of one request or batch.
-pub(crate) async fn handle<B: Backend>(backend: &B, body: Bytes, caller: Caller) -> Answer {
+async fn answer<B: Backend>(
+    backend: &B,
+    body: Bytes,
+    caller: &Caller,
+    room: &Room<'_>,
+) -> Result<Option<Vec<u8>>, Refused> {
     if nested_deeper_than(&body, MAX_DEPTH) {
-        return Answer::of(Some(refusal(&RpcError::parse("parse error: nested too deeply"))));
+        return Err(Refused::unreadable(None, RpcError::parse("parse error: nested too deeply")));
     }
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        return batch(backend, &body, caller).await;
+        return batch(backend, &body, caller, room).await;
     }
     let deadline = Instant::now() + backend.config().request_timeout();
-    let call = match parse_call(&body, &body, deadline, &caller) {
-        Ok(call) => call,
-        Err(refused) => return Answer::of(Some(refused)),
-    };
-    if !admitted(backend, &caller, 1) {
-        return Answer { body: Some(encode(call.id.as_deref(), Err(&rate_error()))), rate_limited: true };
-    }
+    let call = parse_call(&body, &body, deadline, caller)?;
     let id = call.id.clone();
+    if !admitted(backend, &caller.client, 1) {
+        return Err(Refused::over_rate(id));
+    }
     let reply = backend.run(call).await;
-    Answer::of(id.map(|id| encode(Some(&id), reply.as_deref())))
+    Ok(id.map(|id| room.fit(Some(&id), reply)))
 }
 
-fn admitted<B: Backend>(backend: &B, caller: &Caller, calls: usize) -> bool {
-    caller.ip.is_none_or(|ip| backend.admit(ip, calls))
+/// Takes `calls` from the client's allowance.
+pub(crate) fn admitted<B: Backend>(backend: &B, client: &Client, calls: usize) -> bool {
+    client.ip.is_none_or(|ip| backend.admit(ip, calls))
 }
 
-fn rate_error() -> RpcError {
+pub(crate) fn rate_error() -> RpcError {
     RpcError::limit("rate limit exceeded")
 }
 
 /// What of a batch runs together.
 enum Unit {
     /// Answered without running.
-    Refused(Vec<u8>),
+    Refused(Refused),
     Call(Request),
     Sends(Vec<Request>),
 }
 
-async fn batch<B: Backend>(backend: &B, body: &Bytes, caller: Caller) -> Answer {
+async fn batch<B: Backend>(
+    backend: &B,
+    body: &Bytes,
+    caller: &Caller,
+    room: &Room<'_>,
+) -> Result<Option<Vec<u8>>, Refused> {
     let config = backend.config();
-    let calls = match split_batch(body, config.max_batch) {
-        Ok(calls) => calls,
-        Err(error) => return Answer::of(Some(refusal(&error))),
-    };
-    if !admitted(backend, &caller, calls.len()) {
-        return Answer { body: Some(refusal(&rate_error())), rate_limited: true };
+    let calls = split_batch(body, config.max_batch).map_err(|error| Refused::unreadable(None, error))?;
+    if !admitted(backend, &caller.client, calls.len()) {
+        return Err(Refused::over_rate(None));
     }
     let deadline = Instant::now() + config.request_timeout();
     let mut units: Vec<Unit> = Vec::with_capacity(calls.len());
     for call in calls {
-        match parse_call(call.get().as_bytes(), body, deadline, &caller) {
+        match parse_call(call.get().as_bytes(), body, deadline, caller) {
             Err(refused) => units.push(Unit::Refused(refused)),
             Ok(call) if call.method == SEND => match units.last_mut() {
                 Some(Unit::Sends(sends)) => sends.push(call),
@@ -130,9 +185,8 @@ async fn batch<B: Backend>(backend: &B, body: &Bytes, caller: Caller) -> Answer 
         }
     }
 
-    let room = Room { limit: config.max_response_bytes, taken: AtomicUsize::new(0) };
     let mut answers =
-        std::pin::pin!(stream::iter(units).map(|unit| run_unit(backend, unit, &room)).buffered(BATCH_WIDTH));
+        std::pin::pin!(stream::iter(units).map(|unit| run_unit(backend, unit, room)).buffered(BATCH_WIDTH));
     let mut out = Vec::with_capacity(256);
     while let Some(answers) = answers.next().await {
         for answer in answers {
@@ -141,46 +195,62 @@ async fn batch<B: Backend>(backend: &B, body: &Bytes, caller: Caller) -> Answer 
         }
     }
     if out.is_empty() {
-        return Answer::of(None);
+        return Ok(None);
     }
     out.push(b']');
-    Answer::of(Some(out))
+    // It may wait long: only what it needs is kept.
+    out.shrink_to_fit();
+    Ok(Some(out))
 }
 
-/// What the answers of a batch may take together. Answers wait for those before them, so the room is taken as they are made.
-struct Room {
+/// What an answer may take: of a batch, all answers together. They wait for those before them, so the room is taken as they are
+/// made.
+struct Room<'a> {
     limit: usize,
     taken: AtomicUsize,
+    backlog: &'a Backlog,
+    held: Mutex<Vec<Held>>,
 }
 
-impl Room {
+impl<'a> Room<'a> {
+    fn new(config: &ServerConfig, backlog: &'a Backlog) -> Self {
+        let (taken, held) = (AtomicUsize::new(0), Mutex::default());
+        Self { limit: config.max_response_bytes, taken, backlog, held }
+    }
+
     fn is_full(&self) -> bool {
         self.taken.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// The answer, or if it does not fit, an error in its place.
-    fn fit(&self, id: &[u8], reply: Reply) -> Vec<u8> {
-        let answer = encode(Some(id), reply.as_deref());
+    /// The answer, or if it does not fit, a small error in its place.
+    fn fit(&self, id: Option<&[u8]>, reply: Reply) -> Vec<u8> {
+        let answer = encode(id, reply.as_deref());
         let before = self.taken.fetch_add(answer.len(), Ordering::Relaxed);
-        if before > 0 && reply.is_ok() && before.saturating_add(answer.len()) > self.limit {
-            return encode(Some(id), Err(&RpcError::response_too_large()));
+        let replaceable = reply.is_ok() || answer.len() > SMALL;
+        if before > 0 && replaceable && before.saturating_add(answer.len()) > self.limit {
+            return encode(id, Err(&RpcError::response_too_large()));
+        }
+        match self.backlog.hold(answer.len()) {
+            Some(held) => self.held.lock().push(held),
+            None if answer.len() > SMALL => return encode(id, Err(&RpcError::unread())),
+            None => {}
         }
         answer
     }
 }
 
-async fn run_unit<B: Backend>(backend: &B, unit: Unit, room: &Room) -> Vec<Vec<u8>> {
+async fn run_unit<B: Backend>(backend: &B, unit: Unit, room: &Room<'_>) -> Vec<Vec<u8>> {
     match unit {
-        Unit::Refused(answer) => vec![answer],
+        Unit::Refused(Refused { id, error, .. }) => vec![room.fit(id.as_deref(), Err(*error))],
         Unit::Call(call) => {
             let id = call.id.clone();
             let reply = if room.is_full() { Err(RpcError::response_too_large()) } else { backend.run(call).await };
-            id.map(|id| room.fit(&id, reply)).into_iter().collect()
+            id.map(|id| room.fit(Some(&id), reply)).into_iter().collect()
         }
         Unit::Sends(calls) => {
             let ids: Vec<Option<Bytes>> = calls.iter().map(|call| call.id.clone()).collect();
             let replies = backend.send_all(calls).await;
-            ids.into_iter().zip(replies).filter_map(|(id, reply)| Some(room.fit(&id?, reply))).collect()
+            ids.into_iter().zip(replies).filter_map(|(id, reply)| Some(room.fit(Some(&id?), reply))).collect()
         }
     }
 }
@@ -231,29 +301,30 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 /// Reads one call from `text`, a part of `body`. The error is the answer.
-fn parse_call(text: &[u8], body: &Bytes, deadline: Instant, caller: &Caller) -> Result<Request, Vec<u8>> {
-    let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| refusal(&unreadable(&error)))?;
+fn parse_call(text: &[u8], body: &Bytes, deadline: Instant, caller: &Caller) -> Result<Request, Refused> {
+    let refuse = |id: Option<Bytes>, message: &'static str| Refused::unreadable(id, RpcError::invalid_request(message));
+    let envelope: Envelope<'_> =
+        serde_json::from_slice(text).map_err(|error| Refused::unreadable(None, unreadable(&error)))?;
     // serde reads a struct from an array of its members, too.
     if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err(refusal(&RpcError::invalid_request("invalid request: not an object")));
+        return Err(refuse(None, "invalid request: not an object"));
     }
     let id = match envelope.id {
         Some(id) if matches!(id.get().as_bytes().first(), Some(b'{' | b'[' | b't' | b'f')) => {
-            return Err(refusal(&RpcError::invalid_request("invalid request: id must be a string, a number or null")));
+            return Err(refuse(None, "invalid request: id must be a string, a number or null"));
         }
+        Some(id) if id.get().len() > MAX_ID => return Err(refuse(None, "invalid request: id is too long")),
         Some(id) => Some(part(body, id)),
         None => None,
     };
-    let refuse = |message: &'static str| encode(id.as_deref(), Err(&RpcError::invalid_request(message)));
     if envelope.jsonrpc.map(RawValue::get) != Some(r#""2.0""#) {
-        return Err(refuse(r#"invalid request: jsonrpc must be "2.0""#));
+        return Err(refuse(id, r#"invalid request: jsonrpc must be "2.0""#));
     }
-    let method = envelope.method.ok_or_else(|| refuse("invalid request: method is missing"))?;
-    let method: Cow<'_, str> = match serde_json::from_str::<Text<'_>>(method.get()) {
-        Ok(Text(method)) => method,
-        Err(_) => return Err(refuse("invalid request: method must be a string")),
+    let Some(method) = envelope.method else { return Err(refuse(id, "invalid request: method is missing")) };
+    let method = match serde_json::from_str::<Text<'_>>(method.get()) {
+        Ok(Text(method)) => method.into_owned(),
+        Err(_) => return Err(refuse(id, "invalid request: method must be a string")),
     };
-    let method = method.into_owned();
     let params = envelope.params.map_or_else(Bytes::new, |params| part(body, params));
     Ok(Request { method, params, id, deadline, link: caller.link.clone() })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Fake {
     config: Arc<ServerConfig>,
+    pub(crate) budget: Budget,
     /// How many sends reached the pool together.
     pub(crate) sends: Arc<Mutex<Vec<usize>>>,
     pub(crate) notified: Arc<Mutex<usize>>,
@@ -18,6 +19,7 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new(config: ServerConfig) -> Self {
         Self {
+            budget: Budget::new(config.max_unread_bytes),
             config: Arc::new(config),
             sends: Arc::default(),
             notified: Arc::default(),
@@ -36,6 +38,10 @@ impl Backend for Fake {
         &self.config
     }
 
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     fn admit(&self, _: IpAddr, calls: usize) -> bool {
         let mut left = self.allowance.lock();
         let admitted = *left >= calls;
@@ -48,6 +54,7 @@ impl Backend for Fake {
             "echo" => Ok(if call.params.is_empty() { b"null".to_vec() } else { call.params.to_vec() }),
             "typed" => parse_args::<(u64, bool)>(&call.params).map(|_| b"true".to_vec()),
             "big" => Ok(format!("\"{}\"", "x".repeat(1000)).into_bytes()),
+            "huge" => Ok(format!("\"{}\"", "x".repeat(4_000_000)).into_bytes()),
             "slow" => {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 Ok(b"\"slow\"".to_vec())
@@ -60,7 +67,7 @@ impl Backend for Fake {
             "flood" => {
                 let peer = call.link.as_ref().expect("a connection").peer.clone();
                 tokio::spawn(async move {
-                    while peer.notify(vec![b' '; 10_000]) {
+                    while peer.notify(1, vec![b' '; 10_000].into()) {
                         tokio::task::yield_now().await;
                     }
                 });
@@ -70,7 +77,7 @@ impl Backend for Fake {
                 let link = call.link.as_ref().expect("a connection");
                 let peer = link.peer.clone();
                 let id = link.peer.subscribe(link, |id| async move {
-                    peer.notify(format!(r#"{{"tick":{id}}}"#).into_bytes());
+                    peer.notify(id, format!(r#"{{"tick":{id}}}"#).into());
                     std::future::pending().await
                 });
                 id.map(|id| id.to_string().into_bytes()).ok_or_else(|| RpcError::limit("too many subscriptions"))
@@ -273,10 +280,15 @@ async fn neighbouring_sends_reach_the_pool_together() {
     assert_eq!(sends, [1, 4]);
 }
 
+/// One that has an allowance.
+fn client() -> Client {
+    Client { ip: Some([127, 0, 0, 1].into()), ..Default::default() }
+}
+
 #[tokio::test]
 async fn an_allowance_is_counted_by_call() {
     let backend = fake().allow(3);
-    let caller = || Caller { ip: Some([127, 0, 0, 1].into()), link: None };
+    let caller = || Caller { client: client(), link: None };
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"echo"}"#;
     let batch = format!("[{call},{call}]");
     assert!(!handle(&backend, batch.clone().into(), caller()).await.rate_limited);
@@ -286,6 +298,70 @@ async fn an_allowance_is_counted_by_call() {
     assert_eq!(answer["error"]["code"], -32005);
     assert!(handle(&backend, Bytes::from(call), caller()).await.rate_limited);
     assert!(!handle(&backend, Bytes::from(call), Caller::default()).await.rate_limited, "IPC has no limit");
+}
+
+#[tokio::test]
+async fn what_is_no_request_costs_as_much_as_a_call() {
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"echo"}"#;
+    let deep = "[".repeat(200);
+    for body in ["nonsense", "{}", "[]", "[1,", deep.as_str(), r#"{"jsonrpc":"2.0","id":1}"#] {
+        let backend = fake().allow(2);
+        let caller = || Caller { client: client(), link: None };
+        let refused = handle(&backend, Bytes::from(body.to_owned()), caller()).await;
+        assert!(!refused.rate_limited, "{body}");
+        assert!(!handle(&backend, Bytes::from(call), caller()).await.rate_limited, "{body} costs one call");
+        assert!(handle(&backend, Bytes::from(call), caller()).await.rate_limited, "{body} costs a call");
+        let refused = handle(&backend, Bytes::from(body.to_owned()), caller()).await;
+        assert!(refused.rate_limited, "{body}");
+        let answer: Value = serde_json::from_slice(&refused.body.expect("an answer")).expect("JSON");
+        assert_eq!(answer["error"]["code"], -32005);
+    }
+}
+
+#[tokio::test]
+async fn an_array_of_members_is_no_request() {
+    // In the order of the members: serde would read a struct from it.
+    let members = r#"["2.0",7,"count",[]]"#;
+    let backend = fake();
+    let answers = ask_with(&backend, format!("[{members},{members}]")).await.expect("answers");
+    for answer in answers.as_array().expect("an array") {
+        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32600), &Value::Null), "{answer}");
+    }
+    // Alone it is a batch, of four that are no requests.
+    let answers = ask_with(&backend, members).await.expect("answers");
+    let codes: Vec<&Value> = answers.as_array().expect("an array").iter().map(|one| &one["error"]["code"]).collect();
+    assert_eq!(codes, [-32600; 4]);
+    assert_eq!(*backend.notified.lock(), 0, "nothing ran");
+}
+
+#[tokio::test]
+async fn an_id_is_bounded() {
+    let with = |id: String| json!({"jsonrpc": "2.0", "id": id, "method": "echo"}).to_string();
+    assert_eq!(ask(with("x".repeat(MAX_ID - 2))).await.expect("an answer")["result"], Value::Null);
+    assert_eq!(code(with("x".repeat(MAX_ID - 1))).await, (-32600, Value::Null));
+}
+
+#[tokio::test]
+async fn an_answer_that_finds_no_room_is_an_error() {
+    let backend = fake();
+    let backlog = Backlog::default();
+    let _all = backlog.hold(256 * 1024).expect("a connection's own room");
+    let caller = || Caller { client: Client { ip: None, backlog: backlog.clone() }, link: None };
+    let ask = |method: &str| json!({"jsonrpc": "2.0", "id": 5, "method": method}).to_string();
+    let answer = handle(&backend, ask("huge").into(), caller()).await;
+    assert!(answer.held.is_empty());
+    let refused: Value = serde_json::from_slice(&answer.body.expect("an answer")).expect("JSON");
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(5), &json!(-32005)));
+    let answer = handle(&backend, ask("echo").into(), caller()).await;
+    let small: Value = serde_json::from_slice(&answer.body.expect("an answer")).expect("JSON");
+    assert_eq!(small.get("error"), None, "a small answer needs no room");
+    let batch = format!("[{},{}]", ask("echo"), ask("huge"));
+    let answer = handle(&backend, batch.into(), caller()).await;
+    let answers: Value = serde_json::from_slice(&answer.body.expect("answers")).expect("JSON");
+    assert_eq!((answers[0].get("error"), &answers[1]["error"]["code"]), (None, &json!(-32005)));
+    drop(_all);
+    let answer = handle(&backend, ask("big").into(), caller()).await;
+    assert_eq!(answer.held.len(), 1, "its room is held until it is read");
 }
 
 /// Whatever comes in: no panic, and an answer that is a JSON-RPC answer, or none.

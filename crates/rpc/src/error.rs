@@ -1,5 +1,6 @@
 //! Errors as a client sees them.
 
+use alloy_eips::BlockId;
 use alloy_primitives::{B256, Bytes, U256, hex};
 use jove_sequencer::{NodeError, PoolError};
 use jove_storage::StorageError;
@@ -31,7 +32,7 @@ impl RpcError {
     pub(crate) const LIMIT: i32 = -32005;
     pub(crate) const REVERTED: i32 = 3;
     pub(crate) const NO_RECEIPT: i32 = 4;
-    pub(crate) const HELD_BACK: i32 = 5;
+    pub(crate) const NONCE_GAP: i32 = 6;
     pub(crate) const PRUNED: i32 = 4444;
 
     pub(crate) fn new(code: i32, message: impl Into<Cow<'static, str>>) -> Self {
@@ -79,13 +80,26 @@ impl RpcError {
         Self::new(Self::TIMEOUT, "request timed out")
     }
 
-    /// No such block, where a block is needed.
+    /// No such block, where a block is needed, as geth says it.
     pub(crate) fn header_not_found() -> Self {
-        Self::new(Self::NOT_FOUND, "header not found")
+        Self::server("header not found")
+    }
+
+    /// As [`Self::header_not_found`]; for a block named by its hash, the code that EIP-1898 recommends.
+    pub(crate) fn no_block(id: BlockId) -> Self {
+        match id {
+            BlockId::Number(_) => Self::header_not_found(),
+            BlockId::Hash(_) => Self::new(Self::NOT_FOUND, "header for hash not found"),
+        }
     }
 
     pub(crate) fn pruned() -> Self {
         Self::new(Self::PRUNED, "pruned history unavailable")
+    }
+
+    /// The answer would be one more that its client has not read.
+    pub(crate) fn unread() -> Self {
+        Self::limit("too many answers wait to be read")
     }
 
     pub(crate) fn response_too_large() -> Self {
@@ -102,17 +116,17 @@ impl RpcError {
     }
 
     /// EIP-7966: the receipt did not come in time.
-    pub(crate) fn no_receipt(hash: B256, ms: u64) -> Self {
+    pub(crate) fn no_receipt(hash: B256, ms: u128) -> Self {
         let message = format!("The transaction was added to the mempool but wasn't processed in {ms} ms.");
         Self::new(Self::NO_RECEIPT, message).with_data(Value::String(hash.to_string()))
     }
 
     /// EIP-7966: the pool holds the transaction back until the sender's earlier ones arrive.
-    pub(crate) fn held_back(hash: B256, next_nonce: u64) -> Self {
+    pub(crate) fn nonce_gap(next_nonce: u64) -> Self {
         let message = format!(
             "The transaction was added to the mempool but cannot be processed yet: the sender's next nonce is {next_nonce}."
         );
-        Self::new(Self::HELD_BACK, message).with_data(Value::String(hash.to_string()))
+        Self::new(Self::NONCE_GAP, message).with_data(Value::String(format!("{next_nonce:#x}")))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{
     error::RpcError,
-    eth::{convert, logs},
+    eth::{
+        convert,
+        logs::{self, FilterObject},
+    },
     follow::{Follower, Kept},
     methods::{Call, Methods},
     watch::Watch,
@@ -54,7 +57,7 @@ pub(crate) fn register(methods: &mut Methods) {
             Kind::Logs { filter, .. } => filter.clone(),
             _ => return Err(not_found()),
         };
-        logs::query(call, &filter)
+        logs::query_so_far(call, &filter)
     });
 }
 
@@ -63,7 +66,7 @@ fn not_found() -> RpcError {
 }
 
 fn new_log_filter(call: &Call) -> Result<U128, RpcError> {
-    let (filter,): (Filter,) = call.args()?;
+    let (FilterObject(filter),): (FilterObject,) = call.args()?;
     logs::check(&filter)?;
     if matches!(filter.block_option, FilterBlockOption::AtBlockHash(_)) {
         return Err(RpcError::invalid_params("a filter cannot be bound to a block hash: use eth_getLogs"));

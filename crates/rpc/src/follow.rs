@@ -4,12 +4,12 @@
 //! events that were missed — is settled by comparing with the store, which events never run ahead of. So nothing is dropped
 //! silently.
 
-use crate::error::RpcError;
+use crate::{error::RpcError, texts::SharedLog};
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::Log;
 use jove_primitives::ExecutedBlock;
 use jove_storage::View;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Announced blocks that are remembered. Of a deeper unwinding only these are announced as removed.
 const REMEMBERED: usize = 4096;
@@ -32,6 +32,12 @@ impl Kept for () {
 impl Kept for Vec<Log> {
     fn bytes(&self) -> usize {
         self.iter().map(log_bytes).sum()
+    }
+}
+
+impl Kept for Vec<Arc<SharedLog>> {
+    fn bytes(&self) -> usize {
+        self.iter().map(|shared| log_bytes(&shared.log) + shared.text.len()).sum()
     }
 }
 

@@ -1,15 +1,18 @@
 //! HTTP POST and WebSocket on one port.
 //!
 //! `POST /` answers a request or a batch; `GET /` with an upgrade opens a WebSocket. Other paths are the caller's. As in geth, the content
-//! type must be JSON, so that a web page cannot call without CORS's preflight, and the `Host` must be one of ours, so that a
-//! page cannot rebind its name to this machine.
+//! type must be JSON, so that a web page cannot call without CORS's preflight, and the `Host` must be one of ours on every
+//! path, so that a page cannot rebind its name to this machine. An IP address and `localhost` always are: no name can be rebound to
+//! either.
 
 use crate::{
+    backlog::{Budget, held_bytes},
     config::ServerConfig,
-    dispatch::{self, Backend, Caller},
+    dispatch::{self, Backend, Caller, Client},
     error::RpcError,
     io::Socket,
-    session::{self, Message, Outbox},
+    limits::Connections,
+    session::{self, Outbox},
 };
 use axum::{
     Extension, Router,
@@ -19,13 +22,14 @@ use axum::{
         ws::{Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +38,6 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -61,10 +64,6 @@ struct App<B> {
     stop: Stop,
 }
 
-/// The address at the other end.
-#[derive(Clone, Copy)]
-struct Client(IpAddr);
-
 /// The routes of the server.
 pub(crate) fn router<B: Backend>(backend: B, stop: Stop, extra: Router) -> Router {
     let config = backend.config();
@@ -78,25 +77,42 @@ pub(crate) fn router<B: Backend>(backend: B, stop: Stop, extra: Router) -> Route
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::CONTENT_TYPE])
         .max_age(Duration::from_secs(600));
-    let rpc = Router::new().route("/", get(open::<B>).post(post::<B>)).layer(cors).with_state(App { backend, stop });
-    rpc.merge(extra)
+    let app = App { backend, stop };
+    let rpc = Router::new().route("/", get(open::<B>).post(post::<B>)).layer(cors).with_state(app.clone());
+    rpc.merge(extra).layer(middleware::from_fn_with_state(app, known_host::<B>))
+}
+
+/// Lets only requests through that name one of our hosts, whatever they ask for.
+async fn known_host<B: Backend>(State(app): State<App<B>>, request: Request, next: Next) -> Response {
+    if host_allowed(app.backend.config(), request.headers()) {
+        next.run(request).await
+    } else {
+        refused(StatusCode::FORBIDDEN, "invalid host specified")
+    }
 }
 
 /// Accepts connections until `stop`.
-pub(crate) async fn listen(listener: TcpListener, router: Router, places: Arc<Semaphore>, stop: Stop) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    router: Router,
+    budget: Budget,
+    connections: Arc<Connections>,
+    stop: Stop,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.graceful.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => match places.clone().try_acquire_owned() {
+            Ok((stream, address)) => match connections.admit(Some(address.ip())) {
                 Ok(place) => {
                     // Answers are small and awaited: Nagle's algorithm would only delay them.
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(connection(Socket::new(stream, place), address, router.clone(), stop.clone()));
+                    let client = Client { ip: Some(address.ip()), backlog: budget.connection() };
+                    tokio::spawn(connection(Socket::new(stream, place), client, router.clone(), stop.clone()));
                 }
-                Err(_) => tracing::warn!(%address, "too many connections"),
+                Err(why) => tracing::warn!(%address, why, "refusing a connection"),
             },
             Err(error) => {
                 // Out of file descriptors, most likely: others will close.
@@ -107,11 +123,11 @@ pub(crate) async fn listen(listener: TcpListener, router: Router, places: Arc<Se
     }
 }
 
-async fn connection(socket: Socket<TcpStream>, address: SocketAddr, router: Router, stop: Stop) {
-    let client = Client(address.ip());
+async fn connection(socket: Socket<TcpStream>, client: Client, router: Router, stop: Stop) {
+    let ip = client.ip;
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(client.clone());
         router.clone().oneshot(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -131,65 +147,63 @@ async fn connection(socket: Socket<TcpStream>, address: SocketAddr, router: Rout
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%address, %error, "connection ended");
+        tracing::debug!(?ip, %error, "connection ended");
     }
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
+fn json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 fn refused(status: StatusCode, message: &'static str) -> Response {
-    json(status, dispatch::refusal(&RpcError::invalid_request(message)))
+    json(status, dispatch::refusal(&RpcError::invalid_request(message)).into())
 }
 
 async fn post<B: Backend>(
     State(app): State<App<B>>,
-    Extension(Client(ip)): Extension<Client>,
+    Extension(client): Extension<Client>,
     request: Request,
 ) -> Response {
-    let config = app.backend.config();
-    if !host_allowed(config, request.headers()) {
-        return refused(StatusCode::FORBIDDEN, "invalid host specified");
-    }
-    if !is_json(request.headers()) {
-        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid content type, only application/json is supported");
-    }
-    let body = match timeout(READ_TIMEOUT, read_body(request, config.max_body_bytes)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(response)) => return response,
-        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "request body took too long"),
+    let read = timeout(READ_TIMEOUT, read_body(request, app.backend.config().max_body_bytes)).await;
+    let body = match read.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "request body took too long"))) {
+        Ok(body) => body,
+        // It is a call as far as the client's allowance goes: it took as much work.
+        Err((status, message)) if dispatch::admitted(&app.backend, &client, 1) => return refused(status, message),
+        Err(_) => {
+            return json(StatusCode::TOO_MANY_REQUESTS, dispatch::refusal(&dispatch::rate_error()).into());
+        }
     };
-    let caller = Caller { ip: Some(ip), link: None };
-    let answer = dispatch::handle(&app.backend, body, caller).await;
+    let answer = dispatch::handle(&app.backend, body, Caller { client, link: None }).await;
     let status = if answer.rate_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
-    json(status, answer.body.unwrap_or_default())
+    json(status, held_bytes(answer.body.unwrap_or_default(), answer.held))
 }
 
-async fn read_body(request: Request, limit: usize) -> Result<Bytes, Response> {
-    let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
+/// The body, or how the request is refused.
+async fn read_body(request: Request, limit: usize) -> Result<Bytes, (StatusCode, &'static str)> {
+    if !is_json(request.headers()) {
+        let message = "invalid content type, only application/json is supported";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > limit as u64) {
-        return Err(too_large());
+        return Err(too_large);
     }
     axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
         let length =
             std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if length { too_large() } else { refused(StatusCode::BAD_REQUEST, "request body cannot be read") }
+        if length { too_large } else { (StatusCode::BAD_REQUEST, "request body cannot be read") }
     })
 }
 
 /// Opens a WebSocket; to a plain GET it only says that it is there, as load balancers ask.
 async fn open<B: Backend>(
     State(app): State<App<B>>,
-    Extension(Client(ip)): Extension<Client>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let config = app.backend.config();
-    if !host_allowed(config, &headers) {
-        return refused(StatusCode::FORBIDDEN, "invalid host specified");
-    }
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(_) if !headers.contains_key(header::UPGRADE) => return StatusCode::OK.into_response(),
@@ -202,10 +216,10 @@ async fn open<B: Backend>(
     upgrade
         .max_message_size(limit)
         .max_frame_size(limit)
-        .on_upgrade(move |socket| async move { websocket(app.backend, ip, app.stop, socket).await })
+        .on_upgrade(move |socket| async move { websocket(app.backend, client, app.stop, socket).await })
 }
 
-async fn websocket<B: Backend>(backend: B, ip: IpAddr, stop: Stop, socket: WebSocket) {
+async fn websocket<B: Backend>(backend: B, client: Client, stop: Stop, socket: WebSocket) {
     let (sink, messages) = socket.split();
     let heard = Arc::new(AtomicBool::new(true));
     let hearing = heard.clone();
@@ -222,7 +236,7 @@ async fn websocket<B: Backend>(backend: B, ip: IpAddr, stop: Stop, socket: WebSo
                 _ => None,
             })
         });
-    session::serve(backend, Some(ip), &stop.graceful, requests, move |outbox| write(outbox, sink, heard)).await;
+    session::serve(backend, client, &stop.graceful, requests, move |outbox| write(outbox, sink, heard)).await;
 }
 
 async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard: Arc<AtomicBool>) {
@@ -232,11 +246,11 @@ async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard:
     loop {
         let sent = tokio::select! {
             message = outbox.next() => match message {
-                Some(Message { text, place }) => {
-                    let Ok(text) = Utf8Bytes::try_from(text) else { return };
+                Some(message) => {
+                    let Ok(text) = Utf8Bytes::try_from(message.text) else { return };
                     let sent = sink.send(Frame::Text(text)).await;
-                    // Only now may the client's next request be read.
-                    drop(place);
+                    // Only now is its room given back, and the client's next request read.
+                    drop((message.held, message.place));
                     sent
                 }
                 None => {
@@ -281,6 +295,7 @@ fn host_allowed(config: &ServerConfig, headers: &HeaderMap) -> bool {
     let Ok(host) = host.to_str() else { return false };
     let host = host_of(host);
     host.is_empty()
+        || host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok()
         || config.allowed_hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
 }

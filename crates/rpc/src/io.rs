@@ -1,5 +1,6 @@
 //! A connection's bytes: counted against the limit of connections, and given up when the other side stops reading.
 
+use crate::limits::Place;
 use std::{
     io,
     pin::Pin,
@@ -8,26 +9,24 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
-/// How long a write may stand still.
-const STALL: Duration = Duration::from_secs(30);
+/// How long a write may stand still. What waits behind it holds memory all that time.
+const STALL: Duration = Duration::from_secs(20);
 
 /// A socket that holds one place among the connections and whose writes fail once they stand still for [`STALL`].
 pub(crate) struct Socket<S> {
     stream: S,
     /// Armed while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    limit: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<S> Socket<S> {
-    pub(crate) fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(stream: S, place: Place) -> Self {
         metrics::gauge!("jove_rpc_connections").increment(1.0);
-        Self { stream, stalled: None, limit: STALL, _place: place }
+        Self { stream, stalled: None, _place: place }
     }
 
     /// Passes progress on; turns a wait that lasts too long into an error.
@@ -36,8 +35,7 @@ impl<S> Socket<S> {
             self.stalled = None;
             return poll;
         }
-        let deadline = Instant::now() + self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(deadline - Instant::now())));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
         ready!(stalled.as_mut().poll(context));
         tracing::info!("disconnecting a client that does not read its answers");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -87,20 +85,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use tokio::{io::AsyncWriteExt, sync::Semaphore};
+    use crate::limits::Connections;
+    use tokio::io::AsyncWriteExt;
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_stands_still_fails_and_frees_its_place() {
-        let places = Arc::new(Semaphore::new(1));
-        let place = places.clone().try_acquire_owned().expect("a place");
+        let places = Connections::new(1, 0);
+        let place = places.admit(None).expect("a place");
         let (ours, theirs) = tokio::io::duplex(16);
         let mut socket = Socket::new(ours, place);
         socket.write_all(&[0; 16]).await.expect("there is room");
         let error = socket.write_all(&[0; 16]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(places.available_permits(), 0);
+        assert_eq!(places.free(), 0);
         drop((socket, theirs));
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!(places.free(), 1);
     }
 }

@@ -1,9 +1,10 @@
 //! IPC: JSON values one after another on a Unix socket, as geth's `.ipc` has them. An answer is followed by a newline.
 
 use crate::{
-    dispatch::Backend,
+    dispatch::{Backend, Client},
     http::Stop,
     io::Socket,
+    limits::Connections,
     session::{self, Outbox},
 };
 use axum::body::Bytes;
@@ -18,7 +19,6 @@ use std::{
 use tokio::{
     io::{AsyncWriteExt, WriteHalf},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
 };
 use tokio_util::{
     bytes::{Buf, BytesMut},
@@ -46,16 +46,16 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Accepts connections until `stop`.
-pub(crate) async fn listen<B: Backend>(listener: UnixListener, backend: B, places: Arc<Semaphore>, stop: Stop) {
+pub(crate) async fn listen<B: Backend>(listener: UnixListener, backend: B, connections: Arc<Connections>, stop: Stop) {
     loop {
         let accepted = tokio::select! {
             () = stop.graceful.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match places.clone().try_acquire_owned() {
+            Ok((stream, _)) => match connections.admit(None) {
                 Ok(place) => drop(tokio::spawn(connection(Socket::new(stream, place), backend.clone(), stop.clone()))),
-                Err(_) => tracing::warn!("too many connections"),
+                Err(why) => tracing::warn!(why, "refusing an IPC connection"),
             },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -71,7 +71,8 @@ async fn connection<B: Backend>(socket: Socket<UnixStream>, backend: B, stop: St
     let requests = FramedRead::new(reader, values)
         .take_while(|value| std::future::ready(value.is_ok()))
         .filter_map(|value| std::future::ready(value.ok()));
-    let serve = session::serve(backend, None, &stop.graceful, requests, move |outbox| write(outbox, writer));
+    let client = Client { ip: None, backlog: backend.budget().connection() };
+    let serve = session::serve(backend, client, &stop.graceful, requests, move |outbox| write(outbox, writer));
     tokio::select! {
         () = serve => {}
         () = stop.now.cancelled() => {}
@@ -80,7 +81,9 @@ async fn connection<B: Backend>(socket: Socket<UnixStream>, backend: B, stop: St
 
 async fn write(mut outbox: Outbox, mut writer: WriteHalf<Socket<UnixStream>>) {
     while let Some(mut message) = outbox.next().await {
+        message.text.reserve_exact(1);
         message.text.push(b'\n');
+        // Dropped once it is written: only then is its room given back, and the client's next request read.
         if writer.write_all(&message.text).await.is_err() {
             return;
         }

@@ -11,9 +11,9 @@
 //! function from a call to something that serializes. The methods conform to Ethereum's
 //! [execution-apis](https://github.com/ethereum/execution-apis).
 //!
-//! **Hostile input.** Bodies, nesting, batches, answers, connections, subscriptions, filters and time are bounded by
-//! [`ServerConfig`]; what passes a bound is answered with an error that names it. A client that does not read what it asked for is
-//! disconnected.
+//! **Hostile input.** Bodies, nesting, batches, answers, what waits to be read, connections, subscriptions, filters and time are
+//! bounded by [`ServerConfig`]; what passes a bound is answered with an error that names it. A client that takes nothing of what
+//! waits for it for 20 seconds is disconnected.
 //!
 //! **Block tags.** `latest` is the last sealed block. `pending` is the head plus the pool's executable transactions, or the head's
 //! state when there are none. `earliest` is block 0; so are `safe` and `finalized` as long as the chain has no L1.
@@ -27,15 +27,17 @@
 //! | -32601 | no such method |
 //! | -32602 | the parameters do not fit |
 //! | -32603 | the node failed; its log says why |
-//! | -32000 | the request was understood and refused |
-//! | -32001 | no such block |
+//! | -32000 | the request was understood and refused; no block of such a number |
+//! | -32001 | no block of such a hash |
 //! | -32002 | the request took too long |
-//! | -32005 | a limit was exceeded: results, answer size, rate |
+//! | -32005 | a limit was exceeded: results, answer size, rate, answers not read |
 //! | 3 | execution reverted; `data` holds the return data |
-//! | 4, 5 | EIP-7966: no receipt in time; held back. `data` holds the transaction's hash |
+//! | 4 | EIP-7966: no receipt in time; `data` holds the transaction's hash |
+//! | 6 | EIP-7966: held back for a gap in the sender's nonces; `data` holds the next nonce |
 //! | 4444 | history that was pruned |
 
 mod accounts;
+mod backlog;
 mod config;
 mod debug;
 mod dev;
@@ -56,6 +58,7 @@ mod resolve;
 mod server;
 mod session;
 mod subscribe;
+mod texts;
 #[cfg(test)]
 mod transport_tests;
 mod txpool;

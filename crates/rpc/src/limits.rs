@@ -1,22 +1,35 @@
-//! Limits that outlive a request: the rate of a client.
+//! Limits that outlive a request: the rate of a client, and connections.
 
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::Instant,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Clients that are remembered; beyond, those whose allowance is whole again are forgotten.
-const REMEMBERED: usize = 10_000;
+/// Clients in one of the two generations that are remembered.
+const GENERATION: usize = 32_768;
 
 /// A token bucket for each client address, /64 networks being one client.
+///
+/// Clients are remembered in two generations: whoever calls is in the younger one; once that is full it becomes the elder, and those
+/// of the elder who have not called meanwhile are forgotten. So memory is bounded, and strangers, however many, make nobody
+/// forgotten who calls at least once while [`GENERATION`] of them appear.
 pub(crate) struct RateLimiter {
     /// Calls per second; 0: no limit.
     rate: u32,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<Buckets>,
 }
 
+#[derive(Default)]
+struct Buckets {
+    young: HashMap<IpAddr, Bucket>,
+    old: HashMap<IpAddr, Bucket>,
+}
+
+#[derive(Clone, Copy)]
 struct Bucket {
     tokens: f64,
     at: Instant,
@@ -33,25 +46,93 @@ impl RateLimiter {
             return true;
         }
         let rate = f64::from(self.rate);
-        let refill = |bucket: &Bucket| {
-            let earned = now.saturating_duration_since(bucket.at).as_secs_f64() * rate;
-            (bucket.tokens + earned).min(rate)
-        };
         let mut buckets = self.buckets.lock();
-        if buckets.len() >= REMEMBERED {
-            buckets.retain(|_, bucket| refill(bucket) < rate);
-            if buckets.len() >= REMEMBERED {
-                buckets.clear();
-            }
-        }
-        let bucket = buckets.entry(network(client)).or_insert(Bucket { tokens: rate, at: now });
-        bucket.tokens = refill(bucket);
+        let bucket = buckets.of(network(client), Bucket { tokens: rate, at: now });
+        let earned = now.saturating_duration_since(bucket.at).as_secs_f64() * rate;
+        bucket.tokens = (bucket.tokens + earned).min(rate);
         bucket.at = now;
         if bucket.tokens < 1.0 {
             return false;
         }
         bucket.tokens -= calls as f64;
         true
+    }
+}
+
+impl Buckets {
+    /// The bucket of `client`, or `new` for a stranger.
+    fn of(&mut self, client: IpAddr, new: Bucket) -> &mut Bucket {
+        if self.young.len() >= GENERATION && !self.young.contains_key(&client) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let old = &mut self.old;
+        self.young.entry(client).or_insert_with(|| old.remove(&client).unwrap_or(new))
+    }
+}
+
+/// Connections: in all, and of each client address, /64 networks being one client.
+pub(crate) struct Connections {
+    max: usize,
+    all: Arc<Semaphore>,
+    /// 0: no limit of its own.
+    max_of_client: usize,
+    by_client: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Connections {
+    pub(crate) fn new(max: usize, max_of_client: usize) -> Arc<Self> {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Arc::new(Self { max, all: Arc::new(Semaphore::new(max)), max_of_client, by_client: Mutex::default() })
+    }
+
+    /// A place for one more connection: of `client`, or of this machine (IPC).
+    ///
+    /// # Errors
+    /// In words for the log, if there is none.
+    pub(crate) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, &'static str> {
+        let permit = self.all.clone().try_acquire_owned().map_err(|_| "too many connections")?;
+        let client = client.filter(|_| self.max_of_client > 0).map(network);
+        if let Some(client) = client {
+            let mut by_client = self.by_client.lock();
+            let open = by_client.entry(client).or_default();
+            if *open >= self.max_of_client {
+                return Err("too many connections of one client");
+            }
+            *open += 1;
+        }
+        Ok(Place { connections: self.clone(), client, _permit: permit })
+    }
+
+    /// Waits until every connection has ended.
+    pub(crate) async fn ended(&self) {
+        let all = u32::try_from(self.max).unwrap_or(u32::MAX);
+        // Never closed, so it fails never.
+        let _ = self.all.acquire_many(all).await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+}
+
+/// One connection's place.
+pub(crate) struct Place {
+    connections: Arc<Connections>,
+    client: Option<IpAddr>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut by_client = self.connections.by_client.lock();
+        if let Some(open) = by_client.get_mut(&client) {
+            *open -= 1;
+            if *open == 0 {
+                by_client.remove(&client);
+            }
+        }
     }
 }
 
@@ -88,15 +169,41 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn a_flood_of_strangers_frees_nobody_and_takes_bounded_memory() {
         let limiter = RateLimiter::new(1);
         let now = Instant::now();
-        for i in 0..50_000u32 {
-            limiter.take(IpAddr::from(i.to_be_bytes()), 1, now);
+        let held: IpAddr = "192.0.2.1".parse().expect("an address");
+        assert!(limiter.take(held, 1, now) && !limiter.take(held, 1, now));
+        for i in 0..200_000u32 {
+            assert!(limiter.take(IpAddr::from(i.to_be_bytes()), 1, now), "a stranger is admitted");
+            if i % 1000 == 0 {
+                assert!(!limiter.take(held, 1, now), "after {i} strangers");
+            }
+            let buckets = limiter.buckets.lock();
+            assert!(buckets.young.len() + buckets.old.len() <= 2 * GENERATION);
         }
-        assert!(limiter.buckets.lock().len() <= REMEMBERED);
         let one: IpAddr = "2001:db8::1".parse().expect("an address");
         let other: IpAddr = "2001:db8::2".parse().expect("an address");
         assert!(limiter.take(one, 1, now) && !limiter.take(other, 1, now), "one network is one client");
+    }
+
+    #[test]
+    fn connections_are_bounded_in_all_and_by_client() {
+        let connections = Connections::new(4, 2);
+        let (a, b) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+        let one = connections.admit(a).expect("room");
+        let _two = connections.admit(a).expect("room");
+        assert_eq!(connections.admit(a).err(), Some("too many connections of one client"));
+        let _three = connections.admit(b).expect("another client");
+        let _four = connections.admit(None).expect("IPC is no client's");
+        assert_eq!(connections.admit(None).err(), Some("too many connections"));
+        drop(one);
+        let _again = connections.admit(a).expect("its place is free again");
+        drop((_again, _two, _three, _four));
+        assert!(connections.by_client.lock().is_empty());
+        assert_eq!(connections.free(), 4);
+        let unlimited = Connections::new(4, 0);
+        let held: Vec<_> = (0..4).filter_map(|_| unlimited.admit(a).ok()).collect();
+        assert_eq!(held.len(), 4);
     }
 }

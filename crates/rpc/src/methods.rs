@@ -5,6 +5,7 @@
 //! behind its own bound, [`Methods::wait`] as a future.
 
 use crate::{
+    backlog::Budget,
     config::ServerConfig,
     dev::Dev,
     dispatch::{Backend, Request},
@@ -12,6 +13,7 @@ use crate::{
     filters::Filters,
     limits::RateLimiter,
     session::Link,
+    texts::Texts,
     watch::Watch,
 };
 use axum::body::Bytes;
@@ -32,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) methods: Methods,
     pub(crate) filters: Filters,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) texts: Texts,
+    pub(crate) budget: Budget,
     pub(crate) dev: Dev,
     /// Places on the blocking pool for reads.
     pub(crate) reads: Arc<Semaphore>,
@@ -46,6 +50,8 @@ impl Context {
             methods: Methods::all(node.dev().is_some()),
             filters: Filters::new(config.max_filters),
             watch: Arc::default(),
+            texts: Texts::default(),
+            budget: Budget::new(config.max_unread_bytes),
             dev: Dev::default(),
             reads: Arc::new(Semaphore::new(READS)),
             heavy: Arc::new(Semaphore::new(config.heavy_places())),
@@ -213,7 +219,7 @@ impl Methods {
         self.add(name, Run::Heavy(sync(run)));
     }
 
-    /// Registers a method that waits for something. It keeps its own deadline.
+    /// Registers a method that waits for something. It looks at the deadline by itself.
     pub(crate) fn wait<T, F>(&mut self, name: &'static str, run: fn(Call) -> F)
     where
         T: Serialize + 'static,
@@ -262,6 +268,10 @@ impl Methods {
 impl Backend for Arc<Context> {
     fn config(&self) -> &ServerConfig {
         &self.config
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     fn admit(&self, client: IpAddr, calls: usize) -> bool {

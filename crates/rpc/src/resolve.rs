@@ -49,7 +49,7 @@ impl Context {
     /// The state that `id` names; `latest` without.
     ///
     /// # Errors
-    /// "header not found" for an unknown block, 4444 for a state that was pruned.
+    /// -32000 or -32001 for an unknown block, 4444 for a state that was pruned.
     pub(crate) fn state(&self, id: Option<BlockId>) -> Result<Resolved, RpcError> {
         let id = id.unwrap_or_default();
         if id.is_pending()
@@ -59,7 +59,7 @@ impl Context {
             return Ok(Resolved { header: block.header.clone(), hash: B256::ZERO, state, pending: true });
         }
         let view = self.node.storage().view();
-        let number = sealed_number(&view, id)?.ok_or_else(RpcError::header_not_found)?;
+        let number = sealed_number(&view, id)?.ok_or_else(|| RpcError::no_block(id))?;
         let header = view.header(number)?.ok_or_else(RpcError::header_not_found)?;
         let hash = view.block_hash(number)?.ok_or_else(RpcError::header_not_found)?;
         let state = view.state(number)?.into();

@@ -4,11 +4,11 @@ use crate::{
     config::ServerConfig,
     http::{self, Stop},
     ipc,
+    limits::Connections,
     methods::Context,
 };
 use jove_sequencer::Node;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
 
 /// How long requests in hand may take to finish once the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,8 +39,7 @@ pub struct Server {
     local_addr: SocketAddr,
     ipc_path: Option<PathBuf>,
     context: Arc<Context>,
-    places: Arc<Semaphore>,
-    max_connections: usize,
+    connections: Arc<Connections>,
     stop: Stop,
 }
 
@@ -63,18 +62,17 @@ impl Server {
             None => None,
         };
 
-        let max_connections = config.max_connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let places = Arc::new(Semaphore::new(max_connections));
+        let connections = Connections::new(config.max_connections, config.max_connections_per_address);
         let stop = Stop::default();
         let context = Context::new(node, config);
         tokio::spawn(crate::watch::run(context.clone(), context.node.events(), stop.graceful.clone()));
         let router = http::router(context.clone(), stop.clone(), extra);
-        tokio::spawn(http::listen(listener, router, places.clone(), stop.clone()));
+        tokio::spawn(http::listen(listener, router, context.budget.clone(), connections.clone(), stop.clone()));
         if let Some(listener) = ipc {
-            tokio::spawn(ipc::listen(listener, context.clone(), places.clone(), stop.clone()));
+            tokio::spawn(ipc::listen(listener, context.clone(), connections.clone(), stop.clone()));
         }
         tracing::info!(http = %local_addr, ipc = ?ipc_path, "JSON-RPC server started");
-        Ok(Self { local_addr, ipc_path, context, places, max_connections, stop })
+        Ok(Self { local_addr, ipc_path, context, connections, stop })
     }
 
     /// The address of HTTP and WebSocket, its port chosen by the system if the configuration says 0.
@@ -87,8 +85,7 @@ impl Server {
     pub async fn stop(self) {
         self.stop.graceful.cancel();
         self.context.dev.stop();
-        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
-        if tokio::time::timeout(GRACE, self.places.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(GRACE, self.connections.ended()).await.is_err() {
             tracing::warn!("closing connections whose requests are still running");
         }
         self.stop.now.cancel();

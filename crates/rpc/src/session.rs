@@ -1,17 +1,19 @@
 //! A connection that stays open: WebSocket and IPC.
 //!
-//! Requests of one connection run side by side, a few at a time; answers leave as they are ready, through a bounded queue. A
-//! request keeps its place until its answer is written, so that a client that does not read is not read from; a notification does
-//! not wait: a client that lets the queue fill up is disconnected.
+//! Requests of one connection run side by side, a few at a time; answers leave as they are ready, through a queue. A request keeps
+//! its place until its answer is written, so that a client that does not read is not read from; a notification does not wait: a
+//! client for which too much is queued is disconnected. What is queued holds room ([`crate::backlog`]) until it is written.
 
-use crate::dispatch::{self, Backend, Caller};
+use crate::{
+    backlog::{Backlog, Held},
+    dispatch::{self, Answer, Backend, Caller, Client},
+};
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     future::Future,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -26,17 +28,35 @@ use tokio_util::sync::CancellationToken;
 /// Requests of one connection that run, or wait to be written, at once.
 const WIDTH: usize = 8;
 
+/// Bytes that a queued message takes beside its text, about.
+const OVERHEAD: usize = 128;
+
 /// A message on its way out.
 pub(crate) struct Message {
     /// JSON text.
     pub(crate) text: Vec<u8>,
+    /// The room that it takes.
+    pub(crate) held: Vec<Held>,
     /// The place of the request that it answers; none for a notification.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
+/// What waits to be written.
+enum Queued {
+    Answer(Message),
+    /// The text around the result, which subscribers share, is made when it is written.
+    Notification {
+        subscription: u64,
+        result: Bytes,
+        held: Held,
+    },
+}
+
 /// The server's end of an open connection.
 pub(crate) struct Peer {
-    out: mpsc::Sender<Message>,
+    /// Bounded by the room that what is in it holds.
+    out: mpsc::UnboundedSender<Queued>,
+    backlog: Backlog,
     /// Bytes of notifications in the queue.
     queued: AtomicUsize,
     max_queued_bytes: usize,
@@ -48,10 +68,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(config: &crate::ServerConfig, closed: CancellationToken) -> (Arc<Self>, mpsc::Receiver<Message>) {
-        let (out, receiver) = mpsc::channel(config.max_queued_notifications.max(WIDTH));
+    fn new(
+        config: &crate::ServerConfig,
+        backlog: Backlog,
+        closed: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Queued>) {
+        let (out, receiver) = mpsc::unbounded_channel();
         let peer = Self {
             out,
+            backlog,
             queued: AtomicUsize::new(0),
             max_queued_bytes: config.max_response_bytes,
             subscriptions: Mutex::default(),
@@ -62,14 +87,14 @@ impl Peer {
         (Arc::new(peer), receiver)
     }
 
-    /// Queues a notification; false if the connection is at its end. A full queue ends it.
-    pub(crate) fn notify(&self, message: Vec<u8>) -> bool {
-        let length = message.len();
-        let queued = self.queued.fetch_add(length, Ordering::Relaxed);
-        if queued.saturating_add(length) <= self.max_queued_bytes
-            && self.out.try_send(Message { text: message, place: None }).is_ok()
+    /// Queues a notification, `result` being JSON text; false if the connection is at its end. One that finds no room ends it.
+    pub(crate) fn notify(&self, subscription: u64, result: Bytes) -> bool {
+        let bytes = result.len() + OVERHEAD;
+        let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        if queued.saturating_add(bytes) <= self.max_queued_bytes
+            && let Some(held) = self.backlog.hold(bytes)
         {
-            return true;
+            return self.out.send(Queued::Notification { subscription, result, held }).is_ok();
         }
         if !self.closed.is_cancelled() {
             tracing::info!(queued, "disconnecting a subscriber that reads too slowly");
@@ -79,9 +104,11 @@ impl Peer {
         false
     }
 
-    async fn answer(&self, text: Vec<u8>, place: OwnedSemaphorePermit) {
-        // Fails only when the writer is gone, and then the connection is too.
-        drop(self.out.send(Message { text, place: Some(place) }).await);
+    fn answer(&self, answer: Answer, place: OwnedSemaphorePermit) {
+        if let Some(text) = answer.body {
+            // Fails only when the writer is gone, and then the connection is too.
+            let _ = self.out.send(Queued::Answer(Message { text, held: answer.held, place: Some(place) }));
+        }
     }
 
     /// Starts a subscription: `run` is given its id and starts once the id has been answered. `None` if there are too many.
@@ -152,7 +179,7 @@ impl Link {
 /// Serves a connection until either side ends it. `write` sends queued messages out, and returns when it cannot.
 pub(crate) async fn serve<B, S, W>(
     backend: B,
-    ip: Option<IpAddr>,
+    client: Client,
     stop: &CancellationToken,
     mut requests: S,
     write: impl FnOnce(Outbox) -> W,
@@ -162,7 +189,7 @@ pub(crate) async fn serve<B, S, W>(
     W: Future<Output = ()> + Send + 'static,
 {
     let closed = stop.child_token();
-    let (peer, messages) = Peer::new(backend.config(), closed.clone());
+    let (peer, messages) = Peer::new(backend.config(), client.backlog.clone(), closed.clone());
     let outbox = Outbox { messages, peer: peer.clone(), closed: closed.clone() };
     let mut writer = tokio::spawn(write(outbox));
     let places = Arc::new(Semaphore::new(WIDTH));
@@ -189,15 +216,12 @@ pub(crate) async fn serve<B, S, W>(
             }
             break;
         };
-        let (backend, peer, closed) = (backend.clone(), peer.clone(), closed.clone());
+        let (backend, client, peer, closed) = (backend.clone(), client.clone(), peer.clone(), closed.clone());
         tokio::spawn(async move {
             let link = Link::new(&peer);
-            let caller = Caller { ip, link: Some(link.clone()) };
+            let caller = Caller { client, link: Some(link.clone()) };
             let work = async {
-                let answer = dispatch::handle(&backend, request, caller).await;
-                if let Some(body) = answer.body {
-                    peer.answer(body, place).await;
-                }
+                peer.answer(dispatch::handle(&backend, request, caller).await, place);
                 link.start();
             };
             tokio::select! {
@@ -215,7 +239,7 @@ pub(crate) async fn serve<B, S, W>(
 
 /// Messages on their way out.
 pub(crate) struct Outbox {
-    messages: mpsc::Receiver<Message>,
+    messages: mpsc::UnboundedReceiver<Queued>,
     peer: Arc<Peer>,
     closed: CancellationToken,
 }
@@ -223,19 +247,42 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// The next message; `None` at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<Message> {
-        let message = tokio::select! {
+        let queued = tokio::select! {
             biased;
             () = self.closed.cancelled() => None,
-            message = self.messages.recv() => message,
+            queued = self.messages.recv() => queued,
         }?;
-        if message.place.is_none() {
-            self.peer.queued.fetch_sub(message.text.len(), Ordering::Relaxed);
+        match queued {
+            Queued::Answer(message) => Some(message),
+            Queued::Notification { subscription, result, held } => {
+                self.peer.queued.fetch_sub(result.len() + OVERHEAD, Ordering::Relaxed);
+                Some(Message { text: notification(subscription, &result), held: vec![held], place: None })
+            }
         }
-        Some(message)
     }
 
     /// Ends the connection.
     pub(crate) fn end(&self) {
         self.closed.cancel();
+    }
+}
+
+/// The text of a notification. A subscription's id is a quantity.
+fn notification(subscription: u64, result: &[u8]) -> Vec<u8> {
+    let head = format!(
+        r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{subscription:#x}","result":"#
+    );
+    [head.as_bytes(), result, b"}}"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_has_the_form_that_clients_expect() {
+        let text = String::from_utf8(notification(10, br#""x""#)).expect("text");
+        let expected = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0xa","result":"x"}}"#;
+        assert_eq!(text, expected);
     }
 }

@@ -3,19 +3,22 @@
 //! When blocks are withdrawn, the logs that were sent are sent again with `removed: true`, and the new heads and logs follow.
 
 use crate::{
-    dispatch,
     error::RpcError,
-    eth::{convert, logs},
+    eth::{
+        convert,
+        logs::{self, FilterObject},
+    },
     follow::Follower,
     methods::{Call, Context, Methods, to_json},
     request::Quantity,
     session::Peer,
+    texts::SharedLog,
 };
 use alloy_primitives::U64;
 use alloy_rpc_types_eth::{Filter, Log, pubsub::SubscriptionKind};
+use axum::body::Bytes;
 use jove_primitives::ExecutedBlock;
 use jove_sequencer::Event;
-use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -54,7 +57,8 @@ async fn subscribe(call: Call) -> Result<U64, RpcError> {
     let id = match kind {
         SubscriptionKind::NewHeads => link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Heads)),
         SubscriptionKind::Logs => {
-            let filter: Filter = details.map_or(Ok(Filter::default()), serde_json::from_value).map_err(invalid)?;
+            let details = details.unwrap_or_else(|| Value::Object(Default::default()));
+            let FilterObject(filter) = serde_json::from_value(details).map_err(invalid)?;
             logs::check(&filter)?;
             link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Logs(Arc::new(filter))))
         }
@@ -64,7 +68,7 @@ async fn subscribe(call: Call) -> Result<U64, RpcError> {
         }
         // The node has nothing to catch up with: it says so once.
         SubscriptionKind::Syncing => link.peer.subscribe(link, |id| async move {
-            peer.notify(notification(id, &false));
+            peer.notify(id, Bytes::from_static(b"false"));
             std::future::pending().await
         }),
         SubscriptionKind::TransactionReceipts => {
@@ -74,50 +78,31 @@ async fn subscribe(call: Call) -> Result<U64, RpcError> {
     id.map(U64::from).ok_or_else(|| RpcError::limit("too many subscriptions on this connection"))
 }
 
-#[derive(Serialize)]
-struct Notification<'a, T> {
-    jsonrpc: &'static str,
-    method: &'static str,
-    params: Params<'a, T>,
-}
-
-#[derive(Serialize)]
-struct Params<'a, T> {
-    subscription: U64,
-    result: &'a T,
-}
-
-fn notification<T: Serialize>(id: u64, result: &T) -> Vec<u8> {
-    let params = Params { subscription: U64::from(id), result };
-    let message = Notification { jsonrpc: "2.0", method: "eth_subscription", params };
-    to_json(&message, usize::MAX).unwrap_or_else(|error| dispatch::refusal(&error))
-}
-
 /// A subscriber of the chain.
 struct Subscriber {
     id: u64,
     peer: Arc<Peer>,
     feed: Feed,
     /// Keeps the logs that were sent of each block.
-    follower: Follower<Vec<Log>>,
+    follower: Follower<Vec<Arc<SharedLog>>>,
 }
 
 impl Subscriber {
     /// Sends what belongs to the next block; false if the connection is at its end.
-    fn announce(&mut self, block: &ExecutedBlock) -> bool {
+    fn announce(&mut self, context: &Context, block: &ExecutedBlock) -> Result<bool, RpcError> {
         let mut sent = Vec::new();
         let alive = match &self.feed {
-            Feed::Heads => {
-                let header = alloy_rpc_types_eth::Header { size: None, ..convert::header(block) };
-                self.peer.notify(notification(self.id, &header))
-            }
+            Feed::Heads => self.peer.notify(self.id, context.texts.head(block)?),
             Feed::Logs(filter) => {
-                sent = convert::matching_logs(block, filter);
-                sent.iter().all(|log| self.peer.notify(notification(self.id, log)))
+                if filter.matches_bloom(block.header.logs_bloom) {
+                    let logs = context.texts.logs(block)?;
+                    sent.extend(logs.iter().filter(|shared| filter.rpc_matches(&shared.log)).cloned());
+                }
+                sent.iter().all(|shared| self.peer.notify(self.id, shared.text.clone()))
             }
         };
         self.follower.push(block.header.number, block.hash, sent);
-        alive
+        Ok(alive)
     }
 
     /// Compares with the store: says what was withdrawn, and announces a few of the blocks that are missing. Whether there are more, or
@@ -125,9 +110,9 @@ impl Subscriber {
     fn catch_up(&mut self, context: &Context) -> Result<Option<bool>, RpcError> {
         let view = context.node.storage().view();
         for block in self.follower.withdraw(&view)? {
-            for mut log in block.kept.into_iter().rev() {
-                log.removed = true;
-                if !self.peer.notify(notification(self.id, &log)) {
+            for shared in block.kept.into_iter().rev() {
+                let removed = Log { removed: true, ..shared.log.clone() };
+                if !self.peer.notify(self.id, to_json(&removed, usize::MAX)?.into()) {
                     return Ok(None);
                 }
             }
@@ -138,7 +123,7 @@ impl Subscriber {
                 return Ok(Some(false));
             }
             let block = view.block(next)?.ok_or_else(|| RpcError::internal("a block is missing"))?;
-            if !self.announce(&block) {
+            if !self.announce(context, &block)? {
                 return Ok(None);
             }
         }
@@ -153,10 +138,14 @@ async fn follow(context: Arc<Context>, peer: Arc<Peer>, id: u64, mut events: Rec
     loop {
         match events.recv().await {
             Ok(Event::Block(block)) if subscriber.follower.is_next(&block) => {
-                if !subscriber.announce(&block) {
-                    return;
+                match subscriber.announce(&context, &block) {
+                    Ok(true) => continue,
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::error!(?error, "a subscription ends");
+                        return;
+                    }
                 }
-                continue;
             }
             Ok(Event::Block(block)) if subscriber.follower.knows(&block) => continue,
             Ok(Event::Transaction(_)) => continue,
@@ -165,9 +154,12 @@ async fn follow(context: Arc<Context>, peer: Arc<Peer>, id: u64, mut events: Rec
             Err(RecvError::Closed) => return,
         }
         loop {
+            // Subscribers that lag read the store in turn with everyone else who does.
+            let Ok(place) = context.reads.clone().acquire_owned().await else { return };
             let context = context.clone();
             let caught_up = tokio::task::spawn_blocking(move || {
                 let caught_up = subscriber.catch_up(&context);
+                drop(place);
                 (subscriber, caught_up)
             });
             match caught_up.await {
@@ -196,12 +188,15 @@ async fn pending(peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, full: bo
     loop {
         match events.recv().await {
             Ok(Event::Transaction(transaction)) => {
-                let message = if full {
-                    notification(id, &convert::pooled(&transaction))
+                let text = if full {
+                    to_json(&convert::pooled(&transaction), usize::MAX)
                 } else {
-                    notification(id, transaction.inner().tx_hash())
+                    to_json(transaction.inner().tx_hash(), usize::MAX)
                 };
-                if !peer.notify(message) {
+                // What does not serialize has been logged.
+                if let Ok(text) = text
+                    && !peer.notify(id, text.into())
+                {
                     return;
                 }
             }
@@ -211,17 +206,5 @@ async fn pending(peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, full: bo
             }
             Err(RecvError::Closed) => return,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notification_has_the_form_that_clients_expect() {
-        let text = String::from_utf8(notification(10, &"x")).expect("text");
-        let expected = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0xa","result":"x"}}"#;
-        assert_eq!(text, expected);
     }
 }

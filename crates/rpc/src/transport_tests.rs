@@ -2,9 +2,11 @@
 
 use crate::{
     ServerConfig,
+    backlog::Budget,
     dispatch::tests::Fake,
     http::{self, Stop},
     ipc,
+    limits::Connections,
 };
 use axum::{Router, routing::get};
 use futures_util::{SinkExt, StreamExt};
@@ -12,8 +14,7 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
-    sync::Semaphore,
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
@@ -21,7 +22,8 @@ use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 struct Running {
     address: SocketAddr,
     stop: Stop,
-    places: Arc<Semaphore>,
+    places: Arc<Connections>,
+    budget: Budget,
 }
 
 async fn start(config: ServerConfig) -> Running {
@@ -33,11 +35,13 @@ async fn start_with(backend: Fake) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("an address");
     let stop = Stop::default();
-    let places = Arc::new(Semaphore::new(backend.config().max_connections));
+    let config = backend.config();
+    let places = Connections::new(config.max_connections, config.max_connections_per_address);
+    let budget = backend.budget.clone();
     let extra = Router::new().route("/health", get(|| async { "fine" }));
     let router = http::router(backend, stop.clone(), extra);
-    tokio::spawn(http::listen(listener, router, places.clone(), stop.clone()));
-    Running { address, stop, places }
+    tokio::spawn(http::listen(listener, router, budget.clone(), places.clone(), stop.clone()));
+    Running { address, stop, places, budget }
 }
 
 fn echo(id: u64) -> Value {
@@ -94,8 +98,14 @@ async fn http_answers_and_keeps_its_gates() {
     assert!(raw(address, &chunked).await.starts_with("HTTP/1.1 413 "), "a length that is not declared counts too");
     let plain = raw(address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert!(plain.starts_with("HTTP/1.1 200 "), "{plain}");
-    let health = raw(address, "GET /health HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n").await;
-    assert!(health.ends_with("fine"), "{health}");
+    let health = |host: &str| format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    for host in ["10.1.2.3:8545", "[::1]:8545", "localhost", "LOCALHOST:8545"] {
+        assert!(raw(address, &health(host)).await.ends_with("fine"), "{host}");
+    }
+    assert!(
+        raw(address, &health("evil.example")).await.starts_with("HTTP/1.1 403 "),
+        "no path answers to a foreign name"
+    );
     assert!(raw(address, "NONSENSE\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
 }
 
@@ -129,14 +139,14 @@ async fn connections_are_bounded() {
         TcpStream::connect(running.address).await.expect("one"),
         TcpStream::connect(running.address).await.expect("two"),
     ];
-    while running.places.available_permits() > 0 {
+    while running.places.free() > 0 {
         tokio::task::yield_now().await;
     }
     let mut third = TcpStream::connect(running.address).await.expect("accepted by the system");
     let read = timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("closed at once");
     assert!(matches!(read, Ok(0) | Err(_)));
     drop(held);
-    while running.places.available_permits() < 2 {
+    while running.places.free() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(raw(running.address, &post(JSON, &echo(1).to_string())).await.starts_with("HTTP/1.1 200 "));
@@ -174,7 +184,7 @@ async fn websocket_answers_batches_and_subscriptions() {
             .await
             .expect("sent");
         assert_eq!(next(&mut socket).await["result"], id, "the answer comes before the first notification");
-        assert_eq!(next(&mut socket).await["tick"], id);
+        assert_eq!(next(&mut socket).await["params"]["result"]["tick"], id);
     }
     socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "tick"}).to_string())).await.expect("sent");
     assert_eq!(next(&mut socket).await["error"]["code"], -32005);
@@ -208,12 +218,12 @@ async fn websocket_keeps_its_gates() {
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_read_is_disconnected() {
-    let config = ServerConfig { max_queued_notifications: 100, max_response_bytes: 1 << 20, ..Default::default() };
+    let config = ServerConfig { max_response_bytes: 1 << 20, ..Default::default() };
     let running = start(config).await;
     let mut socket = open(running.address).await;
     socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "flood"}).to_string())).await.expect("sent");
     let ended = timeout(Duration::from_secs(20), async {
-        while running.places.available_permits() < ServerConfig::default().max_connections {
+        while running.places.free() < ServerConfig::default().max_connections {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
@@ -230,7 +240,7 @@ async fn a_stop_answers_what_is_in_hand_and_closes_the_rest() {
         let (address, body) = (running.address, post(JSON, &slow));
         async move { raw(address, &body).await }
     });
-    while running.places.available_permits() + 2 > ServerConfig::default().max_connections {
+    while running.places.free() + 2 > ServerConfig::default().max_connections {
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -238,8 +248,7 @@ async fn a_stop_answers_what_is_in_hand_and_closes_the_rest() {
     assert!(request.await.expect("no panic").ends_with(r#""result":"slow"}"#));
     let closed = timeout(Duration::from_secs(5), async { while let Some(Ok(_)) = socket.next().await {} });
     closed.await.expect("the WebSocket is closed");
-    let all = u32::try_from(ServerConfig::default().max_connections).expect("small");
-    drop(timeout(Duration::from_secs(5), running.places.acquire_many(all)).await.expect("every connection ended"));
+    timeout(Duration::from_secs(5), running.places.ended()).await.expect("every connection ended");
     assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens");
 }
 
@@ -249,7 +258,7 @@ async fn ipc_answers_a_stream_of_values() {
     let path = directory.path().join("jove.ipc");
     let listener = ipc::bind(&path).expect("bound");
     let (backend, stop) = (Fake::new(ServerConfig { max_body_bytes: 1000, ..Default::default() }), Stop::default());
-    tokio::spawn(ipc::listen(listener, backend, Arc::new(Semaphore::new(10)), stop.clone()));
+    tokio::spawn(ipc::listen(listener, backend, Connections::new(10, 0), stop.clone()));
 
     let mut stream = UnixStream::connect(&path).await.expect("connected");
     let requests =
@@ -277,4 +286,103 @@ async fn ipc_answers_a_stream_of_values() {
     assert_eq!(seen.lines().next(), Some(r#"{"jsonrpc":"2.0","id":1,"result":1}"#));
     stop.graceful.cancel();
     assert_eq!(timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.expect("closed").expect("read"), 0);
+}
+
+/// A WebSocket client that asks for big answers for as long as anyone listens, and never reads.
+async fn ask_deaf(address: SocketAddr) {
+    let mut socket = open(address).await;
+    while socket.send(Message::text(HUGE)).await.is_ok() {}
+}
+
+/// Asks for an answer of 4 MB.
+const HUGE: &str = r#"{"jsonrpc":"2.0","id":77,"method":"huge"}"#;
+
+#[tokio::test]
+async fn what_clients_leave_unread_is_bounded_in_all() {
+    // Room for four answers, beside 256 KiB for each connection.
+    let room = 16_500_000;
+    let running = start(ServerConfig { max_unread_bytes: room, ..Default::default() }).await;
+    let deaf: Vec<_> = (0..6).map(|_| tokio::spawn(ask_deaf(running.address))).collect();
+    let used_up = timeout(Duration::from_secs(20), async {
+        let mut full = 0;
+        while full < 20 {
+            full = if running.budget.left() < 4_000_000 { full + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    used_up.await.expect("unread answers draw on the budget");
+
+    // Others still get what is small; what is not is refused, with its id.
+    let small = raw(running.address, &post(JSON, &echo(1).to_string())).await;
+    assert!(small.ends_with(r#""result":[1]}"#), "{small}");
+    let seen = raw(running.address, &post(JSON, HUGE)).await;
+    assert!(seen.contains(r#""id":77,"error":{"code":-32005"#), "{}", &seen[..seen.len().min(300)]);
+
+    deaf.iter().for_each(tokio::task::JoinHandle::abort);
+    let free = timeout(Duration::from_secs(20), async {
+        while running.budget.left() < room {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    free.await.expect("the room is given back");
+}
+
+#[tokio::test]
+async fn an_answer_over_http_holds_room_until_it_is_read() {
+    let running = start(ServerConfig { max_unread_bytes: 20_000_000, ..Default::default() }).await;
+    // Too much for the system's buffers.
+    let batch = format!("[{}]", [HUGE; 4].join(","));
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(1 << 16).expect("set");
+    let mut stream = socket.connect(running.address).await.expect("connected");
+    stream.write_all(post(JSON, &batch).as_bytes()).await.expect("sent");
+    timeout(Duration::from_secs(10), async {
+        while running.budget.left() == 20_000_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it draws on the budget");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(running.budget.left() < 20_000_000, "nobody has read it yet");
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("in time").expect("read");
+    assert!(answer.len() > 16_000_000);
+    timeout(Duration::from_secs(10), async {
+        while running.budget.left() < 20_000_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("and gives it back");
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_every_place() {
+    let running = start(ServerConfig { max_connections_per_address: 2, ..Default::default() }).await;
+    let held = [
+        TcpStream::connect(running.address).await.expect("one"),
+        TcpStream::connect(running.address).await.expect("two"),
+    ];
+    while running.places.free() + 2 > ServerConfig::default().max_connections {
+        tokio::task::yield_now().await;
+    }
+    let mut third = TcpStream::connect(running.address).await.expect("accepted by the system");
+    let read = timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("closed at once");
+    assert!(matches!(read, Ok(0) | Err(_)));
+    drop(held);
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_charged_too() {
+    let config = || ServerConfig { max_body_bytes: 1000, ..Default::default() };
+    let status = |answer: String| answer.split(' ').nth(1).map(str::to_owned).unwrap_or_default();
+    let large = post(JSON, &" ".repeat(1001));
+    let (malformed, foreign) = (post(JSON, "nonsense"), post("Content-Type: text/plain\r\nHost: localhost\r\n", "{}"));
+    for (request, first) in [(large, "413"), (malformed, "200"), (foreign, "415")] {
+        let running = start_with(Fake::new(config()).allow(1)).await;
+        assert_eq!(status(raw(running.address, &request).await), first);
+        assert_eq!(status(raw(running.address, &request).await), "429", "after {first}");
+        assert_eq!(status(raw(running.address, &post(JSON, &echo(1).to_string())).await), "429", "after {first}");
+    }
 }

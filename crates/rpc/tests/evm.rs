@@ -111,7 +111,7 @@ async fn calls_see_the_chain_as_it_was_and_is() {
     let overrides = json!({counter.as_str().expect("an address"): {"stateDiff": {word(0): word(40)}}});
     assert_eq!(chain.ask("eth_call", json!([request, "latest", overrides])).await, word(41));
     assert_eq!(chain.ask("eth_call", json!([request, "latest", null, {"number": "0x1"}])).await, word(2));
-    assert_eq!(chain.fail("eth_call", json!([request, "0xffffff"])).await, (-32001, "header not found".into()));
+    assert_eq!(chain.fail("eth_call", json!([request, "0xffffff"])).await, (-32000, "header not found".into()));
     assert_eq!(chain.fail("eth_call", json!([])).await.0, -32602);
     assert_eq!(chain.fail("eth_call", json!([{"to": counter, "data": "0x01", "input": "0x02"}])).await.0, -32602);
 
@@ -180,7 +180,7 @@ async fn sealed_transactions_trace_as_they_ran() {
         chain.fail("debug_traceBlockByNumber", json!(["0x0"])).await,
         (-32000, "genesis is not traceable".into())
     );
-    assert_eq!(chain.fail("debug_traceBlockByNumber", json!(["0xffffff"])).await.0, -32001);
+    assert_eq!(chain.fail("debug_traceBlockByNumber", json!(["0xffffff"])).await.0, -32000);
     let script = json!([receipts[0]["transactionHash"], {"tracer": "{step: function() {}}"}]);
     assert_eq!(chain.fail("debug_traceTransaction", script).await.0, -32602);
 }
@@ -206,6 +206,6 @@ async fn raw_encodings_hash_to_what_the_chain_says() {
         out.extend_from_slice(receipt)
     });
     assert_eq!(root, block.header.receipts_root);
-    assert_eq!(chain.fail("debug_getRawHeader", json!(["0xffffff"])).await.0, -32001);
+    assert_eq!(chain.fail("debug_getRawHeader", json!(["0xffffff"])).await.0, -32000);
     let _: Address = serde_json::from_value(counter).expect("an address");
 }

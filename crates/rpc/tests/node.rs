@@ -47,12 +47,16 @@ fn config(datadir: &Path, dev: bool) -> NodeConfig {
 
 impl Chain {
     async fn start(dev: bool) -> Self {
+        Self::start_with(dev, ServerConfig::default()).await
+    }
+
+    async fn start_with(dev: bool, server: ServerConfig) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let node = Node::start(config(directory.path(), dev)).expect("the node starts");
         let config = ServerConfig {
             http_addr: ([127, 0, 0, 1], 0).into(),
             ipc_path: Some(directory.path().join("jove.ipc")),
-            ..Default::default()
+            ..server
         };
         let server = Server::start(node.clone(), config, axum::Router::new()).expect("the server starts");
         Self { node, server, http: reqwest::Client::new(), directory }
@@ -196,6 +200,12 @@ async fn blocks_are_named_by_tag_number_and_hash() {
     let pending = chain.get("eth_getBlockByNumber", json!(["pending", true])).await;
     assert_eq!((&pending["number"], &pending["transactions"]), (&json!("0x1"), &json!([])));
     assert_eq!(pending["parentHash"], genesis["hash"]);
+    for member in ["hash", "nonce", "miner"] {
+        assert_eq!(pending.get(member), Some(&Value::Null), "{member} of the pending block");
+        assert!(genesis[member].is_string(), "{member}");
+    }
+    assert_eq!(chain.get("eth_getBlockReceipts", json!(["pending"])).await, json!([]));
+    assert_eq!(chain.get("eth_getHeaderByNumber", json!(["pending"])).await, Value::Null);
     assert_eq!(chain.get("eth_getBlockByNumber", json!(["0x99", false])).await, Value::Null);
     assert_eq!(chain.get("eth_getBlockByHash", json!([B256::ZERO, false])).await, Value::Null);
     assert_eq!(chain.get("eth_getBlockReceipts", json!(["latest"])).await, json!([]));
@@ -215,9 +225,13 @@ async fn blocks_are_named_by_tag_number_and_hash() {
         assert_eq!(chain.get("eth_getBalance", json!([ALICE, block])).await, ether, "{block}");
     }
     assert_eq!(chain.get("eth_getBalance", json!([ALICE])).await, ether);
-    for block in [json!("0x99"), json!({"blockHash": B256::ZERO})] {
-        assert_eq!(chain.refused("eth_getBalance", json!([ALICE, block])).await, (-32001, "header not found".into()));
+    for method in ["eth_getBalance", "eth_getCode", "eth_getTransactionCount"] {
+        let beyond = chain.refused(method, json!([ALICE, "0x99"])).await;
+        assert_eq!(beyond, (-32000, "header not found".into()), "{method}");
+        let unknown = chain.refused(method, json!([ALICE, {"blockHash": B256::ZERO}])).await;
+        assert_eq!(unknown, (-32001, "header for hash not found".into()), "{method}");
     }
+    assert_eq!(chain.refused("eth_getProof", json!([ALICE, [], "0x99"])).await.0, -32000);
     for params in [
         json!([]),
         json!(["0x12"]),
@@ -282,7 +296,7 @@ async fn a_transfer_is_sent_sealed_and_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_synchronous_send_answers_with_the_receipt() {
-    let chain = Chain::start(true).await;
+    let chain = Chain::start_with(true, ServerConfig { request_timeout_ms: 2000, ..Default::default() }).await;
     let raw = chain.signed(0).await;
     let receipt = chain.get("eth_sendRawTransactionSync", json!([raw])).await;
     assert_eq!(receipt["status"], "0x1");
@@ -290,7 +304,9 @@ async fn a_synchronous_send_answers_with_the_receipt() {
     assert_eq!(again, receipt, "one that is included is answered at once");
     let gap = chain.signed(5).await;
     let (code, message, data) = chain.ask("eth_sendRawTransactionSync", json!([gap])).await.expect_err("held back");
-    assert!(code == 5 && message.contains("next nonce is 1") && data.is_string(), "{message}");
+    let again = chain.ask("eth_sendRawTransactionSync", json!([gap])).await.expect_err("still held back");
+    assert_eq!((again.0, &again.2), (6, &data), "a second send is told the same");
+    assert!(code == 6 && message.contains("next nonce is 1") && data == "0x1", "{message} {data}");
     assert_eq!(chain.refused("eth_sendRawTransactionSync", json!(["0x1234"])).await.0, -32000);
     assert_eq!(chain.refused("eth_sendRawTransactionSync", json!([raw, "soon"])).await.0, -32602);
 
@@ -307,6 +323,23 @@ async fn a_synchronous_send_answers_with_the_receipt() {
         chain.get("evm_mine", json!([])).await
     });
     assert_eq!(answer.expect("mined meanwhile")["transactionHash"], data);
+
+    // A batch has one deadline, however many sends wait in it and however long each would.
+    let mut calls = Vec::new();
+    for nonce in 2..42 {
+        let raw = chain.signed(nonce).await;
+        calls.push(
+            json!({"jsonrpc": "2.0", "id": nonce, "method": "eth_sendRawTransactionSync", "params": [raw, 1500]}),
+        );
+    }
+    let start = Instant::now();
+    let answers = chain.post(json!(calls)).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    for (call, answer) in calls.iter().zip(answers.as_array().expect("answers")) {
+        assert_eq!(call["id"], answer["id"]);
+        let code = answer["error"]["code"].as_i64().expect("nothing is mined");
+        assert!(code == 4 || code == -32002, "{answer}");
+    }
     chain.stop().await;
 }
 
@@ -344,6 +377,13 @@ async fn pending_is_the_head_and_the_pool() {
     assert_eq!(chain.get("eth_getTransactionCount", json!([ALICE, "latest"])).await, "0x0");
     let block = chain.get("eth_getBlockByNumber", json!(["pending", false])).await;
     assert_eq!((&block["number"], &block["transactions"]), (&json!("0x1"), &json!([hash])));
+    assert_eq!(block.get("hash"), Some(&Value::Null));
+    let full = chain.get("eth_getBlockByNumber", json!(["pending", true])).await;
+    assert_eq!((&full["hash"], &full["transactions"][0]["hash"]), (&Value::Null, &hash));
+    let receipts = chain.get("eth_getBlockReceipts", json!(["pending"])).await;
+    assert_eq!(receipts.as_array().map(Vec::len), Some(1), "as many as transactions: {receipts}");
+    assert_eq!((&receipts[0]["transactionHash"], &receipts[0]["blockNumber"]), (&hash, &json!("0x1")));
+    assert_eq!(receipts[0].get("blockHash"), Some(&Value::Null));
     assert_eq!(chain.get("eth_getTransactionReceipt", json!([hash])).await, Value::Null);
     assert_eq!(chain.get("eth_getTransactionByHash", json!([hash])).await["blockHash"], Value::Null);
     assert_eq!(chain.get("txpool_status", json!([])).await, json!({"pending": "0x1", "queued": "0x1"}));
@@ -372,22 +412,33 @@ async fn logs_are_queried_and_polled() {
     assert!(log["blockTimestamp"].is_string());
     for query in [
         json!({"fromBlock": "earliest", "toBlock": "latest"}),
-        json!({"fromBlock": "0x0", "toBlock": "0xf4240", "address": log["address"]}),
+        json!({"fromBlock": "0x0", "toBlock": receipt["blockNumber"], "address": log["address"], "limit": 10, "chainId": {"id": 1}}),
         json!({"fromBlock": "0x0", "address": [log["address"], BOB], "topics": [log["topics"][0]]}),
         json!({"blockHash": receipt["blockHash"]}),
         json!({"fromBlock": receipt["blockNumber"], "toBlock": receipt["blockNumber"], "topics": [[log["topics"][0], B256::ZERO]]}),
     ] {
         assert_eq!(chain.get("eth_getLogs", json!([query])).await, json!([log]), "{query}");
     }
-    for query in [
-        json!({"fromBlock": "0x0", "address": BOB}),
-        json!({"fromBlock": "0x0", "topics": [B256::ZERO]}),
-        json!({"fromBlock": "0x999"}),
-    ] {
+    for query in [json!({"fromBlock": "0x0", "address": BOB}), json!({"fromBlock": "0x0", "topics": [B256::ZERO]})] {
         assert_eq!(chain.get("eth_getLogs", json!([query])).await, json!([]), "{query}");
     }
-    let reversed = chain.refused("eth_getLogs", json!([{"fromBlock": "0x5", "toBlock": "0x1"}])).await;
-    assert_eq!(reversed, (-32602, "invalid block range params".into()));
+    for query in [
+        json!({"fromBlock": "0x5", "toBlock": "0x1"}),
+        json!({"fromBlock": "0x999"}),
+        json!({"fromBlock": "0x999", "toBlock": "latest"}),
+        json!({"fromBlock": "latest", "toBlock": "earliest"}),
+    ] {
+        let reversed = chain.refused("eth_getLogs", json!([query])).await;
+        assert_eq!(reversed, (-32602, "invalid block range params".into()), "{query}");
+    }
+    let beyond = chain.refused("eth_getLogs", json!([{"fromBlock": "0x0", "toBlock": "0xf4240"}])).await;
+    assert_eq!(beyond, (-32602, "block range extends beyond current head block".into()));
+    let ahead = chain.get("eth_newFilter", json!([{"fromBlock": "0xf4240", "toBlock": "0xf4241", "page": 1}])).await;
+    assert_eq!(
+        chain.get("eth_getFilterLogs", json!([ahead])).await,
+        json!([]),
+        "a filter may wait for what is to come"
+    );
     assert_eq!(
         chain.refused("eth_getLogs", json!([{"blockHash": B256::ZERO}])).await,
         (-32001, "unknown block".into())

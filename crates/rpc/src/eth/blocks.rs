@@ -1,6 +1,6 @@
 //! Blocks, transactions and receipts.
 
-use super::convert::{self, Receipt, RpcBlock, RpcTransaction};
+use super::convert::{self, Receipt, RpcBlock, RpcTransaction, Shown};
 use crate::{
     error::RpcError,
     methods::{Call, Methods},
@@ -23,6 +23,10 @@ pub(crate) fn register(methods: &mut Methods) {
     });
     methods.read("eth_getHeaderByNumber", |call| {
         let (block,): (BlockNumberOrTag,) = call.args()?;
+        // The pending block has no header yet: null, as execution-apis has it.
+        if block.is_pending() {
+            return Ok(None);
+        }
         Ok(find(call, block.into())?.map(|found| convert::header(&found.block)))
     });
     methods.read("eth_getHeaderByHash", |call| {
@@ -86,11 +90,11 @@ fn find(call: &Call, id: BlockId) -> Result<Option<Found>, RpcError> {
     }
 }
 
-fn get_block(call: &Call, id: BlockId, full: bool) -> Result<Option<RpcBlock>, RpcError> {
-    Ok(find(call, id)?.map(|found| convert::block(&found.block, full, found.pending)))
+fn get_block(call: &Call, id: BlockId, full: bool) -> Result<Option<Shown>, RpcError> {
+    find(call, id)?.map(|found| convert::shown(&found.block, full, found.pending)).transpose()
 }
 
-/// The next block, if it were empty. Its hash is zero, as there is none yet.
+/// The next block, if it were empty. It has no hash yet.
 fn empty_pending(call: &Call) -> Result<ExecutedBlock, RpcError> {
     Ok(ExecutedBlock {
         header: call.context.node.next_header()?,
@@ -143,8 +147,8 @@ fn at(call: &Call, id: BlockId, index: Quantity) -> Result<Option<(Found, usize)
     Ok(find(call, id)?.filter(|found| index < found.block.transactions.len()).map(|found| (found, index)))
 }
 
-/// Receipts of a sealed block: a pending block has none to show.
+/// As in geth, the pending block has receipts too: what its transactions would come to now.
 fn get_block_receipts(call: &Call) -> Result<Option<Vec<Receipt>>, RpcError> {
     let (id,): (BlockId,) = call.args()?;
-    Ok(call.context.block(id)?.filter(|found| !found.pending).map(|found| convert::receipts(&found.block)))
+    Ok(find(call, id)?.map(|found| convert::receipts(&found.block, found.pending)))
 }

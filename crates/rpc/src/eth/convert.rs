@@ -1,5 +1,6 @@
 //! From the chain's types to those of the answers.
 
+use crate::error::RpcError;
 use alloy_consensus::{Sealed, Transaction as _, Typed2718, transaction::TransactionInfo};
 use alloy_primitives::{Bloom, U8, U64, U256};
 use alloy_rlp::Encodable;
@@ -11,6 +12,7 @@ use jove_primitives::{
 };
 use jove_storage::LogEntry;
 use serde::Serialize;
+use serde_json::Value;
 
 /// A transaction as `eth_getTransactionByHash` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +51,15 @@ struct ReceiptBody {
 /// A block as `eth_getBlockByNumber` shows it.
 pub(crate) type RpcBlock = Block<RpcTransaction>;
 
+/// A block as its answer shows it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown {
+    Sealed(Box<RpcBlock>),
+    /// Without a hash, a nonce and a miner, as geth shows it.
+    Pending(Value),
+}
+
 /// A receipt, with the data fee as the OP Stack's nodes show it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +97,22 @@ pub(crate) fn block(block: &ExecutedBlock, full: bool, pending: bool) -> RpcBloc
     Block { header: header(block), uncles: Vec::new(), transactions, withdrawals: Some(Withdrawals::default()) }
 }
 
+/// The block as an answer: of the pending one, what it will only have once it is sealed is null.
+///
+/// # Errors
+/// An internal error if the block does not serialize.
+pub(crate) fn shown(executed: &ExecutedBlock, full: bool, pending: bool) -> Result<Shown, RpcError> {
+    let block = block(executed, full, pending);
+    if !pending {
+        return Ok(Shown::Sealed(Box::new(block)));
+    }
+    let mut value = serde_json::to_value(block).map_err(RpcError::internal)?;
+    for member in ["hash", "nonce", "miner"] {
+        value[member] = Value::Null;
+    }
+    Ok(Shown::Pending(value))
+}
+
 /// A transaction of a block. In the pending block it has no place yet.
 pub(crate) fn transaction(block: &ExecutedBlock, index: usize, pending: bool) -> RpcTransaction {
     let transaction = &block.transactions[index];
@@ -120,27 +147,28 @@ pub(crate) fn pooled(transaction: &RecoveredTransaction) -> RpcTransaction {
 /// The receipt of the transaction at `index`.
 pub(crate) fn receipt(block: &ExecutedBlock, index: usize) -> Receipt {
     let first_log = block.receipts[..index].iter().map(|receipt| receipt.logs.len()).sum();
-    receipt_from(block, index, first_log)
+    receipt_from(block, index, first_log, false)
 }
 
-/// The receipts of all transactions.
-pub(crate) fn receipts(block: &ExecutedBlock) -> Vec<Receipt> {
+/// The receipts of all transactions. Those of the pending block name no block hash.
+pub(crate) fn receipts(block: &ExecutedBlock, pending: bool) -> Vec<Receipt> {
     let mut first_log = 0;
     (0..block.receipts.len())
         .map(|index| {
-            let receipt = receipt_from(block, index, first_log);
+            let receipt = receipt_from(block, index, first_log, pending);
             first_log += block.receipts[index].logs.len();
             receipt
         })
         .collect()
 }
 
-fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receipt {
+fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize, pending: bool) -> Receipt {
+    let block_hash = (!pending).then_some(block.hash);
     let (transaction, receipt) = (&block.transactions[index], &block.receipts[index]);
     let hash = *transaction.inner().tx_hash();
     let log = |(position, log): (usize, &alloy_primitives::Log)| Log {
         inner: log.clone(),
-        block_hash: Some(block.hash),
+        block_hash,
         block_number: Some(block.header.number),
         block_timestamp: Some(block.header.timestamp),
         transaction_hash: Some(hash),
@@ -161,7 +189,7 @@ fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize) -> Receip
         },
         transaction_hash: hash,
         transaction_index: Some(index as u64),
-        block_hash: Some(block.hash),
+        block_hash,
         block_number: Some(block.header.number),
         gas_used: block.gas_used(index),
         effective_gas_price: transaction.effective_gas_price(block.header.base_fee_per_gas),
@@ -191,6 +219,11 @@ pub(crate) fn log(entry: LogEntry) -> Log {
         log_index: Some(entry.log_index.into()),
         removed: false,
     }
+}
+
+/// All logs of a block.
+pub(crate) fn logs(block: &ExecutedBlock) -> Vec<Log> {
+    matching_logs(block, &Filter::default())
 }
 
 /// The logs of a block that `filter` lets through.

@@ -89,7 +89,7 @@ fn a_block_has_its_size_and_its_hashes() {
 #[test]
 fn a_receipt_shows_gas_logs_and_the_data_fee() {
     let sample = sample_block();
-    let all = to_value(&receipts(&sample));
+    let all = to_value(&receipts(&sample, false));
     for index in 0..2 {
         assert_eq!(all[index], to_value(&receipt(&sample, index)), "alone as among others");
     }

@@ -139,8 +139,8 @@ fn check_percentiles(percentiles: &[f64]) -> Result<(), RpcError> {
         return Err(RpcError::invalid_params(format!("over the query limit of {MAX_PERCENTILES} percentiles")));
     }
     let in_range = percentiles.iter().all(|percent| (0.0..=100.0).contains(percent));
-    if !in_range || !percentiles.is_sorted() {
-        return Err(RpcError::invalid_params("invalid reward percentile: they must ascend from 0 to 100"));
+    if !in_range || !percentiles.is_sorted_by(|one, next| one < next) {
+        return Err(RpcError::invalid_params("invalid reward percentile: they must ascend strictly from 0 to 100"));
     }
     Ok(())
 }
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn percentiles_must_ascend_within_range() {
         assert!(check_percentiles(&[0.0, 50.0, 100.0]).is_ok());
-        for bad in [vec![-1.0], vec![101.0], vec![50.0, 49.0], vec![f64::NAN], vec![0.0; 101]] {
+        for bad in [vec![-1.0], vec![101.0], vec![50.0, 49.0], vec![50.0, 50.0], vec![f64::NAN], vec![0.0; 101]] {
             assert!(check_percentiles(&bad).is_err(), "{bad:?}");
         }
     }

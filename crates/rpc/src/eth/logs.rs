@@ -8,6 +8,8 @@ use crate::{
 };
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use jove_storage::{LogFilter, View};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value};
 
 /// Most logs in one answer.
 const MAX_LOGS: usize = 10_000;
@@ -16,22 +18,46 @@ const MAX_ALTERNATIVES: usize = 1000;
 
 pub(crate) fn register(methods: &mut Methods) {
     methods.heavy("eth_getLogs", |call| {
-        let (filter,): (Filter,) = call.args()?;
-        query(call, &filter)
+        let (FilterObject(filter),): (FilterObject,) = call.args()?;
+        check(&filter)?;
+        let view = call.context.node.storage().view();
+        let (from, to) = range(&view, &filter)?;
+        if from > to {
+            return Err(invalid_range());
+        }
+        // As in geth and execution-apis: an empty answer would say that there will be nothing.
+        if to > view.head_number() {
+            return Err(RpcError::invalid_params("block range extends beyond current head block"));
+        }
+        query_range(call, &view, &filter, from, to)
     });
 }
 
-/// The logs that `filter` names, oldest first.
+/// The logs so far that a polling filter names, oldest first. Its range may lie ahead.
 ///
 /// # Errors
-/// -32005 if there are more than [`MAX_LOGS`], -32602 for a range that ends before it starts.
-pub(crate) fn query(call: &Call, filter: &Filter) -> Result<Vec<Log>, RpcError> {
-    check(filter)?;
+/// -32005 if there are more than [`MAX_LOGS`].
+pub(crate) fn query_so_far(call: &Call, filter: &Filter) -> Result<Vec<Log>, RpcError> {
     let view = call.context.node.storage().view();
-    match range(&view, filter)? {
-        Some((from, to)) => query_range(call, &view, filter, from, to),
-        None => Ok(Vec::new()),
+    let (from, to) = range(&view, filter)?;
+    let to = to.min(view.head_number());
+    if from > to { Ok(Vec::new()) } else { query_range(call, &view, filter, from, to) }
+}
+
+/// A filter as callers write it. Members that it does not know are ignored, as geth does; tools send some of their own.
+pub(crate) struct FilterObject(pub(crate) Filter);
+
+impl<'de> Deserialize<'de> for FilterObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const MEMBERS: [&str; 5] = ["fromBlock", "toBlock", "blockHash", "address", "topics"];
+        let mut members = Map::deserialize(deserializer)?;
+        members.retain(|name, _| MEMBERS.contains(&name.as_str()));
+        serde_json::from_value(Value::Object(members)).map(Self).map_err(de::Error::custom)
     }
+}
+
+fn invalid_range() -> RpcError {
+    RpcError::invalid_params("invalid block range params")
 }
 
 /// The logs of `filter` in the blocks `from..=to`.
@@ -48,24 +74,22 @@ pub(crate) fn check(filter: &Filter) -> Result<(), RpcError> {
         return Err(RpcError::invalid_params("exceed max addresses or topics per search position"));
     }
     if filter.block_option.ensure_valid_block_range().is_err() {
-        return Err(RpcError::invalid_params("invalid block range params"));
+        return Err(invalid_range());
     }
     Ok(())
 }
 
-/// First and last block of a filter, within the chain. Without bounds it is the head, as in geth.
-fn range(view: &View, filter: &Filter) -> Result<Option<(u64, u64)>, RpcError> {
-    let (from, to) = match filter.block_option {
+/// First and last block of a filter. Without bounds it is the head, as in geth.
+fn range(view: &View, filter: &Filter) -> Result<(u64, u64), RpcError> {
+    Ok(match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
             let number = view.block_number(hash)?.ok_or_else(|| RpcError::new(RpcError::NOT_FOUND, "unknown block"))?;
             (number, number)
         }
-        FilterBlockOption::Range { from_block, to_block } => (
-            resolve::number(view, from_block.unwrap_or_default()),
-            resolve::number(view, to_block.unwrap_or_default()).min(view.head_number()),
-        ),
-    };
-    Ok((from <= to).then_some((from, to)))
+        FilterBlockOption::Range { from_block, to_block } => {
+            (resolve::number(view, from_block.unwrap_or_default()), resolve::number(view, to_block.unwrap_or_default()))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -85,6 +109,12 @@ mod tests {
         let topics: Vec<String> = (0..1001).map(|i| format!("\"0x{i:064x}\"")).collect();
         let many = refusal(&format!(r#"{{"topics":[null,[{}]]}}"#, topics.join(",")));
         assert_eq!(many, "exceed max addresses or topics per search position");
+        let FilterObject(known) =
+            serde_json::from_str(r#"{"fromBlock":"0x1","limit":5,"chain":{"id":[1]}}"#).expect("a filter");
+        assert_eq!(known.get_from_block(), Some(1), "what is unknown is ignored");
+        for bad in [r#"{"fromBlock":"soon"}"#, r#"["0x1","0x2"]"#, r#"{"topics":[null,null,null,null,null]}"#, "5"] {
+            assert!(serde_json::from_str::<FilterObject>(bad).is_err(), "{bad}");
+        }
         let fine: Filter = serde_json::from_str(r#"{"fromBlock":"0x5","toBlock":"latest"}"#).expect("a filter");
         assert!(check(&fine).is_ok());
     }

@@ -14,8 +14,8 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a synchronous send waits without being told, as EIP-7966 recommends.
 const DEFAULT_WAIT_MS: u64 = 2000;
-/// How long it may be told to wait.
-const MAX_WAIT_MS: u64 = 60_000;
+/// How long a missing nonce may stay behind: calls of one batch reach the pool in any order.
+const ORDER_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) fn register(methods: &mut Methods) {
     methods.read("eth_sendRawTransaction", |call| {
@@ -51,37 +51,68 @@ pub(crate) fn send_all(context: &Context, requests: &[Request]) -> Vec<Reply> {
 }
 
 /// EIP-7966: sends, and answers with the receipt. It starts to wait before it sends, so that no block is missed; a transaction that
-/// is in a block already is answered at once. A wait of 0, or beyond the most allowed, is taken as the default.
+/// is in a block already is answered at once. The longest wait is what a request may take, a whole batch's included; one of 0, or
+/// longer, is taken as the default.
 async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
     let (raw, wait): (Bytes, Option<Quantity>) = call.args()?;
-    let wait_ms = wait.map(|wait| wait.0).filter(|ms| (1..=MAX_WAIT_MS).contains(ms)).unwrap_or(DEFAULT_WAIT_MS);
-    let until = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
+    call.check_deadline()?;
+    let start = tokio::time::Instant::now();
+    let until = call.deadline.min((start + wait_of(wait, call.context.config.request_timeout_ms)).into_std());
     let hash = keccak256(&raw);
     let waiting = Waiting { context: call.context.clone(), hash };
-    let inclusion = call.context.watch.inclusion(hash);
+    let mut inclusion = call.context.watch.inclusion(hash);
 
     let context = call.context.clone();
-    let sent = on_blocking_pool(&call.context.reads, until.into_std(), move || match add(&context, raw) {
-        Ok(_) => match held_back(&context, hash)? {
-            Some(next_nonce) => Err(RpcError::held_back(hash, next_nonce)),
-            None => Ok(None),
-        },
-        Err(refused) => match find(&context, hash)? {
-            Some(inclusion) => Ok(Some(inclusion)),
-            None if context.node.pool().get(hash).is_some() => Ok(None),
-            None => Err(refused),
-        },
+    let sent = on_blocking_pool(&call.context.reads, until, move || {
+        if let Err(refused) = add(&context, raw) {
+            if let Some(inclusion) = find(&context, hash)? {
+                return Ok(Sent::Included(inclusion));
+            }
+            if context.node.pool().get(hash).is_none() {
+                return Err(refused);
+            }
+        }
+        Ok(if held_back(&context, hash)?.is_some() { Sent::HeldBack } else { Sent::Pooled })
     });
-    let (block, index) = match sent.await?? {
-        Some(included) => included,
-        None => match tokio::time::timeout_at(until, inclusion).await {
-            Ok(Ok(included)) => included,
-            Ok(Err(_)) => return Err(RpcError::server("the node is shutting down")),
-            Err(_) => return Err(RpcError::no_receipt(hash, wait_ms)),
-        },
-    };
+    let mut included = None;
+    match sent.await?? {
+        Sent::Included((block, index)) => return Ok(convert::receipt(&block, index)),
+        Sent::Pooled => {}
+        Sent::HeldBack => {
+            let soon = until.min(std::time::Instant::now() + ORDER_PATIENCE);
+            included = tokio::time::timeout_at(soon.into(), &mut inclusion).await.ok();
+            if included.is_none() {
+                let context = call.context.clone();
+                let gap = on_blocking_pool(&call.context.reads, until, move || held_back(&context, hash));
+                if let Some(next_nonce) = gap.await?? {
+                    return Err(RpcError::nonce_gap(next_nonce));
+                }
+            }
+        }
+    }
+    if included.is_none() {
+        included = tokio::time::timeout_at(until.into(), &mut inclusion).await.ok();
+    }
     drop(waiting);
-    Ok(convert::receipt(&block, index))
+    match included {
+        Some(Ok((block, index))) => Ok(convert::receipt(&block, index)),
+        Some(Err(_)) => Err(RpcError::server("the node is shutting down")),
+        None => Err(RpcError::no_receipt(hash, start.elapsed().as_millis())),
+    }
+}
+
+/// Where a transaction is once it has been sent.
+enum Sent {
+    Included(Inclusion),
+    Pooled,
+    /// In the pool, behind a nonce that is missing.
+    HeldBack,
+}
+
+/// How long to wait when `wait` is asked for, and a request may take `max_ms`.
+fn wait_of(wait: Option<Quantity>, max_ms: u64) -> Duration {
+    let asked = wait.map(|wait| wait.0).filter(|ms| (1..=max_ms).contains(ms));
+    Duration::from_millis(asked.unwrap_or(DEFAULT_WAIT_MS))
 }
 
 /// Takes its place back when the wait ends, however it ends.
@@ -111,4 +142,16 @@ fn held_back(context: &Context, hash: B256) -> Result<Option<u64>, RpcError> {
     let in_state = context.state(None)?.state.account(sender)?.map_or(0, |account| account.nonce);
     let next = in_pool.max(in_state);
     Ok((pooled.transaction.nonce() > next).then_some(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_beyond_what_a_request_may_take_is_the_default() {
+        let wait = |ms: Option<u64>| wait_of(ms.map(Quantity), 10_000).as_millis();
+        assert_eq!([wait(Some(1)), wait(Some(10_000))], [1, 10_000]);
+        assert_eq!([wait(None), wait(Some(0)), wait(Some(10_001)), wait(Some(u64::MAX))], [2000; 4]);
+    }
 }
