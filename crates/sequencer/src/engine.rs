@@ -461,10 +461,10 @@ impl Engine {
         counter!("jove_gas_used_total").increment(gas_used);
         counter!("jove_transactions_total").increment(block.transactions.len() as u64);
         let _ = shared.events.send(Event::Block(block));
-        if number.is_multiple_of(PRUNE_EVERY) {
-            if let Some(keep) = shared.config.history {
-                self.pruner.forget_before(time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
-            }
+        if number.is_multiple_of(PRUNE_EVERY)
+            && let Some(keep) = shared.config.history
+        {
+            self.pruner.forget_before(time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
         }
         Ok(())
     }
