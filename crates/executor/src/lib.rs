@@ -82,6 +82,28 @@ impl Executor {
         Ok(Built { transactions, output: block.finish(), rejected })
     }
 
+    /// Runs messages from L1 in order on `db`, the state of the parent, as far as the block has place for them.
+    ///
+    /// # Errors
+    /// If the first that does not run is refused for another reason than its place, or the database fails.
+    pub fn build_messages<DB: DatabaseRef>(
+        &self,
+        header: &Header,
+        messages: &[RecoveredTransaction],
+        db: DB,
+    ) -> Result<Built, ExecuteError<DB::Error>> {
+        let mut block = BlockExecutor::new(&self.rules, header, db).map_err(ExecuteError::Database)?;
+        let mut taken = 0;
+        for message in messages {
+            match block.execute(message) {
+                Ok(_) => taken += 1,
+                Err(ExecuteError::Transaction(TransactionError::BlockGas { .. })) if taken > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Built { transactions: messages[..taken].to_vec(), output: block.finish(), rejected: Vec::new() })
+    }
+
     /// Runs a sealed block on the state of its parent and checks it, its state root apart.
     ///
     /// # Errors

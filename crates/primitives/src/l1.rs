@@ -10,10 +10,12 @@
 //! | 2 | hash |
 //! | 7 | blob base fee, wei |
 //! | 8 | `mixHash` |
+//! | 9 | [`Queue`]: messages consumed in the last 8 bytes, messages due in the 8 before |
 //!
-//! A block that steps to an origin starts with its [attributes](L1Origin::attributes): a deposit from [`DEPOSITOR`] to [`L1_BLOCK`] with 192
-//! bytes of input, six words: number, timestamp, base fee, hash, blob base fee, `mixHash`. It runs no code and uses no gas: the state-transition
-//! function writes the slots.
+//! A block that steps to an origin starts with its [attributes](L1Origin::attributes): a deposit from [`DEPOSITOR`] to [`L1_BLOCK`] with 224
+//! bytes of input, seven words: number, timestamp, base fee, hash, blob base fee, `mixHash`, messages that the L1 queue held at the end of that
+//! block. It runs no code and uses no gas: the state-transition function writes the slots. The messages up to that number are then due: the block and
+//! those after it hold them in the queue's order, and nothing else until all are consumed.
 
 use crate::{
     predeploys::{L1_BASE_FEE_SLOT, L1_BLOB_BASE_FEE_SLOT, L1_BLOCK},
@@ -32,6 +34,36 @@ pub const L1_HASH_SLOT: U256 = U256::from_limbs([2, 0, 0, 0]);
 /// Slot of [`L1_BLOCK`] with the origin's `mixHash`; zero before there is one.
 pub const L1_MIX_HASH_SLOT: U256 = U256::from_limbs([8, 0, 0, 0]);
 
+/// Slot of [`L1_BLOCK`] with the state of the message queue.
+pub const L1_QUEUE_SLOT: U256 = U256::from_limbs([9, 0, 0, 0]);
+
+/// How far the chain is through the L1 queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Messages consumed since genesis: the index of the next.
+    pub consumed: u64,
+    /// Messages that the queue held at the end of the origin.
+    pub due: u64,
+}
+
+impl Queue {
+    /// The value of [`L1_QUEUE_SLOT`].
+    pub fn slot(self) -> U256 {
+        U256::from_limbs([self.consumed, self.due, 0, 0])
+    }
+
+    /// Reads the value of [`L1_QUEUE_SLOT`].
+    pub fn from_slot(slot: U256) -> Self {
+        let [consumed, due, ..] = slot.into_limbs();
+        Self { consumed, due }
+    }
+
+    /// Whether messages have to be consumed before anything else.
+    pub fn is_due(self) -> bool {
+        self.consumed < self.due
+    }
+}
+
 /// An L1 block as a Jove chain sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct L1Origin {
@@ -47,18 +79,21 @@ pub struct L1Origin {
     pub blob_base_fee: U256,
     /// `mixHash`: the beacon chain's randomness.
     pub mix_hash: B256,
+    /// Messages that the queue held at the end of the block, since L2's genesis.
+    pub messages: u64,
 }
 
 impl L1Origin {
     /// The deposit that starts L2 block `number`, which steps to this origin.
     pub fn attributes(&self, number: u64) -> TxDeposit {
-        let words: [U256; 6] = [
+        let words: [U256; 7] = [
             U256::from(self.number),
             U256::from(self.timestamp),
             self.base_fee,
             self.hash.into(),
             self.blob_base_fee,
             self.mix_hash.into(),
+            U256::from(self.messages),
         ];
         let input: Vec<u8> = words.into_iter().flat_map(|word| word.to_be_bytes::<32>()).collect();
         TxDeposit {
@@ -73,7 +108,7 @@ impl L1Origin {
     /// The origin that a deposit in L2 block `number` steps to, if it is its attributes to the byte.
     pub fn from_attributes(deposit: &TxDeposit, number: u64) -> Option<Self> {
         let input: &Bytes = &deposit.input;
-        if input.len() != 192 {
+        if input.len() != 224 {
             return None;
         }
         let word = |index: usize| U256::from_be_slice(&input[32 * index..32 * (index + 1)]);
@@ -84,11 +119,12 @@ impl L1Origin {
             hash: word(3).into(),
             blob_base_fee: word(4),
             mix_hash: word(5).into(),
+            messages: word(6).try_into().ok()?,
         };
         (origin.attributes(number) == *deposit).then_some(origin)
     }
 
-    /// The slots of [`L1_BLOCK`] that hold it.
+    /// The slots of [`L1_BLOCK`] that hold it, the queue's apart.
     pub fn slots(&self) -> [(U256, U256); 5] {
         let numbers = U256::from(self.timestamp) << 64 | U256::from(self.number);
         [
@@ -120,16 +156,20 @@ mod tests {
             hash: B256::repeat_byte(1),
             blob_base_fee: U256::MAX,
             mix_hash: B256::repeat_byte(2),
+            messages: 3,
         };
         let deposit = origin.attributes(5);
         assert_eq!(L1Origin::from_attributes(&deposit, 5), Some(origin));
         assert_eq!(L1Origin::from_attributes(&deposit, 6), None, "they belong to one block");
+        let queue = Queue { consumed: 4, due: u64::MAX };
+        assert_eq!(Queue::from_slot(queue.slot()), queue);
+        assert!(queue.is_due() && !Queue { consumed: 4, due: 4 }.is_due());
         assert_eq!(L1Origin::numbers(origin.slots()[0].1), (7, 1_700_000_000));
         let edits: [fn(&mut TxDeposit); 5] = [
             |deposit| deposit.gas_limit = 1,
             |deposit| deposit.mint = 1,
             |deposit| deposit.from = Address::ZERO,
-            |deposit| deposit.input = deposit.input.slice(..191),
+            |deposit| deposit.input = deposit.input.slice(..223),
             |deposit| deposit.input = [&[1], &deposit.input[1..]].concat().into(),
         ];
         for edit in edits {

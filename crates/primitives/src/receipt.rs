@@ -5,14 +5,13 @@ use alloc::vec::Vec;
 use alloy_consensus::TxReceipt;
 use alloy_eips::eip2718::{Encodable2718, Typed2718};
 use alloy_primitives::{Bloom, Log, logs_bloom};
-use alloy_rlp::{BufMut, Encodable, Header, RlpDecodable, RlpEncodable};
+use alloy_rlp::{BufMut, Decodable, Encodable, Header};
 
 /// What a transaction left behind. `receiptsRoot` commits to its EIP-2718 encoding, which is Ethereum's, and the OP Stack's (since Canyon) for a
 /// message from L1.
 ///
 /// Its plain RLP is the list of its fields, the bloom left out: how it is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-#[rlp(trailing)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// EIP-2718 type of the transaction.
     pub tx_type: u8,
@@ -38,6 +37,46 @@ impl Receipt {
     /// The receipt with its bloom, which is costly to compute, in its EIP-2718 encoding.
     pub fn with_bloom(&self, bloom: Bloom) -> ReceiptWithBloom<'_> {
         ReceiptWithBloom { receipt: self, bloom }
+    }
+}
+
+impl Receipt {
+    fn header(&self) -> Header {
+        let Self { tx_type, success, cumulative_gas_used, logs, deposit_nonce } = self;
+        let fields = tx_type.length() + success.length() + cumulative_gas_used.length() + logs.length();
+        Header { list: true, payload_length: fields + deposit_nonce.map_or(0, |nonce| nonce.length()) }
+    }
+}
+
+impl Encodable for Receipt {
+    fn length(&self) -> usize {
+        self.header().length_with_payload()
+    }
+
+    fn encode(&self, out: &mut dyn BufMut) {
+        self.header().encode(out);
+        self.tx_type.encode(out);
+        self.success.encode(out);
+        self.cumulative_gas_used.encode(out);
+        self.logs.encode(out);
+        // Not an optional field as RLP's derive has it, in which zero would be none.
+        if let Some(nonce) = self.deposit_nonce {
+            nonce.encode(out);
+        }
+    }
+}
+
+impl Decodable for Receipt {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        let mut fields = Header::decode_bytes(buf, true)?;
+        let receipt = Self {
+            tx_type: Decodable::decode(&mut fields)?,
+            success: Decodable::decode(&mut fields)?,
+            cumulative_gas_used: Decodable::decode(&mut fields)?,
+            logs: Decodable::decode(&mut fields)?,
+            deposit_nonce: (!fields.is_empty()).then(|| Decodable::decode(&mut fields)).transpose()?,
+        };
+        if fields.is_empty() { Ok(receipt) } else { Err(alloy_rlp::Error::UnexpectedLength) }
     }
 }
 
@@ -156,7 +195,11 @@ mod tests {
         let deposit = OpDepositReceipt { inner, deposit_nonce: Some(7), deposit_receipt_version: Some(1) };
         let theirs = OpReceiptEnvelope::Deposit(deposit.with_bloom());
         assert_eq!(ours.with_bloom(ours.bloom()).encoded_2718(), theirs.encoded_2718());
-        let stored = alloy_rlp::encode(&ours);
-        assert_eq!(alloy_rlp::decode_exact::<Receipt>(&stored), Ok(ours));
+        for nonce in [None, Some(0), Some(7)] {
+            let ours = Receipt { deposit_nonce: nonce, ..ours.clone() };
+            let stored = alloy_rlp::encode(&ours);
+            assert_eq!(stored.len(), ours.length());
+            assert_eq!(alloy_rlp::decode_exact::<Receipt>(&stored), Ok(ours));
+        }
     }
 }

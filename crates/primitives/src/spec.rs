@@ -138,6 +138,9 @@ pub enum SpecError {
     Reserved(Address),
 }
 
+/// Most gas of a message from L1: what a block must have place for.
+pub const MAX_MESSAGE_GAS: u64 = 2_000_000;
+
 /// Arachnid's deterministic deployment proxy, which `forge` and others expect.
 const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 const CREATE2_DEPLOYER_CODE: [u8; 69] = hex!(
@@ -176,8 +179,8 @@ impl ChainSpec {
         if !(1_000_000..=1 << 50).contains(&gas.target_per_second) {
             return Err(SpecError::Gas("targetPerSecond must be from 10^6 to 2^50"));
         }
-        if gas.block_gas_limit < 1_000_000 || gas.block_gas_limit > gas.max_per_second() {
-            return Err(SpecError::Gas("blockGasLimit must be from 10^6 to twice targetPerSecond"));
+        if gas.block_gas_limit < MAX_MESSAGE_GAS || gas.block_gas_limit > gas.max_per_second() {
+            return Err(SpecError::Gas("blockGasLimit must be from 2 * 10^6 to twice targetPerSecond"));
         }
         if gas.transaction_gas_limit_cap.is_some_and(|cap| cap < 1_000_000) {
             return Err(SpecError::Gas("transactionGasLimitCap must be at least 10^6, or null"));

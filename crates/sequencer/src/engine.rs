@@ -10,12 +10,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jove_executor::{CodeCache, TrieReader};
 use jove_primitives::{
     Account, ExecutedBlock,
-    block::RecoveredTransaction,
     header::{next_excess, time_ms},
-    l1::L1_MIX_HASH_SLOT,
+    l1::{L1_MIX_HASH_SLOT, L1Origin},
     predeploys::L1_BLOCK,
+    transaction::{RecoveredTransaction, TxDeposit, deposit},
 };
-use jove_stf::{BlockExecutor, BlockOutput, seal};
+use jove_stf::{BlockContext, BlockExecutor, BlockOutput, ExecuteError, next_header, seal};
 use jove_storage::StorageError;
 use metrics::{counter, gauge, histogram};
 use revm::bytecode::Bytecode;
@@ -60,6 +60,11 @@ pub(crate) enum Command {
     },
     SetInterval {
         seconds: Option<u64>,
+        reply: Reply<()>,
+    },
+    Consume {
+        origin: Option<L1Origin>,
+        messages: Vec<TxDeposit>,
         reply: Reply<()>,
     },
     Amend {
@@ -225,6 +230,9 @@ impl Engine {
                 self.shared.clock.set_interval(seconds.map(|seconds| seconds.saturating_mul(1000)));
                 let _ = reply.send(Ok(()));
             }
+            Command::Consume { origin, messages, reply } => {
+                let _ = reply.send(self.consume(origin, messages));
+            }
             Command::Amend { amendments, reply } => {
                 let _ = reply.send(self.amend(&amendments));
             }
@@ -317,11 +325,15 @@ impl Engine {
 
     fn next_header(&self) -> Result<Header, NodeError> {
         let head = self.shared.head.load_full();
+        head.next_header(self.shared.executor.rules(), self.block_time(&head))
+    }
+
+    /// The time of a block sealed now.
+    fn block_time(&self, head: &Head) -> u64 {
         // While the machine's clock is behind the chain's, time goes on all the same: gas is budgeted by it.
         let since = u64::try_from(self.last_seal.elapsed().as_millis()).unwrap_or(u64::MAX);
         let time = self.shared.clock.block_time(head.time_ms);
-        let time = if time < head.time_ms { head.time_ms.saturating_add(since) } else { time };
-        head.next_header(self.shared.executor.rules(), time)
+        if time < head.time_ms { head.time_ms.saturating_add(since) } else { time }
     }
 
     /// Gas that may still be sealed: no second gets more than twice the target.
@@ -352,6 +364,32 @@ impl Engine {
         }
         self.seal(header, built.transactions, built.output)?;
         Ok(true)
+    }
+
+    /// Seals blocks of messages from L1 until all of them are consumed.
+    fn consume(&mut self, mut origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
+        let mut messages: Vec<RecoveredTransaction> = messages.into_iter().map(deposit).collect();
+        while origin.is_some() || !messages.is_empty() {
+            let head = self.shared.head.load_full();
+            let mut time_ms = self.block_time(&head);
+            let mut mix_source = head.mix_source;
+            if let Some(origin) = origin.take() {
+                time_ms = time_ms.max(origin.timestamp.saturating_mul(1000));
+                mix_source = origin.mix_hash;
+                messages.insert(0, deposit(origin.attributes(head.header.number.saturating_add(1))));
+            }
+            let context = BlockContext { time_ms, mix_source, messages: true };
+            let header = next_header(self.shared.executor.rules(), &head.header, head.hash, context)?;
+            let built = self.read(|reader| match self.shared.executor.build_messages(&header, &messages, reader) {
+                Ok(built) => Ok(Ok(built)),
+                Err(ExecuteError::Transaction(error)) => Ok(Err(error)),
+                Err(ExecuteError::Database(error)) => Err(error),
+            })?;
+            let built = built.map_err(|error| NodeError::Invalid(error.to_string()))?;
+            messages.drain(..built.transactions.len());
+            self.seal(header, built.transactions, built.output)?;
+        }
+        Ok(())
     }
 
     fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {

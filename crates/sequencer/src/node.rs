@@ -12,7 +12,12 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use jove_executor::Executor;
-use jove_primitives::{Account, ChainSpec, ExecutedBlock, block::RecoveredTransaction, header::ExtraError};
+use jove_primitives::{
+    Account, ChainSpec, ExecutedBlock,
+    header::ExtraError,
+    l1::L1Origin,
+    transaction::{RecoveredTransaction, TxDeposit},
+};
 use jove_stf::{BlockContext, HeaderError, Rules, mix_source, next_header};
 use jove_storage::{Options, Storage, StorageError, View};
 use jove_trie::{AccountProof, StateTrie};
@@ -444,6 +449,22 @@ impl Node {
         }
     }
 
+    /// Steps to an L1 origin, if one is given, and consumes messages from L1, in the queue's order: in blocks of their own, sealed and durable when this
+    /// returns. After a crash in between, the state says how many messages are still to be consumed ([`jove_primitives::l1::Queue`]): they are given
+    /// again without an origin, and until then no other transaction is taken.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if the origin does not follow or a message is not due: blocks before it stand. If the store fails, or the node is stopping.
+    pub fn consume(&self, origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
+        self.call(|reply| Command::Consume { origin, messages, reply })
+    }
+
+    fn call<T>(&self, command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command) -> Result<T, NodeError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.commands.send(command(reply)).map_err(|_| NodeError::Stopped)?;
+        answer.recv().map_err(|_| NodeError::Stopped)?
+    }
+
     /// Development methods; `None` unless the node was started for development.
     pub fn dev(&self) -> Option<Dev<'_>> {
         self.shared.config.dev.then_some(Dev { node: self })
@@ -529,18 +550,12 @@ pub enum Amendment {
 }
 
 impl Dev<'_> {
-    fn call<T>(&self, command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command) -> Result<T, NodeError> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.node.commands.send(command(reply)).map_err(|_| NodeError::Stopped)?;
-        answer.recv().map_err(|_| NodeError::Stopped)?
-    }
-
     /// Seals `count` blocks now, whatever the pool holds, at least `interval` seconds apart.
     ///
     /// # Errors
     /// If the node is stopping.
     pub fn mine(&self, count: u64, interval: u64) -> Result<(), NodeError> {
-        self.call(|reply| Command::Mine { count, interval, reply })
+        self.node.call(|reply| Command::Mine { count, interval, reply })
     }
 
     /// Sets whether blocks are sealed without being asked for.
@@ -559,7 +574,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the node is stopping.
     pub fn snapshot(&self) -> Result<u64, NodeError> {
-        self.call(|reply| Command::Snapshot { reply })
+        self.node.call(|reply| Command::Snapshot { reply })
     }
 
     /// Goes back to a snapshot; false if there is none of that name. It and those after it are used up.
@@ -567,7 +582,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the store fails.
     pub fn revert(&self, id: u64) -> Result<bool, NodeError> {
-        self.call(|reply| Command::Revert { id, reply })
+        self.node.call(|reply| Command::Revert { id, reply })
     }
 
     /// Moves the clock forward by seconds; returns how far it is ahead in all.
@@ -580,7 +595,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the time is before the head's.
     pub fn set_next_timestamp(&self, seconds: u64) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetNextTimestamp { seconds, reply })
+        self.node.call(|reply| Command::SetNextTimestamp { seconds, reply })
     }
 
     /// Sets the time from each block to the next, in seconds, whatever the clock says; `None`: as the clock goes.
@@ -588,7 +603,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the node is stopping.
     pub fn set_block_interval(&self, seconds: Option<u64>) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetInterval { seconds, reply })
+        self.node.call(|reply| Command::SetInterval { seconds, reply })
     }
 
     /// Changes the state, in a block of its own without transactions.
@@ -596,6 +611,6 @@ impl Dev<'_> {
     /// # Errors
     /// If the store fails.
     pub fn amend(&self, amendments: Vec<Amendment>) -> Result<(), NodeError> {
-        self.call(|reply| Command::Amend { amendments, reply })
+        self.node.call(|reply| Command::Amend { amendments, reply })
     }
 }

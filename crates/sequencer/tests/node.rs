@@ -4,7 +4,13 @@
 use alloy_consensus::{SignableTransaction, Transaction as _, TxEip1559};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, hex};
-use jove_primitives::{ChainSpec, Transaction, block::RecoveredTransaction};
+use jove_primitives::{
+    ChainSpec, Transaction,
+    header::Extra,
+    l1::{L1_QUEUE_SLOT, L1Origin, Queue},
+    predeploys::L1_BLOCK,
+    transaction::{RecoveredTransaction, TxDeposit},
+};
 use jove_sequencer::{Amendment, Event, Node, NodeConfig, NodeError, PoolConfig};
 use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use std::{
@@ -407,4 +413,66 @@ fn history_is_forgotten_beside_the_engine() {
     let node = Node::start(config).expect("starts");
     node.dev().expect("development").mine(1_000, 1).expect("mined");
     wait("all but the latest is forgotten", || node.storage().view().oldest_state() == 1_000);
+}
+
+#[test]
+fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config.spec.gas.block_gas_limit = 2_000_000;
+    let node = Node::start(config.clone()).expect("starts");
+    let message = |i: u64, gas_limit| TxDeposit {
+        source_hash: B256::from(U256::from(i)),
+        from: BOB,
+        to: ALICE.into(),
+        mint: 5,
+        value: U256::from(3),
+        gas_limit,
+        ..Default::default()
+    };
+    let origin = L1Origin {
+        number: 9,
+        timestamp: node.now_ms() / 1000,
+        mix_hash: B256::repeat_byte(4),
+        messages: 5,
+        ..Default::default()
+    };
+    // One fills what the block has left after nothing else.
+    let messages = |range: std::ops::Range<u64>| range.map(|i| message(i, 1_990_000)).collect::<Vec<_>>();
+    node.consume(Some(origin), messages(0..3)).expect("consumed");
+    let view = node.storage().view();
+    let blocks: Vec<_> = (1..=view.head_number()).map(|n| view.block(n).expect("readable").expect("exists")).collect();
+    assert!(blocks.iter().all(|block| Extra::decode(&block.header.extra_data).expect("ours").messages));
+    let counts: Vec<usize> = blocks.iter().map(|block| block.transactions.len()).collect();
+    assert_eq!(counts, [2, 1, 1], "the attributes take no place");
+    assert_eq!(balance(&node, view.head_number(), BOB), U256::from(6));
+    assert_eq!(node.head().mix_source, origin.mix_hash);
+
+    // Two are due still: a restart knows it.
+    let hash = node.pool().add(transfer(0, 1)).expect("valid");
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!included(&node, hash));
+    let early = L1Origin { number: 10, ..origin };
+    assert!(matches!(node.consume(Some(early), Vec::new()), Err(NodeError::Invalid(why)) if why.contains("messages")));
+    drop((view, node));
+    let node = Node::start(config).expect("starts again");
+    let state = node.storage().view().state(node.head().header.number).expect("readable");
+    let queue = Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT).expect("readable"));
+    assert_eq!(queue, Queue { consumed: 3, due: 5 });
+    drop(state);
+    node.consume(None, messages(3..5)).expect("consumed");
+    assert!(matches!(node.consume(None, messages(5..6)), Err(NodeError::Invalid(why)) if why.contains("no message")));
+    let hash = node.pool().add(transfer(0, 1)).expect("valid");
+    wait("signed transactions have their turn again", || included(&node, hash));
+
+    // What was built checks out under the one rule.
+    let view = node.storage().view();
+    let executor = jove_executor::Executor::new(node.rules().clone());
+    for number in 1..=view.head_number() {
+        let parent = view.header(number - 1).expect("readable").expect("exists");
+        let block = view.block(number).expect("readable").expect("exists");
+        let state = view.state(number - 1).expect("readable");
+        let output = executor.execute(&parent, &block.header, &block.transactions, &state).expect("a valid block");
+        assert_eq!(output.receipts, block.receipts);
+    }
 }

@@ -14,7 +14,7 @@ use jove_primitives::{
     block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
     fee::l1_data_fee,
     header::{Extra, ExtraError, mix_hash, next_excess, time_ms},
-    l1::{DEPOSITOR, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1Origin},
+    l1::{DEPOSITOR, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys,
     transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit},
 };
@@ -236,6 +236,7 @@ struct JoveBlock {
     messages: bool,
     /// Number and timestamp of its L1 origin; zeros while there is none.
     origin: (u64, u64),
+    queue: Queue,
     /// Whether the origin is too old for transactions of the pool.
     old_origin: bool,
 }
@@ -268,7 +269,8 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
                 let origin = L1Origin::numbers(state.storage(predeploys::L1_BLOCK, L1_NUMBER_SLOT)?);
                 let age = header.timestamp.saturating_sub(origin.1);
                 let old_origin = origin.0 > 0 && age > spec.max_origin_age;
-                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess(), messages, origin, old_origin })
+                let queue = Queue::from_slot(state.storage(predeploys::L1_BLOCK, L1_QUEUE_SLOT)?);
+                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess(), messages, origin, queue, old_origin })
             }
             Rules::Ethereum { .. } => None,
         };
@@ -343,6 +345,10 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         if deposit.from == DEPOSITOR {
             return self.step_origin(block, deposit);
         }
+        if !block.queue.is_due() {
+            return Err(TransactionError::NoMessageDue.into());
+        }
+        self.set_queue(block, Queue { consumed: block.queue.consumed + 1, ..block.queue })?;
         let mint = U256::from(deposit.mint);
         self.state().credit(deposit.from, mint).map_err(ExecuteError::Database)?;
         let account = self.state().account(deposit.from).map_err(ExecuteError::Database)?.unwrap_or_default();
@@ -373,6 +379,11 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         Ok(Executed { result, l1_fee: U256::ZERO })
     }
 
+    fn set_queue(&mut self, block: JoveBlock, queue: Queue) -> Result<(), ExecuteError<DB::Error>> {
+        self.jove = Some(JoveBlock { queue, ..block });
+        self.state().set_slot(predeploys::L1_BLOCK, L1_QUEUE_SLOT, queue.slot()).map_err(ExecuteError::Database)
+    }
+
     /// Writes the L1 attributes, as the module [`jove_primitives::l1`] says.
     fn step_origin(&mut self, block: JoveBlock, deposit: &TxDeposit) -> Result<Executed, ExecuteError<DB::Error>> {
         let wrong = |why| Err(TransactionError::Attributes(why).into());
@@ -387,6 +398,13 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         if U256::from(origin.timestamp) > time {
             return wrong("of an L1 block that is later than this one");
         }
+        if block.queue.is_due() {
+            return wrong("before the messages of the last origin");
+        }
+        if origin.messages < block.queue.due {
+            return wrong("of a queue that has shrunk");
+        }
+        self.set_queue(block, Queue { due: origin.messages, ..block.queue })?;
         let nonce = self.state().account(DEPOSITOR).map_err(ExecuteError::Database)?.unwrap_or_default().nonce;
         for (slot, value) in origin.slots() {
             self.state().set_slot(predeploys::L1_BLOCK, slot, value).map_err(ExecuteError::Database)?;
@@ -469,6 +487,9 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         }
         if block.messages {
             return Err(TransactionError::Mixed.into());
+        }
+        if block.queue.is_due() {
+            return Err(TransactionError::MessagesDue.into());
         }
         if block.old_origin {
             return Err(TransactionError::OldOrigin.into());

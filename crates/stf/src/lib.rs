@@ -23,7 +23,7 @@
 //! - a message from L1 is a deposit of the OP Stack's: its gas is bought on L1, and where it fails, even because it is invalid, what it minted stands, its
 //!   sender's nonce rises, and nothing else happens;
 //! - a block is of messages or of signed transactions. One of messages that steps to an L1 origin starts with the origin's attributes
-//!   ([`jove_primitives::l1`]). A block much later than its origin takes no signed transaction;
+//!   ([`jove_primitives::l1`]), which say how many messages are due: they are consumed, in blocks of their own, before anything else. A block much later than its origin takes no signed transaction;
 //! - every block stores its parent's hash (EIP-2935); no other system contract runs.
 //!
 //! [`BASE_FEE_VAULT`]: jove_primitives::predeploys::BASE_FEE_VAULT

@@ -41,7 +41,13 @@ pub enum TransactionError {
     /// The block's L1 origin is too old for transactions of the pool. They may be included once the chain has caught up with L1.
     #[error("the chain's L1 origin is too old")]
     OldOrigin,
-    /// The L1 attributes are not first in the block, or not of a later L1 block than the last, or of one that is later than the block.
+    /// Messages from L1 are due before signed transactions. It may be included once they are consumed.
+    #[error("messages from L1 are due first")]
+    MessagesDue,
+    /// No message from L1 is due: the L1 origin names no more.
+    #[error("no message from L1 is due")]
+    NoMessageDue,
+    /// The L1 attributes are not first in the block, or not of a later L1 block than the last, or of one that is later than the block; or messages are due still.
     #[error("the L1 attributes are wrong: {0}")]
     Attributes(&'static str),
     /// Its gas limit is more than the block has left. It may fit into the next block.
@@ -72,7 +78,7 @@ impl TransactionError {
     /// Whether the transaction may become valid without a change of the sender's account: another block may take it.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::BlockGas { .. } | Self::ExcessGas | Self::OldOrigin => true,
+            Self::BlockGas { .. } | Self::ExcessGas | Self::OldOrigin | Self::MessagesDue => true,
             Self::Evm(error) => {
                 matches!(error, InvalidTransaction::GasPriceLessThanBasefee | InvalidTransaction::NonceTooHigh { .. })
             }

@@ -9,7 +9,7 @@ use jove_primitives::{
     Account, Fork,
     block::{L1Prices, RecoveredTransaction},
     header::{Extra, mix_hash, time_ms},
-    l1::{DEPOSITOR, L1_HASH_SLOT, L1Origin},
+    l1::{DEPOSITOR, L1_HASH_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
     transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit, deposit},
 };
@@ -41,7 +41,16 @@ fn origin(chain: &Chain) -> L1Origin {
         hash: B256::repeat_byte(5),
         blob_base_fee: U256::from(88),
         mix_hash: B256::repeat_byte(6),
+        messages: 0,
     }
+}
+
+/// A chain at an origin with so many messages due.
+fn chain_with(due: u64) -> Chain {
+    let mut chain = chain();
+    let queue = Queue { consumed: 0, due };
+    chain.db.insert_account_storage(L1_BLOCK, L1_QUEUE_SLOT, queue.slot()).expect("in memory");
+    chain
 }
 
 /// A block of these messages, and what it did.
@@ -71,7 +80,7 @@ fn refusal(result: Result<jove_stf::Executed, ExecuteError<std::convert::Infalli
 
 #[test]
 fn a_message_mints_sends_and_pays_nothing_here() {
-    let chain = chain();
+    let chain = chain_with(2);
     let (output, results) = run(&chain, vec![message(), TxDeposit { mint: 0, value: U256::from(40), ..message() }]);
     assert!(results.iter().all(ExecutionResult::is_success));
     assert_eq!(after(&output, CAROL), Account { nonce: 2, ..Default::default() });
@@ -87,7 +96,7 @@ fn a_message_mints_sends_and_pays_nothing_here() {
 
 #[test]
 fn what_a_failed_message_minted_stands() {
-    let mut chain = chain();
+    let mut chain = chain_with(1);
     // PUSH0 PUSH0 REVERT; INVALID
     for (address, code) in [(BOB, &[0x5f, 0x5f, 0xfd][..]), (ALICE, &[0xfe])] {
         let code = Bytecode::new_raw(Bytes::copy_from_slice(code));
@@ -123,7 +132,7 @@ fn what_a_failed_message_minted_stands() {
 
 #[test]
 fn a_contract_may_send_and_a_message_may_create() {
-    let mut chain = chain();
+    let mut chain = chain_with(1);
     let code = Bytecode::new_raw(Bytes::from_static(&[0x00]));
     chain.db.insert_account_info(
         CAROL,
@@ -142,11 +151,14 @@ fn a_contract_may_send_and_a_message_may_create() {
 
 #[test]
 fn messages_and_signed_transactions_do_not_share_a_block() {
-    let chain = chain();
+    let chain = chain_with(2);
     let mut of_messages = block(&chain);
     assert_eq!(refusal(of_messages.execute(&transfer(0, U256::ONE))), TransactionError::Mixed);
     let mut of_transactions = chain.block();
     assert_eq!(refusal(of_transactions.execute(&deposit(message()))), TransactionError::Mixed);
+    let first = refusal(of_transactions.execute(&transfer(0, U256::ONE)));
+    assert_eq!(first, TransactionError::MessagesDue);
+    assert!(first.is_passing());
     let rules = Rules::Ethereum { chain_id: 1, fork: Fork::Osaka };
     let mut of_ethereum = BlockExecutor::new(&rules, &chain.genesis, &chain.db).expect("in memory");
     assert_eq!(refusal(of_ethereum.execute(&deposit(message()))), TransactionError::MessageNotAccepted);
@@ -159,7 +171,7 @@ fn messages_and_signed_transactions_do_not_share_a_block() {
 #[test]
 fn a_step_to_an_origin_is_in_the_state_and_in_the_header() {
     let chain = chain();
-    let origin = origin(&chain);
+    let origin = L1Origin { messages: 1, ..origin(&chain) };
     let transactions: Vec<RecoveredTransaction> = vec![deposit(origin.attributes(1)), deposit(message())];
     let parent_hash = chain.genesis.hash_slow();
     let time_ms = time_ms(&chain.genesis).expect("ours") + 10;
@@ -179,12 +191,15 @@ fn a_step_to_an_origin_is_in_the_state_and_in_the_header() {
         execute_block(&chain.rules, &chain.genesis, header, transactions, &chain.db)
     };
     assert_eq!(check(&header, &transactions).expect("valid"), output);
-    assert!(matches!(check(&header, &transactions[1..]), Err(BlockError::Header(HeaderError::Field(_)))));
+    assert!(matches!(check(&header, &transactions[1..]), Err(BlockError::Transaction { index: 0, .. })));
+    assert!(matches!(check(&header, &transactions[..1]), Err(BlockError::Header(HeaderError::Field(_)))));
     assert!(check(&header, &[]).is_err(), "a block of messages has one");
 
     let mut db = chain.db.clone();
     apply(&mut db, &output.changes);
     assert_eq!(db.storage_ref(L1_BLOCK, L1_HASH_SLOT), Ok(origin.hash.into()));
+    let queue = db.storage_ref(L1_BLOCK, L1_QUEUE_SLOT).map(Queue::from_slot);
+    assert_eq!(queue, Ok(Queue { consumed: 1, due: 1 }));
     assert_eq!(mix_source(&chain.rules, &chain.db), Ok(parent_hash));
     assert_eq!(mix_source(&chain.rules, &db), Ok(origin.mix_hash));
     // Later blocks of the same origin use its randomness, and the message's gas does not count.
@@ -211,8 +226,17 @@ fn wrong_attributes_are_refused() {
     assert!(
         matches!(why(&chain, future.attributes(1)), TransactionError::Attributes(why) if why.contains("later than this one"))
     );
-    let mut second = block(&chain);
+    let waiting = chain_with(1);
+    assert!(
+        matches!(why(&waiting, origin.attributes(1)), TransactionError::Attributes(why) if why.contains("messages"))
+    );
+    let mut stepped = chain_with(1);
+    let (output, _) = run(&stepped, vec![message()]);
+    apply(&mut stepped.db, &output.changes);
+    assert!(matches!(why(&stepped, origin.attributes(1)), TransactionError::Attributes(why) if why.contains("shrunk")));
+    let mut second = block(&waiting);
     second.execute(&deposit(message())).expect("valid");
+    assert_eq!(refusal(second.execute(&deposit(message()))), TransactionError::NoMessageDue);
     let refused = refusal(second.execute(&deposit(origin.attributes(1))));
     assert_eq!(refused, TransactionError::Attributes("not first in the block"));
 }

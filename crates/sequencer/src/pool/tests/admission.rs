@@ -199,9 +199,9 @@ fn every_rejection_has_geths_words() {
 #[test]
 fn a_block_gas_limit_below_the_cap_is_the_limit() {
     let mut spec = ChainSpec::dev().without_l1_fee();
-    spec.gas.block_gas_limit = 1_000_000;
+    spec.gas.block_gas_limit = 2_000_000;
     let chain = chain_of(spec, PoolConfig::default());
-    let raw = encode(key(1).sign(TxEip1559 { gas_limit: 1_000_001, ..transfer(0, 1, 2) }));
+    let raw = encode(key(1).sign(TxEip1559 { gas_limit: 2_000_001, ..transfer(0, 1, 2) }));
     assert_eq!(chain.add(raw).expect_err("too much gas").to_string(), "exceeds block gas limit");
 }
 
