@@ -24,3 +24,12 @@ unlock_cache() {
   flock -u 9
   exec 9>&-
 }
+foundry_platform() { # the part of Foundry's package names that is this machine's
+  case $(uname -s)-$(uname -m) in
+    Linux-x86_64) echo linux-amd64 ;;
+    Linux-aarch64) echo linux-arm64 ;;
+    Darwin-arm64) echo darwin-arm64 ;;
+    Darwin-x86_64) echo darwin-amd64 ;;
+    *) echo "Foundry's npm packages have no binaries for this machine" >&2; exit 2 ;;
+  esac
+}

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {Deployer, Governed} from "./Governed.sol";
+import {IProofVerifier, Prover} from "./IProofVerifier.sol";
+import {IRollup, Phase} from "./IRollup.sol";
+
+/// @notice The two proof systems.
+enum ProofSystem {
+    /// Trusted execution environments.
+    Tee,
+    /// Zero knowledge.
+    Zk
+}
+
+/// @notice A proof, as the rollup hands it on: it has computed all of this from the claims.
+struct Submission {
+    ProofSystem system;
+    bytes32 statement;
+    bytes proof;
+    /// The index of the first batch, for events.
+    uint64 first;
+    /// The output before the first batch.
+    bytes32 start;
+    bytes32[] batchHashes;
+    bytes32[] outputs;
+}
+
+/// @title What was proven, who contradicted whom, and what is final by that.
+/// @notice A *node* is a batch after one output of its predecessor: (batch hash, previous output). From there a batch has exactly one true
+/// output, so two outputs proven at one node mean that somebody is wrong:
+///
+/// - Two by zero knowledge, or two by live keys of two machines while there is no zero-knowledge proof: that system is *broken*. It takes no
+///   proofs, all that it proved so far counts no more, and the council may replace its verifier at once.
+/// - Two by one machine: the machine is barred.
+/// - One by zero knowledge, another by an enclave: the enclave's key and machine are barred, and after three such cases its vendor. Contradicted
+///   by machines of two vendors, the zero-knowledge output waits for the council's ruling.
+///
+/// Evidence is *live* while its system's generation (counted by replaced verifiers) is the present one, the system is not disabled, and
+/// neither machine nor vendor is barred. Bars and strikes that rest on a zero-knowledge verifier are void once that is broken or ruled against.
+contract Proofs is Governed, Initializable {
+    /// @notice Contradictions of zero knowledge by a vendor's machines, after which none of its machines counts.
+    uint8 public constant STRIKES = 3;
+    /// @notice Vendors are numbered below this.
+    uint8 public constant VENDORS = 16;
+    uint32 private constant PERMANENT = type(uint32).max;
+
+    /// @notice The rollup, which alone submits proofs.
+    IRollup public immutable rollup;
+    /// @notice The security council.
+    address public immutable council;
+    /// @notice Whether test verifiers and short delays are refused.
+    bool public immutable production;
+    /// @notice How long one system's proof stays open to contradiction, in seconds.
+    uint48 public immutable singleProofDelay;
+
+    struct System {
+        IProofVerifier verifier;
+        /// Counts the verifiers so far.
+        uint32 generation;
+        /// It contradicted itself; the council may replace its verifier at once.
+        bool broken;
+        /// It takes no proofs, and its proofs do not count.
+        bool disabled;
+    }
+
+    /// @notice An enclave's proof.
+    struct Evidence {
+        bytes32 output;
+        bytes32 platform;
+        address key;
+        uint48 provenAt;
+        uint32 generation;
+        uint8 vendor;
+    }
+
+    struct Node {
+        /// The first zero-knowledge proof.
+        bytes32 zkOutput;
+        uint48 zkAt;
+        uint32 zkGeneration;
+        /// When an enclave first contradicted it; 0 if none did.
+        uint48 conflictAt;
+        /// The vendors of such enclaves, a bit each.
+        uint16 contradictors;
+        /// The council upheld it against two vendors.
+        bool upheld;
+        /// Grows only by one entry for each vendor, and for each machine that is barred.
+        Evidence[] tee;
+    }
+
+    struct Strikes {
+        uint8 count;
+        /// The zero-knowledge generation that they rest on.
+        uint32 zkGeneration;
+    }
+
+    /// @notice When the council last replaced a broken verifier.
+    uint48 public replacedAt;
+    mapping(ProofSystem => System) private _systems;
+    mapping(bytes32 node => Node) private _nodes;
+    /// @dev The zero-knowledge generation that the bar rests on, plus one.
+    mapping(address key => uint32) private _barredKeys;
+    mapping(bytes32 platform => uint32) private _barredPlatforms;
+    mapping(uint32 teeGeneration => mapping(uint8 vendor => Strikes)) private _strikes;
+    /// @dev When the generation was broken or ruled against; 0 if it was not.
+    mapping(uint32 zkGeneration => uint48) private _discreditedAt;
+
+    /// @notice An output was proven.
+    event Proven(
+        ProofSystem indexed system, uint64 indexed index, bytes32 indexed batchHash, bytes32 previous, bytes32 output
+    );
+    /// @notice An enclave was contradicted, by zero knowledge or by itself: its key and machine count no more.
+    event Barred(address indexed key, bytes32 indexed platform, uint8 indexed vendor, uint64 index, bytes32 output);
+    /// @notice A vendor's machines count no more.
+    event VendorBarred(uint8 indexed vendor);
+    /// @notice A system takes no proofs any more.
+    /// @param index The batch where it contradicted itself; 0 after a ruling.
+    /// @param broken Whether because it contradicted itself; else by the council's ruling.
+    event SystemDisabled(ProofSystem indexed system, uint64 index, bool broken);
+    /// @notice A system has a new verifier; what the previous one accepted counts no more, except where it is final.
+    event VerifierSet(ProofSystem indexed system, IProofVerifier verifier, uint32 generation);
+    /// @notice The council ruled on a zero-knowledge output that two vendors contradict.
+    event Ruled(bytes32 indexed batchHash, bytes32 indexed previous, bool upheld);
+
+    /// @notice The caller is not the deployer.
+    error NotDeployer();
+    /// @notice The caller is not the rollup.
+    error NotRollup();
+    /// @notice The caller is not the council.
+    error NotCouncil();
+    /// @notice The system takes no proofs.
+    error SystemIsDisabled(ProofSystem system);
+    /// @notice The council acts only where a system contradicted itself.
+    error SystemNotBroken(ProofSystem system);
+    /// @notice A production chain takes no test verifier, and no chain takes an address without code.
+    error VerifierRefused(IProofVerifier verifier);
+    /// @notice The enclave's key, machine or vendor is barred.
+    error ProverBarred(address key, bytes32 platform, uint8 vendor);
+    /// @notice The enclave's identity is not complete, or its vendor's number too high.
+    error InvalidProver();
+    /// @notice There is no zero-knowledge output here that two vendors contradict.
+    error NothingToRule();
+    /// @notice All of this was proven before.
+    error NothingNew();
+
+    constructor(address timelock_, IRollup rollup_, address council_, bool production_, uint48 singleProofDelay_)
+        Governed(timelock_)
+    {
+        rollup = rollup_;
+        council = council_;
+        production = production_;
+        singleProofDelay = singleProofDelay_;
+        _disableInitializers();
+    }
+
+    modifier onlyCouncil() {
+        if (msg.sender != council) revert NotCouncil();
+        _;
+    }
+
+    /// @notice Sets the first verifiers. The deployer alone, once.
+    function initialize(IProofVerifier tee, IProofVerifier zk) external initializer {
+        if (msg.sender != Deployer.get()) revert NotDeployer();
+        _setVerifier(ProofSystem.Tee, tee);
+        _setVerifier(ProofSystem.Zk, zk);
+    }
+
+    /// @notice Verifies a proof of consecutive batches and takes its outputs into their nodes. The rollup alone. Reverts if the proof is
+    /// not valid, its maker is not heard, or it says nothing new.
+    /// @return prover Who made the proof.
+    /// @return standing How many of the outputs, from the first on, are evidence now; a contradiction ends it.
+    /// @return conflict The highest batch with a contradiction, 0 if there is none.
+    function record(Submission calldata submission)
+        external
+        returns (Prover memory prover, uint256 standing, uint64 conflict)
+    {
+        if (msg.sender != address(rollup)) revert NotRollup();
+        prover = _verify(submission.system, submission.statement, submission.proof);
+        bytes32 previous = submission.start;
+        bool news;
+        bool stands = true;
+        while (stands && standing < submission.outputs.length) {
+            uint64 index = submission.first + uint64(standing);
+            bytes32 batchHash = submission.batchHashes[standing];
+            bytes32 output = submission.outputs[standing];
+            Outcome memory outcome = _accept(submission.system, index, nodeId(batchHash, previous), output, prover);
+            if (outcome.changed) {
+                news = true;
+                emit Proven(submission.system, index, batchHash, previous, output);
+            }
+            if (outcome.conflict) conflict = index;
+            stands = outcome.stands;
+            if (stands) ++standing;
+            previous = output;
+        }
+        if (!news) revert NothingNew();
+    }
+
+    /// @notice Replaces a verifier, which voids what it accepted for batches that are not final. The timelock alone.
+    function setVerifier(ProofSystem system, IProofVerifier verifier) external onlyTimelock {
+        _setVerifier(system, verifier);
+    }
+
+    /// @notice Replaces the verifier of a system that contradicted itself. The council alone, at once.
+    function replaceBrokenVerifier(ProofSystem system, IProofVerifier verifier) external onlyCouncil {
+        if (!_systems[system].broken) revert SystemNotBroken(system);
+        _setVerifier(system, verifier);
+        replacedAt = uint48(block.timestamp);
+    }
+
+    /// @notice Rules on a zero-knowledge output that enclaves of two vendors contradict. The council alone.
+    /// @param batchHash The batch.
+    /// @param previous The output of its predecessor.
+    /// @param uphold Whether the zero-knowledge output stands, by the usual delay; if not, the system is disabled until the timelock
+    /// sets another verifier.
+    function rule(bytes32 batchHash, bytes32 previous, bool uphold) external onlyCouncil {
+        Node storage node = _nodes[nodeId(batchHash, previous)];
+        if (!_zkLive(node) || !_twoVendors(node.contradictors) || node.upheld) revert NothingToRule();
+        emit Ruled(batchHash, previous, uphold);
+        if (uphold) {
+            node.upheld = true;
+        } else {
+            System storage zk = _systems[ProofSystem.Zk];
+            zk.disabled = true;
+            _discreditedAt[zk.generation] = uint48(block.timestamp);
+            emit SystemDisabled(ProofSystem.Zk, 0, false);
+        }
+    }
+
+    /// @notice The state of a proof system.
+    function systemOf(ProofSystem system) external view returns (System memory) {
+        return _systems[system];
+    }
+
+    /// @notice What was proven of the batch with this hash after the output `previous`.
+    function nodeOf(bytes32 batchHash, bytes32 previous) external view returns (Node memory) {
+        return _nodes[nodeId(batchHash, previous)];
+    }
+
+    /// @notice Whether proofs of this enclave count.
+    function isBarred(address key, bytes32 platform, uint8 vendor) public view returns (bool) {
+        return _inForce(_barredKeys[key]) || _inForce(_barredPlatforms[platform]) || _vendorBarred(vendor);
+    }
+
+    /// @notice The key of a node.
+    function nodeId(bytes32 batchHash, bytes32 previous) public pure returns (bytes32) {
+        return keccak256(abi.encode(batchHash, previous));
+    }
+
+    /// @dev Verifies a proof. Reverts if the system or the prover is not to be heard.
+    function _verify(ProofSystem system, bytes32 statement, bytes calldata proof)
+        private
+        view
+        returns (Prover memory prover)
+    {
+        System storage state = _systems[system];
+        if (state.disabled) revert SystemIsDisabled(system);
+        prover = state.verifier.verify(statement, proof);
+        if (system == ProofSystem.Tee) {
+            if (prover.key == address(0) || prover.platform == 0 || prover.vendor >= VENDORS) revert InvalidProver();
+            if (isBarred(prover.key, prover.platform, prover.vendor)) {
+                revert ProverBarred(prover.key, prover.platform, prover.vendor);
+            }
+        }
+    }
+
+    /// @dev What an output did at a node.
+    struct Outcome {
+        /// It changed something.
+        bool changed;
+        /// It is evidence there, rather than a contradiction.
+        bool stands;
+        /// It contradicts, or is contradicted.
+        bool conflict;
+    }
+
+    function _accept(ProofSystem system, uint64 index, bytes32 id, bytes32 output, Prover memory prover)
+        private
+        returns (Outcome memory)
+    {
+        return system == ProofSystem.Zk ? _acceptZk(index, id, output) : _acceptTee(index, id, output, prover);
+    }
+
+    function _acceptZk(uint64 index, bytes32 id, bytes32 output) private returns (Outcome memory) {
+        Node storage node = _nodes[id];
+        if (_zkLive(node)) {
+            if (node.zkOutput == output) return Outcome({changed: false, stands: true, conflict: false});
+            _break(ProofSystem.Zk, index);
+            return Outcome({changed: true, stands: false, conflict: true});
+        }
+        node.zkOutput = output;
+        node.zkAt = uint48(block.timestamp);
+        node.zkGeneration = _systems[ProofSystem.Zk].generation;
+        node.conflictAt = 0;
+        node.contradictors = 0;
+        node.upheld = false;
+        uint256 count = node.tee.length;
+        for (uint256 i; i < count; ++i) {
+            Evidence memory evidence = node.tee[i];
+            if (evidence.output != output && _live(evidence)) {
+                _contradicted(node, index, Prover(evidence.key, evidence.platform, evidence.vendor), evidence.output);
+            }
+        }
+        return Outcome({changed: true, stands: true, conflict: node.conflictAt != 0});
+    }
+
+    function _acceptTee(uint64 index, bytes32 id, bytes32 output, Prover memory prover)
+        private
+        returns (Outcome memory)
+    {
+        Node storage node = _nodes[id];
+        if (_zkLive(node) && node.zkOutput != output) {
+            _contradicted(node, index, prover, output);
+            return Outcome({changed: true, stands: false, conflict: true});
+        }
+        uint256 count = node.tee.length;
+        bool opposed;
+        bool repeated;
+        for (uint256 i; i < count; ++i) {
+            Evidence memory evidence = node.tee[i];
+            if (!_live(evidence)) continue;
+            if (evidence.output == output) {
+                repeated = repeated || evidence.vendor == prover.vendor;
+            } else if (evidence.platform == prover.platform) {
+                _bar(evidence.key, prover.platform, prover.vendor, index, evidence.output, PERMANENT);
+                _bar(prover.key, prover.platform, prover.vendor, index, output, PERMANENT);
+                _strike(prover.vendor);
+                return Outcome({changed: true, stands: false, conflict: true});
+            } else {
+                opposed = true;
+            }
+        }
+        if (opposed) {
+            _break(ProofSystem.Tee, index);
+            return Outcome({changed: true, stands: false, conflict: true});
+        }
+        // A second machine of one vendor adds nothing.
+        if (repeated) return Outcome({changed: false, stands: true, conflict: false});
+        node.tee
+            .push(
+                Evidence({
+                    output: output,
+                    platform: prover.platform,
+                    key: prover.key,
+                    provenAt: uint48(block.timestamp),
+                    generation: _systems[ProofSystem.Tee].generation,
+                    vendor: prover.vendor
+                })
+            );
+        return Outcome({changed: true, stands: true, conflict: false});
+    }
+
+    /// @notice Whether `output` of the batch with this hash is final by what was proven, if the output `previous` is.
+    function isSettled(bytes32 batchHash, bytes32 previous, bytes32 output) external view returns (bool) {
+        return _settled(_nodes[nodeId(batchHash, previous)], output);
+    }
+
+    /// @notice Whether any output of that batch is: what `isSettled` says of one of those proven.
+    function anySettled(bytes32 batchHash, bytes32 previous) external view returns (bool) {
+        Node storage node = _nodes[nodeId(batchHash, previous)];
+        if (node.zkOutput != 0 && _settled(node, node.zkOutput)) return true;
+        uint256 count = node.tee.length;
+        for (uint256 i; i < count; ++i) {
+            if (_settled(node, node.tee[i].output)) return true;
+        }
+        return false;
+    }
+
+    function _settled(Node storage node, bytes32 output) private view returns (bool) {
+        (uint256 vendors, uint256 since, bool opposed) = _teeFor(node, output);
+        if (_zkLive(node)) {
+            if (node.zkOutput != output) return false;
+            if (_twoVendors(node.contradictors) && !node.upheld) return false;
+            if (vendors > 0) return true;
+            uint256 start = node.zkAt > node.conflictAt ? node.zkAt : node.conflictAt;
+            return block.timestamp >= start + singleProofDelay;
+        }
+        // A zero-knowledge proof of another output opposed this one for as long as its system stood.
+        if (node.zkOutput != output && _discreditedAt[node.zkGeneration] > since) {
+            since = _discreditedAt[node.zkGeneration];
+        }
+        return vendors > 1 && !opposed && block.timestamp >= since + singleProofDelay;
+    }
+
+    /// @dev The live enclaves' word on an output.
+    /// @return vendors How many vendors' machines agree.
+    /// @return since When the second of them did (the first, if there is one alone).
+    /// @return opposed Whether a live machine says another output.
+    function _teeFor(Node storage node, bytes32 output)
+        private
+        view
+        returns (uint256 vendors, uint256 since, bool opposed)
+    {
+        uint256 count = node.tee.length;
+        uint256 seen;
+        for (uint256 i; i < count; ++i) {
+            Evidence memory evidence = node.tee[i];
+            if (!_live(evidence)) continue;
+            if (evidence.output != output) {
+                opposed = true;
+            } else if ((seen >> evidence.vendor) & 1 == 0) {
+                seen |= 1 << evidence.vendor;
+                if (++vendors <= 2) since = evidence.provenAt; // entries are in the order of time
+            }
+        }
+    }
+
+    /// @dev Puts a verifier in place and begins the system's next generation.
+    function _setVerifier(ProofSystem system, IProofVerifier verifier) private {
+        if (address(verifier).code.length == 0 || (production && verifier.isTest())) revert VerifierRefused(verifier);
+        uint32 generation = _systems[system].generation + 1;
+        _systems[system] = System(verifier, generation, false, false);
+        emit VerifierSet(system, verifier, generation);
+    }
+
+    /// @dev Whether the node has a zero-knowledge proof that counts.
+    function _zkLive(Node storage node) private view returns (bool) {
+        System storage zk = _systems[ProofSystem.Zk];
+        return node.zkOutput != 0 && node.zkGeneration == zk.generation && !zk.disabled;
+    }
+
+    function _live(Evidence memory evidence) private view returns (bool) {
+        System storage tee = _systems[ProofSystem.Tee];
+        return evidence.generation == tee.generation && !tee.disabled && !_inForce(_barredPlatforms[evidence.platform])
+            && !_inForce(_barredKeys[evidence.key]) && !_vendorBarred(evidence.vendor);
+    }
+
+    /// @dev An enclave said another output than the node's zero-knowledge proof.
+    function _contradicted(Node storage node, uint64 index, Prover memory prover, bytes32 output) private {
+        if (node.conflictAt == 0) node.conflictAt = uint48(block.timestamp);
+        node.contradictors |= uint16(1 << prover.vendor);
+        _bar(prover.key, prover.platform, prover.vendor, index, output, node.zkGeneration + 1);
+        _strike(prover.vendor);
+    }
+
+    function _bar(address key, bytes32 platform, uint8 vendor, uint64 index, bytes32 output, uint32 reason) private {
+        if (_barredKeys[key] != PERMANENT) _barredKeys[key] = reason;
+        if (_barredPlatforms[platform] != PERMANENT) _barredPlatforms[platform] = reason;
+        emit Barred(key, platform, vendor, index, output);
+    }
+
+    function _strike(uint8 vendor) private {
+        Strikes storage strikes = _strikes[_systems[ProofSystem.Tee].generation][vendor];
+        if (_discreditedAt[strikes.zkGeneration] != 0) strikes.count = 0;
+        strikes.zkGeneration = _systems[ProofSystem.Zk].generation;
+        if (strikes.count < STRIKES && ++strikes.count == STRIKES) emit VendorBarred(vendor);
+    }
+
+    function _break(ProofSystem system, uint64 index) private {
+        System storage state = _systems[system];
+        state.broken = true;
+        state.disabled = true;
+        if (system == ProofSystem.Zk) _discreditedAt[state.generation] = uint48(block.timestamp);
+        emit SystemDisabled(system, index, true);
+    }
+
+    function _vendorBarred(uint8 vendor) private view returns (bool) {
+        Strikes storage strikes = _strikes[_systems[ProofSystem.Tee].generation][vendor];
+        return strikes.count >= STRIKES && _discreditedAt[strikes.zkGeneration] == 0;
+    }
+
+    function _inForce(uint32 reason) private view returns (bool) {
+        return reason == PERMANENT || (reason != 0 && _discreditedAt[reason - 1] == 0);
+    }
+
+    function _twoVendors(uint16 vendors) private pure returns (bool) {
+        return vendors & (vendors - (vendors == 0 ? 0 : 1)) != 0;
+    }
+
+    function _halted() internal view override returns (bool) {
+        return rollup.phase() == Phase.Halted;
+    }
+}

@@ -1,0 +1,652 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {Messages} from "../common/Messages.sol";
+import {Batch, Batches} from "./Batches.sol";
+import {Bridge} from "./Bridge.sol";
+import {Deployer, Governed} from "./Governed.sol";
+import {ICommitAuthority} from "./ICommitAuthority.sol";
+import {Inbox} from "./Inbox.sol";
+import {Prover} from "./IProofVerifier.sol";
+import {IRollup, Phase} from "./IRollup.sol";
+import {Kzg, Opening} from "./Kzg.sol";
+import {Origins} from "./Origins.sol";
+import {Pause} from "./Pause.sol";
+import {Proofs, ProofSystem, Submission} from "./Proofs.sol";
+
+/// @notice What a chain's rollup never changes but by an upgrade. Times in seconds.
+struct Settings {
+    /// The L2 chain id.
+    uint64 chainId;
+    /// Refuses test verifiers and delays below the production ones.
+    bool production;
+    /// T1: after it without a timely commit by the operators, anyone may commit certified batches.
+    uint48 silenceDelay;
+    /// T2: after it anyone may commit queued messages alone.
+    uint48 messageDelay;
+    /// A batch without a proof can be dropped after it.
+    uint48 dropDelay;
+    /// Z: the escape can begin after it.
+    uint48 escapeDelay;
+    /// In L1 blocks: a commit with an older origin counts as silence.
+    uint64 originLag;
+    /// The L2's forks and settings, which every batch names. A fork of the L2 is an upgrade here.
+    bytes32 configHash;
+}
+
+/// @notice The contracts around a rollup.
+struct Parts {
+    address timelock;
+    Proofs proofs;
+    ICommitAuthority authority;
+    Inbox inbox;
+    Bridge bridge;
+    address outbox;
+    address escapeHatch;
+    Pause pause;
+    Origins origins;
+}
+
+/// @title The chain of batches: committed, proven, final.
+/// @notice A batch is committed with its data in blobs, proven by anyone by one of two systems, and final by the rules of `Proofs`, in order.
+/// There are three pointers, `finalIndex` ≤ `provenIndex` ≤ `headIndex`; dropping batches moves them back, in constant time. What was proven
+/// is kept by batch hash, so it survives a drop. docs/settlement.md has every rule and format.
+contract Rollup is IRollup, Governed, Initializable {
+    /// @notice The most blobs of a batch (a transaction of EIP-7594's fork carries no more).
+    uint256 public constant MAX_BLOBS = 6;
+    /// @notice The most batches of a proof.
+    uint256 public constant MAX_RANGE = 64;
+
+    /// @notice What was proven.
+    Proofs public immutable proofs;
+    /// @notice Who says which blocks the chain has.
+    ICommitAuthority public immutable authority;
+    /// @notice The queue of messages.
+    Inbox public immutable inbox;
+    /// @notice The vault.
+    Bridge public immutable bridge;
+    /// @notice What executes messages from L2.
+    address public immutable outbox;
+    /// @notice What pays after a halt.
+    address public immutable escapeHatch;
+    /// @notice The pause, which stops finality.
+    Pause public immutable pause;
+    /// @notice Hashes of L1 blocks.
+    Origins public immutable origins;
+
+    /// @notice The L2 chain id.
+    uint64 public immutable chainId;
+    /// @notice T1, in seconds.
+    uint48 public immutable silenceDelay;
+    /// @notice T2, in seconds.
+    uint48 public immutable messageDelay;
+    /// @notice After this many seconds without a proof a batch can be dropped.
+    uint48 public immutable dropDelay;
+    /// @notice Z, in seconds.
+    uint48 public immutable escapeDelay;
+    /// @notice A commit with an origin that is more L1 blocks old counts as silence.
+    uint64 public immutable originLag;
+    /// @notice The forks and settings that new batches name.
+    bytes32 public immutable configHash;
+
+    /// @notice What a committer says of a batch; the rest is known here.
+    struct Commit {
+        /// The batch that it follows: guards against another commit that came first.
+        bytes32 parentBatchHash;
+        bytes32 lastBlockHash;
+        uint64 lastBlock;
+        uint64 lastTimestamp;
+        uint64 endMessage;
+        uint64 originNumber;
+        bytes32 originHash;
+    }
+
+    /// @notice What a prover says of a batch.
+    struct Claim {
+        Batch batch;
+        bytes32[] blobs;
+        Opening[] openings;
+        /// Whether the batch breaks the rules; then the roots are not read.
+        bool invalid;
+        bytes32 stateRoot;
+        bytes32 outboxRoot;
+    }
+
+    /// @notice A proof of consecutive batches.
+    struct Proof {
+        ProofSystem system;
+        /// The output before the first batch: final, or proven.
+        bytes32 start;
+        /// Whom the prover wants paid; part of the statement, so that nobody can take the proof.
+        address payout;
+        Claim[] claims;
+        bytes proof;
+    }
+
+    /// @notice What an output is made of besides its batch.
+    struct Roots {
+        bool invalid;
+        bytes32 stateRoot;
+        bytes32 outboxRoot;
+    }
+
+    /// @notice The genesis of the L2.
+    struct Genesis {
+        bytes32 blockHash;
+        bytes32 stateRoot;
+        bytes32 outboxRoot;
+        /// The sum of all balances, in wei: sent along and locked.
+        uint256 supply;
+    }
+
+    struct Stored {
+        bytes32 batchHash;
+        bytes32 lastBlockHash;
+        uint64 committedAt;
+        uint64 lastBlock;
+        uint64 endMessage;
+        uint64 originNumber;
+    }
+
+    /// @inheritdoc IRollup
+    Phase public phase;
+    /// @notice The last committed batch.
+    uint64 public headIndex;
+    /// @notice The last batch with an accepted proof.
+    uint64 public provenIndex;
+    /// @notice How often queued messages alone were committed.
+    uint32 public era;
+    /// @notice When the operators last committed in time.
+    uint48 public operatorAt;
+
+    /// @notice The last final batch.
+    uint64 public finalIndex;
+    /// @notice When a batch last became final.
+    uint48 public finalAt;
+    /// @notice The highest batch whose proofs contradict each other, or 0; open while above `finalIndex`.
+    uint64 public conflictIndex;
+    /// @notice When the last conflict was over.
+    uint48 public conflictEndedAt;
+
+    /// @notice The output of the last final batch.
+    bytes32 public finalOutput;
+    /// @inheritdoc IRollup
+    bytes32 public finalStateRoot;
+    /// @inheritdoc IRollup
+    mapping(bytes32 root => bool) public isFinalOutboxRoot;
+
+    /// @notice The sum of the genesis balances, in wei.
+    uint256 public genesisSupply;
+
+    mapping(uint64 index => Stored) private _batches;
+    /// @notice When a valid output of this batch was first proven; 0 if none was.
+    mapping(bytes32 batchHash => uint48) public firstProofAt;
+    /// @notice The batch whose valid output this is, once it was proven: a proof of the next batch may start from it.
+    mapping(bytes32 output => bytes32 batchHash) public outputBatch;
+    /// @notice Blob openings that the precompile has accepted.
+    mapping(bytes32 opening => bool) private _opened;
+
+    /// @notice The chain has begun.
+    event Opened(bytes32 indexed batchHash, Genesis genesis);
+    /// @notice A batch was committed.
+    event BatchCommitted(uint64 indexed index, bytes32 indexed batchHash, Batch batch, bytes32[] blobs);
+    /// @notice All batches from `index` on were dropped.
+    event BatchesDropped(uint64 indexed index, uint64 head);
+    /// @notice A batch is final.
+    event BatchFinal(
+        uint64 indexed index, bytes32 indexed batchHash, bytes32 output, bytes32 stateRoot, bytes32 outboxRoot
+    );
+    /// @notice A batch breaks the rules, finally; it and all after it were dropped.
+    event BatchInvalid(uint64 indexed index, bytes32 indexed batchHash);
+    /// @notice Batches were proven by `payout`'s prover.
+    event ProofAccepted(ProofSystem indexed system, uint64 first, uint64 last, address indexed payout, Prover prover);
+    /// @notice Queued messages alone were committed: a new era.
+    event EraBegun(uint32 indexed era, uint64 index);
+    /// @notice The escape has begun. Nothing becomes final any more.
+    event EscapeStarted(uint64 finalIndex, bytes32 stateRoot, uint64 finalMessage);
+
+    /// @notice A delay makes no sense, or is below the production one.
+    error InvalidSetting();
+    /// @notice The caller is not the deployer.
+    error NotDeployer();
+    /// @notice The ETH sent is not the sum of the genesis balances.
+    error GenesisNotCovered(uint256 supply, uint256 sent);
+    /// @notice A genesis hash or root is missing.
+    error InvalidGenesis();
+    /// @notice A contract around the rollup is not in place, or belongs to another one.
+    error PartMissing(address part);
+    /// @notice The chain is not open.
+    error NotOpen(Phase phase);
+    /// @notice The caller is not an operator.
+    error NotOperator(address caller);
+    /// @notice The operators are not silent for long enough.
+    error NotSilent(uint256 until);
+    /// @notice No queued message is that old.
+    error NoOverdueMessage(uint256 until);
+    /// @notice The batch does not follow the last one.
+    error WrongParent(bytes32 parentBatchHash);
+    /// @notice The batch has no block.
+    error NoBlocks();
+    /// @notice The batch's last block is of the future.
+    error FutureTimestamp(uint64 timestamp);
+    /// @notice The L1 origin goes back, or its hash is not this.
+    error WrongOrigin(uint64 number, bytes32 blockHash);
+    /// @notice The batch consumes a message of an L1 block after its origin, leaves one of a block up to it, or gives one back.
+    error WrongMessages(uint64 endMessage);
+    /// @notice The batch has no blob, or more than `MAX_BLOBS`.
+    error InvalidBlobCount(uint256 count);
+    /// @notice A proof has no batch, or more than `MAX_RANGE`.
+    error InvalidRange(uint256 count);
+    /// @notice This batch is not the committed one.
+    error WrongBatch(uint64 index);
+    /// @notice The output that the proof starts from is not proven.
+    error UnknownStart(bytes32 start);
+    /// @notice A batch after an invalid one has no output.
+    error InvalidNotLast(uint64 index);
+    /// @notice As many openings as blobs are needed.
+    error WrongOpenings(uint64 index);
+    /// @notice The commit needs a proof of itself, and of a valid batch.
+    error ProofDoesNotMatch();
+    /// @notice Batches become final after the pause.
+    error FinalityPaused();
+    /// @notice The next batch is not final with these roots.
+    error NotSettled(uint64 index);
+    /// @notice No batch waits for its first proof.
+    error NothingToDrop();
+    /// @notice A conflict below is open, or the batch has time left.
+    error NotDroppable(uint256 until);
+    /// @notice The escape cannot begin yet.
+    error NotDue(uint256 until);
+    /// @notice Give the roots of this batch too: it can be final.
+    error StillFinal(uint64 index);
+
+    modifier onlyOpen() {
+        if (phase != Phase.Open) revert NotOpen(phase);
+        _;
+    }
+
+    constructor(Settings memory settings, Parts memory parts) Governed(parts.timelock) {
+        uint256 week = parts.proofs.singleProofDelay();
+        if (settings.chainId == 0 || settings.dropDelay == 0 || settings.escapeDelay <= 2 * week) {
+            revert InvalidSetting();
+        }
+        if (settings.production) {
+            if (
+                week < 7 days || !parts.proofs.production() || settings.escapeDelay < 21 days
+                    || settings.dropDelay < 24 hours || settings.silenceDelay < 1 hours
+                    || settings.silenceDelay > 7 days || settings.messageDelay < 1 days
+                    || settings.messageDelay > 14 days || settings.originLag > 7200
+                    || TimelockController(payable(parts.timelock)).getMinDelay() < settings.escapeDelay + 9 days
+            ) revert InvalidSetting();
+        }
+        chainId = settings.chainId;
+        silenceDelay = settings.silenceDelay;
+        messageDelay = settings.messageDelay;
+        dropDelay = settings.dropDelay;
+        escapeDelay = settings.escapeDelay;
+        originLag = settings.originLag;
+        configHash = settings.configHash;
+        authority = parts.authority;
+        proofs = parts.proofs;
+        inbox = parts.inbox;
+        bridge = parts.bridge;
+        outbox = parts.outbox;
+        escapeHatch = parts.escapeHatch;
+        pause = parts.pause;
+        origins = parts.origins;
+        _disableInitializers();
+    }
+
+    /// @notice Opens the chain: the last step of a deployment. The deployer alone, once, with the sum of the genesis balances.
+    function initialize(Genesis calldata genesis) external payable initializer {
+        if (msg.sender != Deployer.get()) revert NotDeployer();
+        if (msg.value != genesis.supply) revert GenesisNotCovered(genesis.supply, msg.value);
+        if (genesis.blockHash == 0 || genesis.stateRoot == 0 || genesis.outboxRoot != Messages.EMPTY_ROOT) {
+            revert InvalidGenesis();
+        }
+        address[5] memory parts = [address(inbox), address(bridge), address(proofs), outbox, escapeHatch];
+        for (uint256 i; i < 5; ++i) {
+            // All name their rollup; a placeholder reverts.
+            if (address(Inbox(parts[i]).rollup()) != address(this)) revert PartMissing(parts[i]);
+        }
+        if (address(proofs.systemOf(ProofSystem.Tee).verifier) == address(0)) revert PartMissing(address(proofs));
+        if (address(authority).code.length == 0) revert PartMissing(address(authority));
+
+        Batch memory batch;
+        batch.version = Batches.ORDINARY;
+        batch.chainId = chainId;
+        batch.rollup = address(this);
+        batch.lastBlockHash = genesis.blockHash;
+        batch.configHash = configHash;
+        bytes32 batchHash = Batches.hash(batch, new bytes32[](0));
+        bytes32 output = Batches.output(batchHash, genesis.blockHash, genesis.stateRoot, genesis.outboxRoot);
+
+        Stored storage stored = _batches[0];
+        stored.batchHash = batchHash;
+        stored.lastBlockHash = genesis.blockHash;
+        stored.committedAt = uint64(block.timestamp);
+        firstProofAt[batchHash] = uint48(block.timestamp);
+        outputBatch[output] = batchHash;
+        finalOutput = output;
+        finalStateRoot = genesis.stateRoot;
+        isFinalOutboxRoot[genesis.outboxRoot] = true;
+        finalAt = uint48(block.timestamp);
+        operatorAt = uint48(block.timestamp);
+        genesisSupply = genesis.supply;
+        phase = Phase.Open;
+        emit Opened(batchHash, genesis);
+        if (genesis.supply > 0) bridge.lock{value: genesis.supply}();
+    }
+
+    // --- committing ---
+
+    /// @notice Commits a certified batch whose data are in this transaction's blobs. An operator alone.
+    /// @param certificate What certifies the last block, for `authority`.
+    function commit(Commit calldata request, bytes calldata certificate) external onlyOpen {
+        if (uint256(request.originNumber) + originLag >= block.number) operatorAt = uint48(block.timestamp);
+        bool operator = authority.check(msg.sender, era, request.lastBlock, request.lastBlockHash, certificate);
+        if (!operator) revert NotOperator(msg.sender);
+        _commit(request, Batches.ORDINARY);
+    }
+
+    /// @notice Commits a certified batch and proves it. Anyone, after the operators were silent for T1.
+    function commitInSilence(Commit calldata request, bytes calldata certificate, Proof calldata proof)
+        external
+        onlyOpen
+    {
+        uint256 until = uint256(operatorAt) + silenceDelay;
+        if (block.timestamp < until) revert NotSilent(until);
+        authority.check(msg.sender, era, request.lastBlock, request.lastBlockHash, certificate);
+        _commit(request, Batches.ORDINARY);
+        _proveHead(proof);
+    }
+
+    /// @notice Commits a batch of queued messages alone and proves it, on the last batch with a proof; batches after that one are
+    /// dropped, and a new era begins. Anyone, once the oldest message that no proven batch consumed is older than T2.
+    function commitMessages(Commit calldata request, Proof calldata proof) external onlyOpen {
+        uint64 parent = provenIndex;
+        uint64 first = _batches[parent].endMessage;
+        uint256 since = inbox.timestampOf(first);
+        if (since == type(uint256).max) revert NoOverdueMessage(since);
+        if (block.timestamp < since + messageDelay) revert NoOverdueMessage(since + messageDelay);
+        if (request.endMessage <= first) revert WrongMessages(request.endMessage);
+        if (headIndex > parent) _dropFrom(parent + 1);
+        emit EraBegun(++era, parent + 1);
+        _commit(request, Batches.MESSAGES_ALONE);
+        _proveHead(proof);
+    }
+
+    function _commit(Commit calldata request, uint8 version) private {
+        Batch memory batch;
+        batch.index = headIndex + 1;
+        Stored storage parent = _batches[batch.index - 1];
+        batch.parentBatchHash = parent.batchHash;
+        if (request.parentBatchHash != batch.parentBatchHash) revert WrongParent(batch.parentBatchHash);
+        batch.firstBlock = parent.lastBlock + 1;
+        batch.firstMessage = parent.endMessage;
+        if (request.lastBlock < batch.firstBlock) revert NoBlocks();
+        if (request.lastTimestamp > block.timestamp) revert FutureTimestamp(request.lastTimestamp);
+        // Most origins are among the last 8,191 blocks, and need no call.
+        bytes32 originHash = Blockhash.blockHash(request.originNumber);
+        if (originHash == 0) originHash = origins.hashOf(request.originNumber);
+        if (request.originNumber < parent.originNumber || originHash != request.originHash) {
+            revert WrongOrigin(request.originNumber, request.originHash);
+        }
+        _checkMessages(batch, request);
+
+        batch.version = version;
+        batch.era = era;
+        batch.chainId = chainId;
+        batch.rollup = address(this);
+        batch.parentBlockHash = parent.lastBlockHash;
+        batch.lastBlockHash = request.lastBlockHash;
+        batch.lastBlock = request.lastBlock;
+        batch.lastTimestamp = request.lastTimestamp;
+        batch.endMessage = request.endMessage;
+        batch.originNumber = request.originNumber;
+        batch.originHash = request.originHash;
+        batch.configHash = configHash;
+        bytes32[] memory blobs = _blobs();
+        bytes32 batchHash = Batches.hash(batch, blobs);
+
+        _batches[batch.index] = Stored({
+            batchHash: batchHash,
+            lastBlockHash: request.lastBlockHash,
+            committedAt: uint64(block.timestamp),
+            lastBlock: request.lastBlock,
+            endMessage: request.endMessage,
+            originNumber: request.originNumber
+        });
+        headIndex = batch.index;
+        // The same batch may have been committed, proven and dropped before.
+        if (provenIndex + 1 == batch.index && firstProofAt[batchHash] != 0) provenIndex = batch.index;
+        emit BatchCommitted(batch.index, batchHash, batch, blobs);
+    }
+
+    /// @dev A batch consumes exactly the messages of L1 blocks up to its origin.
+    function _checkMessages(Batch memory batch, Commit calldata request) private view {
+        if (request.endMessage < batch.firstMessage) revert WrongMessages(request.endMessage);
+        uint64 lastBlock;
+        uint64 nextBlock;
+        (batch.queueHashBefore, batch.queueHashAfter, lastBlock, nextBlock) =
+            inbox.span(batch.firstMessage, request.endMessage);
+        if (lastBlock > request.originNumber || nextBlock <= request.originNumber) {
+            revert WrongMessages(request.endMessage);
+        }
+    }
+
+    function _blobs() private view returns (bytes32[] memory blobs) {
+        uint256 count;
+        while (count <= MAX_BLOBS && blobhash(count) != 0) ++count;
+        if (count == 0 || count > MAX_BLOBS) revert InvalidBlobCount(count);
+        blobs = new bytes32[](count);
+        for (uint256 i; i < count; ++i) {
+            blobs[i] = blobhash(i);
+        }
+    }
+
+    // --- proving ---
+
+    /// @notice Takes a proof of consecutive batches, and makes final what is final by it. Anyone.
+    function prove(Proof calldata proof) external onlyOpen {
+        _prove(proof);
+        if (pause.paused()) return;
+        uint256 count = proof.claims.length;
+        for (uint256 i; i < count; ++i) {
+            Claim calldata claim = proof.claims[i];
+            if (claim.batch.index != finalIndex + 1) continue;
+            if (!_finalize(Roots(claim.invalid, claim.stateRoot, claim.outboxRoot)) || claim.invalid) break;
+        }
+    }
+
+    function _proveHead(Proof calldata proof) private {
+        if (proof.claims.length != 1 || proof.claims[0].batch.index != headIndex || proof.claims[0].invalid) {
+            revert ProofDoesNotMatch();
+        }
+        // The same batch may have been proven, and dropped, before: then there is nothing new.
+        if (provenIndex != headIndex) _prove(proof);
+        if (provenIndex != headIndex) revert ProofDoesNotMatch();
+    }
+
+    function _prove(Proof calldata proof) private {
+        uint256 count = proof.claims.length;
+        if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
+        uint64 first = proof.claims[0].batch.index;
+        bytes32 parent = outputBatch[proof.start];
+        if (first == 0 || parent == 0 || parent != _batches[first - 1].batchHash) revert UnknownStart(proof.start);
+
+        bytes32[] memory batchHashes = new bytes32[](count);
+        bytes32[] memory outputs = new bytes32[](count);
+        bytes32[] memory openings = new bytes32[](2 * MAX_BLOBS * count);
+        uint256 words;
+        for (uint256 i; i < count; ++i) {
+            Claim calldata claim = proof.claims[i];
+            uint64 index = first + uint64(i);
+            bytes32 batchHash = Batches.hash(claim.batch, claim.blobs);
+            // The hash covers index, version, chain and rollup.
+            if (index > headIndex || batchHash != _batches[index].batchHash) revert WrongBatch(index);
+            if (claim.invalid && i + 1 < count) revert InvalidNotLast(index);
+            batchHashes[i] = batchHash;
+            outputs[i] = claim.invalid
+                ? Batches.invalidOutput(batchHash, i == 0 ? proof.start : outputs[i - 1])
+                : Batches.output(batchHash, claim.batch.lastBlockHash, claim.stateRoot, claim.outboxRoot);
+            words = _checkOpenings(claim, openings, words);
+        }
+        assembly ("memory-safe") {
+            mstore(openings, words)
+        }
+        _record(proof, first, batchHashes, outputs, openings);
+    }
+
+    /// @dev Has a proof judged, and keeps what stands.
+    function _record(
+        Proof calldata proof,
+        uint64 first,
+        bytes32[] memory batchHashes,
+        bytes32[] memory outputs,
+        bytes32[] memory openings
+    ) private {
+        bytes32 statement = Batches.statement(chainId, address(this), proof.start, proof.payout, outputs, openings);
+        (Prover memory prover, uint256 standing, uint64 conflict) =
+            proofs.record(Submission(proof.system, statement, proof.proof, first, proof.start, batchHashes, outputs));
+        for (uint256 i; i < standing; ++i) {
+            if (proof.claims[i].invalid) break;
+            if (firstProofAt[batchHashes[i]] == 0) firstProofAt[batchHashes[i]] = uint48(block.timestamp);
+            if (outputBatch[outputs[i]] == 0) outputBatch[outputs[i]] = batchHashes[i];
+            if (first + uint64(i) > provenIndex) provenIndex = first + uint64(i);
+        }
+        if (conflict > finalIndex && conflict > conflictIndex) conflictIndex = conflict;
+        emit ProofAccepted(proof.system, first, first + uint64(outputs.length) - 1, proof.payout, prover);
+    }
+
+    function _checkOpenings(Claim calldata claim, bytes32[] memory words, uint256 next) private returns (uint256) {
+        uint256 count = claim.blobs.length;
+        if (claim.openings.length != count) revert WrongOpenings(claim.batch.index);
+        for (uint256 i; i < count; ++i) {
+            Opening calldata opening = claim.openings[i];
+            bytes32 key = keccak256(abi.encode(claim.blobs[i], opening.contentsHash, opening.y));
+            if (!_opened[key]) {
+                Kzg.check(claim.blobs[i], opening);
+                _opened[key] = true;
+            }
+            words[next++] = opening.contentsHash;
+            words[next++] = opening.y;
+        }
+        return next;
+    }
+
+    // --- finality ---
+
+    /// @notice Makes the next batches final, in order. Anyone.
+    /// @param roots What the outputs of the batches after `finalIndex` are made of.
+    function finalize(Roots[] calldata roots) external onlyOpen {
+        if (pause.paused()) revert FinalityPaused();
+        for (uint256 i; i < roots.length; ++i) {
+            if (!_finalize(roots[i])) revert NotSettled(finalIndex + 1);
+        }
+    }
+
+    /// @dev Makes the next batch final, or drops it if it is finally invalid.
+    /// @return Whether the rules allow it.
+    function _finalize(Roots memory roots) private returns (bool) {
+        uint64 index = finalIndex + 1;
+        if (index > headIndex) return false;
+        Stored storage stored = _batches[index];
+        bytes32 batchHash = stored.batchHash;
+        bytes32 previous = finalOutput;
+        bytes32 output = roots.invalid
+            ? Batches.invalidOutput(batchHash, previous)
+            : Batches.output(batchHash, stored.lastBlockHash, roots.stateRoot, roots.outboxRoot);
+        if (!proofs.isSettled(batchHash, previous, output)) return false;
+        if (roots.invalid) {
+            emit BatchInvalid(index, batchHash);
+            _dropFrom(index);
+            return true;
+        }
+        // An escape that is due stays due: nobody puts it off by making final what could have been so for long.
+        if (block.timestamp < uint256(finalAt) + escapeDelay || !escapeDue()) finalAt = uint48(block.timestamp);
+        finalIndex = index;
+        finalOutput = output;
+        finalStateRoot = roots.stateRoot;
+        if (!isFinalOutboxRoot[roots.outboxRoot]) isFinalOutboxRoot[roots.outboxRoot] = true;
+        if (conflictIndex == index) conflictEndedAt = uint48(block.timestamp);
+        emit BatchFinal(index, batchHash, output, roots.stateRoot, roots.outboxRoot);
+        return true;
+    }
+
+    /// @notice Drops the first batch without a proof, and all after it, once it had its time. Anyone.
+    function drop() external onlyOpen {
+        uint64 index = provenIndex + 1;
+        if (index > headIndex) revert NothingToDrop();
+        if (conflictIndex > finalIndex) revert NotDroppable(type(uint256).max);
+        uint256 since = _batches[index].committedAt;
+        uint256 predecessor = firstProofAt[_batches[index - 1].batchHash];
+        if (predecessor > since) since = predecessor;
+        if (conflictEndedAt > since) since = conflictEndedAt;
+        if (proofs.replacedAt() > since) since = proofs.replacedAt();
+        if (block.timestamp < since + dropDelay) revert NotDroppable(since + dropDelay);
+        _dropFrom(index);
+    }
+
+    /// @dev Pointers move; what lies above them is written over by later commits.
+    function _dropFrom(uint64 index) private {
+        emit BatchesDropped(index, headIndex);
+        headIndex = index - 1;
+        if (provenIndex >= index) provenIndex = index - 1;
+        if (conflictIndex >= index) {
+            conflictIndex = 0;
+            conflictEndedAt = uint48(block.timestamp);
+        }
+    }
+
+    // --- the escape ---
+
+    /// @notice Begins the escape, for good: the last final state, outbox and message index are frozen. Anyone, once a batch or a message has
+    /// waited for Z with nothing final meanwhile.
+    /// @param roots What the outputs of the batches are made of that can be final: those become so first, pause or not.
+    function startEscape(Roots[] calldata roots) external onlyOpen {
+        if (!escapeDue()) revert NotDue(_escapeAt());
+        for (uint256 i; i < roots.length; ++i) {
+            if (!_finalize(roots[i])) revert NotSettled(finalIndex + 1);
+        }
+        uint64 next = finalIndex + 1;
+        if (next <= headIndex && proofs.anySettled(_batches[next].batchHash, finalOutput)) revert StillFinal(next);
+        phase = Phase.Halted;
+        emit EscapeStarted(finalIndex, finalStateRoot, finalMessage());
+    }
+
+    /// @notice Whether the escape can begin.
+    function escapeDue() public view returns (bool) {
+        return block.timestamp >= _escapeAt();
+    }
+
+    /// @dev When it can begin; the largest number if nothing waits.
+    function _escapeAt() private view returns (uint256) {
+        uint256 since = inbox.timestampOf(finalMessage());
+        if (headIndex > finalIndex && _batches[finalIndex + 1].committedAt < since) {
+            since = _batches[finalIndex + 1].committedAt;
+        }
+        if (since == type(uint256).max) return since;
+        return (since > finalAt ? since : finalAt) + escapeDelay;
+    }
+
+    // --- views ---
+
+    /// @inheritdoc IRollup
+    function finalMessage() public view returns (uint64) {
+        return _batches[finalIndex].endMessage;
+    }
+
+    /// @notice The committed batch at `index`. Reverts above `headIndex`.
+    function batchAt(uint64 index) external view returns (Stored memory) {
+        if (index > headIndex || phase == Phase.Closed) revert WrongBatch(index);
+        return _batches[index];
+    }
+
+    function _halted() internal view override returns (bool) {
+        return phase == Phase.Halted;
+    }
+}
