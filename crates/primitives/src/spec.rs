@@ -147,6 +147,16 @@ const CREATE2_DEPLOYER_CODE: [u8; 69] = hex!(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
 );
 
+/// The getters of the L1 attributes, as `e2e/contracts` compiles them.
+const L1_BLOCK_ARTIFACT: &str = include_str!("../../../contracts/artifacts/L1Block.json");
+
+/// A compiled contract, of which only the code that it has once deployed is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Artifact {
+    deployed_bytecode: Bytes,
+}
+
 impl ChainSpec {
     /// The built-in development chain: the ten accounts of the mnemonic `test test test test test test test test test test test junk` hold
     /// 10,000 ether each.
@@ -207,12 +217,14 @@ impl ChainSpec {
             (predeploys::L1_BASE_FEE_SLOT, slot(self.l1_prices.base_fee)),
             (predeploys::L1_BLOB_BASE_FEE_SLOT, slot(self.l1_prices.blob_base_fee)),
         ];
+        #[allow(clippy::expect_used)] // a constant, and a test reads it
+        let artifact: Artifact = serde_json::from_str(L1_BLOCK_ARTIFACT).expect("the compiled contract is valid");
         let contract =
             |code: &[u8]| GenesisAccount { nonce: 1, code: Bytes::copy_from_slice(code), ..Default::default() };
         BTreeMap::from([
             (eip2935::HISTORY_STORAGE_ADDRESS, contract(&eip2935::HISTORY_STORAGE_CODE)),
             (CREATE2_DEPLOYER, contract(&CREATE2_DEPLOYER_CODE)),
-            (predeploys::L1_BLOCK, GenesisAccount { nonce: 1, storage: l1_block.into(), ..Default::default() }),
+            (predeploys::L1_BLOCK, GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) }),
         ])
     }
 
@@ -303,6 +315,7 @@ mod tests {
         let changes = spec.genesis_changes();
         assert_eq!(changes.accounts.len(), 13);
         assert_eq!(changes.accounts[&predeploys::L1_BLOCK].storage.len(), 2);
+        assert_eq!(changes.codes.len(), 3);
         assert_eq!(spec.without_l1_fee().genesis_changes().accounts[&predeploys::L1_BLOCK].storage.len(), 0);
     }
 
