@@ -108,7 +108,7 @@ pub struct ChainSpec {
     /// A chain to develop on: accounts with code may send (EIP-3607 is off), since whoever runs it sends in anyone's name.
     #[serde(default, skip_serializing_if = "is_false")]
     pub development: bool,
-    /// Age of a block's L1 origin, in seconds, from which on it takes no transactions from the pool.
+    /// Age of a block's L1 origin, in seconds, beyond which it takes no transactions from the pool.
     #[serde(default = "max_origin_age")]
     pub max_origin_age: u64,
     /// L1's prices at genesis.
@@ -130,6 +130,9 @@ pub enum SpecError {
     /// A fork whose rules Jove's blocks cannot have.
     #[error("chain spec: a Jove chain starts at osaka, not {0:?}")]
     ForkTooOld(Fork),
+    /// The genesis timestamp is in milliseconds, perhaps.
+    #[error("chain spec: genesis.timestamp must be in seconds, before the year 10000")]
+    Timestamp,
     /// A gas parameter outside its range.
     #[error("chain spec: gas.{0}")]
     Gas(&'static str),
@@ -137,6 +140,9 @@ pub enum SpecError {
     #[error("chain spec: genesis.alloc may not set {0}, which every chain has")]
     Reserved(Address),
 }
+
+/// The last second of the year 9999.
+const MAX_TIMESTAMP: u64 = 253_402_300_799;
 
 /// Most gas of a message from L1: what a block must have place for.
 pub const MAX_MESSAGE_GAS: u64 = 2_000_000;
@@ -182,6 +188,9 @@ impl ChainSpec {
         {
             return Err(SpecError::Forks);
         }
+        if self.genesis.timestamp > MAX_TIMESTAMP {
+            return Err(SpecError::Timestamp);
+        }
         if first.fork < Fork::Osaka {
             return Err(SpecError::ForkTooOld(first.fork));
         }
@@ -224,7 +233,10 @@ impl ChainSpec {
         BTreeMap::from([
             (eip2935::HISTORY_STORAGE_ADDRESS, contract(&eip2935::HISTORY_STORAGE_CODE)),
             (CREATE2_DEPLOYER, contract(&CREATE2_DEPLOYER_CODE)),
-            (predeploys::L1_BLOCK, GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) }),
+            (
+                predeploys::L1_BLOCK,
+                GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) },
+            ),
         ])
     }
 
@@ -354,6 +366,7 @@ mod tests {
         assert!(edited("\"osaka\"", "\"prague\"").contains("starts at osaka"));
         assert!(edited("\"targetPerSecond\": 500000000", "\"targetPerSecond\": 0").contains("targetPerSecond"));
         assert!(edited("\"name\"", "\"nom\"").contains("unknown field `nom`"));
+        assert!(edited("1767225600", "1767225600000").contains("in seconds"));
         let reserved = format!("\"{CREATE2_DEPLOYER}\": {{}}, \"0xf39f");
         assert!(edited("\"0xf39f", &reserved.to_lowercase()).contains("every chain has"));
     }

@@ -71,7 +71,7 @@ impl Server {
         if let Some(listener) = ipc {
             tokio::spawn(ipc::listen(listener, context.clone(), connections.clone(), stop.clone()));
         }
-        tracing::info!(http = %local_addr, ipc = ?ipc_path, "JSON-RPC server started");
+        tracing::info!(http = %local_addr, ipc = ipc_path.as_deref().map(|path| path.display().to_string()), "JSON-RPC server started");
         Ok(Self { local_addr, ipc_path, context, connections, stop })
     }
 

@@ -209,3 +209,21 @@ async fn raw_encodings_hash_to_what_the_chain_says() {
     assert_eq!(chain.fail("debug_getRawHeader", json!(["0xffffff"])).await.0, -32000);
     let _: Address = serde_json::from_value(counter).expect("an address");
 }
+
+/// Stores a word in a new slot, once a second.
+const EACH_SECOND: &[u8] = &hex!("5f544214600e57425f5560014255" "5b00");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estimate_suffices_when_time_has_passed() {
+    let chain = Chain::start();
+    let contract = chain.deploy(EACH_SECOND).await;
+    let first = chain.send(json!({"to": contract, "gas": "0x30d40"})).await;
+    assert_eq!(first["status"], "0x1");
+    for tag in [json!(null), json!("latest"), json!("pending")] {
+        let estimate = chain.ask("eth_estimateGas", json!([{"to": contract}, tag])).await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let sent = chain.send(json!({"to": contract, "gas": estimate})).await;
+        assert_eq!(sent["status"], "0x1", "{tag}");
+        assert!(number(&sent["gasUsed"]) > U256::from(40_000), "it stored");
+    }
+}

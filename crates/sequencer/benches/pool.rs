@@ -20,6 +20,10 @@ const LARGE: u64 = 50_000;
 struct Rich;
 
 impl Accounts for Rich {
+    fn is_included(&self, _: B256) -> bool {
+        false
+    }
+
     fn account(&self, _: Address) -> Account {
         Account { balance: U256::from(1_000_000_000_000_000_000u64), ..Account::default() }
     }

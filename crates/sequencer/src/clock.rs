@@ -1,5 +1,6 @@
 //! The chain's clock: the machine's, which development may move.
 
+use crate::node::NodeError;
 use parking_lot::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,14 +21,23 @@ struct Settings {
     interval: Option<u64>,
 }
 
+fn machine() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+/// The latest time that a block may have.
+fn latest() -> u64 {
+    machine().saturating_add(MAX_AHEAD).unsigned_abs()
+}
+
 impl Settings {
     fn now(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64);
-        u64::try_from(now.saturating_add(self.ahead)).unwrap_or(0)
+        u64::try_from(machine().saturating_add(self.ahead)).unwrap_or(0)
     }
 
     fn asked(&self, parent: u64) -> Option<u64> {
-        self.next.or_else(|| self.interval.map(|interval| parent.saturating_add(interval)))
+        let by_interval = || self.interval.map(|interval| parent.saturating_add(interval).min(latest()).max(parent));
+        self.next.or_else(by_interval)
     }
 }
 
@@ -56,14 +66,33 @@ impl Clock {
         settings.ahead
     }
 
-    /// Asks for a time for the next block; gives the time that was asked for before.
-    pub(crate) fn ask(&self, time: Option<u64>) -> Option<u64> {
-        std::mem::replace(&mut self.0.lock().next, time)
+    /// Asks for a time for the next block.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if it is more than a thousand years ahead.
+    pub(crate) fn ask(&self, time: u64) -> Result<(), NodeError> {
+        if time > latest() {
+            return Err(NodeError::Invalid(format!("the time {} is too far ahead", time / 1000)));
+        }
+        self.0.lock().next = Some(time);
+        Ok(())
+    }
+
+    /// Withdraws what was asked for, and returns it.
+    pub(crate) fn take_asked(&self) -> Option<u64> {
+        self.0.lock().next.take()
     }
 
     /// Sets the time from each block to the next; `None`: as the clock goes.
-    pub(crate) fn set_interval(&self, ms: Option<u64>) {
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if time would stand: gas is budgeted by it.
+    pub(crate) fn set_interval(&self, ms: Option<u64>) -> Result<(), NodeError> {
+        if ms == Some(0) {
+            return Err(NodeError::Invalid("the interval must be a second at least".into()));
+        }
         self.0.lock().interval = ms;
+        Ok(())
     }
 
     /// The time of a block after one of time `parent`: what was asked for, else the clock's. It is earlier than the parent's where the chain is ahead of the

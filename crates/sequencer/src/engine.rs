@@ -159,7 +159,7 @@ impl Engine {
     /// Gas that blocks before a restart sealed in the last second still counts.
     fn recall_sealed(&mut self) {
         let view = self.shared.storage.view();
-        let since = self.shared.clock.now().saturating_sub(1000);
+        let since = self.shared.head.load().time_ms.saturating_sub(1000);
         for number in (1..=view.head_number()).rev() {
             let Ok(Some(header)) = view.header(number) else { return };
             match time_ms(&header) {
@@ -227,8 +227,7 @@ impl Engine {
                 let _ = reply.send(self.set_next_timestamp(seconds));
             }
             Command::SetInterval { seconds, reply } => {
-                self.shared.clock.set_interval(seconds.map(|seconds| seconds.saturating_mul(1000)));
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(self.shared.clock.set_interval(seconds.map(|seconds| seconds.saturating_mul(1000))));
             }
             Command::Consume { origin, messages, reply } => {
                 let _ = reply.send(self.consume(origin, messages));
@@ -246,7 +245,7 @@ impl Engine {
         for i in 0..count {
             if i > 0 && interval > 0 {
                 let time = self.shared.head.load().time_ms.saturating_add(interval.saturating_mul(1000));
-                self.shared.clock.ask(Some(time));
+                self.shared.clock.ask(time)?;
             }
             self.seal_from_pool(true)?;
         }
@@ -259,8 +258,7 @@ impl Engine {
             let (asked, last) = (seconds, head.header.timestamp);
             return Err(NodeError::Invalid(format!("timestamp {asked} is before the last block's, {last}")));
         }
-        self.shared.clock.ask(Some(seconds.saturating_mul(1000).max(head.time_ms)));
-        Ok(())
+        self.shared.clock.ask(seconds.saturating_mul(1000).max(head.time_ms))
     }
 
     fn revert(&mut self, id: u64) -> Result<bool, NodeError> {
@@ -292,7 +290,7 @@ impl Engine {
                 return Err(error.into());
             }
         };
-        let head = head(&shared.storage.view(), shared.executor.rules(), number)?;
+        let head = head(&shared.storage.view(), shared.executor.rules(), number).inspect_err(|_| self.failed = true)?;
         {
             let mut folded = shared.folded.write();
             let root = folded.unwind(&unwound.changes, number);
@@ -303,6 +301,7 @@ impl Engine {
         }
         self.sealed.retain(|(time, _)| *time <= head.time_ms);
         shared.head.store(Arc::new(head));
+        shared.forget_pending();
         counter!("jove_unwound_blocks_total").increment(unwound.blocks.len() as u64);
         let blocks = Arc::new(unwound.blocks);
         let _ = shared.events.send(Event::Unwound(blocks.clone()));
@@ -338,7 +337,7 @@ impl Engine {
 
     /// Gas that may still be sealed: no second gets more than twice the target.
     fn gas_left(&mut self, time: u64) -> u64 {
-        while self.sealed.front().is_some_and(|(sealed, _)| sealed + 1000 <= time) {
+        while self.sealed.front().is_some_and(|(sealed, _)| sealed.saturating_add(1000) <= time) {
             self.sealed.pop_front();
         }
         let used = self.sealed.iter().map(|(_, gas)| gas).sum();
@@ -375,7 +374,7 @@ impl Engine {
             let mut mix_source = head.mix_source;
             if let Some(origin) = origin.take() {
                 time_ms = time_ms.max(origin.timestamp.saturating_mul(1000));
-                mix_source = origin.mix_hash;
+                mix_source = self.shared.executor.rules().mix_source(origin.mix_hash);
                 messages.insert(0, deposit(origin.attributes(head.header.number.saturating_add(1))));
             }
             let context = BlockContext { time_ms, mix_source, messages: true };
@@ -393,7 +392,7 @@ impl Engine {
     }
 
     fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {
-        let asked = self.shared.clock.ask(None);
+        let asked = self.shared.clock.take_asked();
         let header = match asked {
             // The time that was asked for is the next mined block's; it must not be late for it.
             Some(_) => {
@@ -403,7 +402,9 @@ impl Engine {
             None => self.next_header()?,
         };
         let amended = self.seal_amended(amendments, header);
-        self.shared.clock.ask(asked);
+        if let Some(time) = asked {
+            self.shared.clock.ask(time)?;
+        }
         amended
     }
 
@@ -485,7 +486,8 @@ impl Engine {
         let parent = shared.head.load();
         shared.clock.sealed(parent.time_ms, time_ms);
         let mix_slot = changes.accounts.get(&L1_BLOCK).and_then(|change| change.storage.get(&L1_MIX_HASH_SLOT));
-        let mix_source = mix_slot.map_or(parent.mix_source, |slot| slot.after.into());
+        let mix_source =
+            mix_slot.map_or(parent.mix_source, |slot| shared.executor.rules().mix_source(slot.after.into()));
         shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms, mix_source }));
         shared.forget_pending();
         self.sealed.push_back((time_ms, gas_used));

@@ -81,8 +81,10 @@ pub enum NodeError {
         /// Genesis hash of the chain spec.
         expected: B256,
     },
-    /// The data directory's blocks were made under a chain spec of the same genesis that differs in chain id, gas or past forks. Use that spec.
-    #[error("the data directory's blocks have another chain id, gas setting or past fork than this chain spec")]
+    /// The data directory's blocks were made under a chain spec of the same genesis that differs in what [`ChainSpec::config`] names. Use that spec.
+    #[error(
+        "the data directory's blocks have another chain id, gas setting, maxOriginAge, development setting or past fork than this chain spec"
+    )]
     OtherSpec,
     /// The state on disk has another root than the head names: the disk has lost or changed data.
     #[error("the state on disk has root {found}, block {number} names {expected}")]
@@ -211,6 +213,10 @@ impl Accounts for HeadAccounts {
                 None
             })
             .unwrap_or_default()
+    }
+
+    fn is_included(&self, transaction: B256) -> bool {
+        matches!(self.0.view().transaction(transaction), Ok(Some(_)))
     }
 
     fn code(&self, hash: B256) -> Bytes {
@@ -590,10 +596,10 @@ impl Dev<'_> {
         self.node.shared.clock.advance(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000
     }
 
-    /// Sets the time of the next block with transactions or mined on demand, in seconds since the Unix epoch; the clock goes on from there.
+    /// Sets the time of the next block, be it a heartbeat, in seconds since the Unix epoch; the clock goes on from there.
     ///
     /// # Errors
-    /// If the time is before the head's.
+    /// If the time is before the head's, or more than a thousand years ahead.
     pub fn set_next_timestamp(&self, seconds: u64) -> Result<(), NodeError> {
         self.node.call(|reply| Command::SetNextTimestamp { seconds, reply })
     }
@@ -601,7 +607,7 @@ impl Dev<'_> {
     /// Sets the time from each block to the next, in seconds, whatever the clock says; `None`: as the clock goes.
     ///
     /// # Errors
-    /// If the node is stopping.
+    /// If it is zero, or the node is stopping.
     pub fn set_block_interval(&self, seconds: Option<u64>) -> Result<(), NodeError> {
         self.node.call(|reply| Command::SetInterval { seconds, reply })
     }

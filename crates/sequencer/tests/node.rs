@@ -6,8 +6,8 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, hex};
 use jove_primitives::{
     ChainSpec, Transaction,
-    header::Extra,
-    l1::{L1_QUEUE_SLOT, L1Origin, Queue},
+    header::{Extra, mix_hash},
+    l1::{L1_MIX_HASH_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
     transaction::{RecoveredTransaction, TxDeposit},
 };
@@ -267,6 +267,15 @@ fn time_moves_as_asked() {
     assert!((now + 10_134..now + 10_140).contains(&node.head().header.timestamp));
     assert!(matches!(dev.set_next_timestamp(now), Err(NodeError::Invalid(_))));
     assert!(matches!(dev.mine(u64::MAX, 0), Err(NodeError::Invalid(_))));
+    for absurd in [u64::MAX, u64::MAX / 1_000, 100_000_000_000] {
+        assert!(matches!(dev.set_next_timestamp(absurd), Err(NodeError::Invalid(_))));
+        assert!(matches!(dev.mine(2, absurd), Err(NodeError::Invalid(_))));
+    }
+    assert!(matches!(dev.set_block_interval(Some(0)), Err(NodeError::Invalid(_))));
+    dev.set_block_interval(Some(u64::MAX)).expect("set");
+    dev.mine(2, 0).expect("time stands at its end");
+    dev.set_block_interval(None).expect("set");
+    dev.mine(2, 0).expect("and the chain goes on");
 }
 
 /// The sequencer seals at most twice the target in a second, so the base fee rises by at most 13.3 % and a tenth of margin more than covers it.
@@ -464,6 +473,13 @@ fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     assert!(matches!(node.consume(None, messages(5..6)), Err(NodeError::Invalid(why)) if why.contains("no message")));
     let hash = node.pool().add(transfer(0, 1)).expect("valid");
     wait("signed transactions have their turn again", || included(&node, hash));
+
+    // An amendment of the attributes themselves is seen as well; zero means none.
+    let dev = node.dev().expect("development");
+    dev.amend(vec![Amendment::Slot(L1_BLOCK, L1_MIX_HASH_SLOT, U256::ZERO)]).expect("amended");
+    dev.mine(1, 0).expect("mined");
+    let genesis = node.storage().view().block_hash(0).expect("readable").expect("exists");
+    assert_eq!(node.head().header.mix_hash, mix_hash(genesis, node.head().header.number));
 
     // What was built checks out under the one rule.
     let view = node.storage().view();

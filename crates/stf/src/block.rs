@@ -95,7 +95,7 @@ pub enum BlockError<E> {
 pub struct BlockContext {
     /// Time, in milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// Source of `mixHash`: [`mix_source`], or the origin's `mixHash` where the block steps to one.
+    /// Source of `mixHash`: [`mix_source`] of the parent's state, or [`Rules::mix_source`] of the origin that the block steps to.
     pub mix_source: B256,
     /// Whether the block is of messages from L1.
     pub messages: bool,
@@ -106,11 +106,7 @@ pub struct BlockContext {
 /// # Errors
 /// If the database fails.
 pub fn mix_source<DB: DatabaseRef>(rules: &Rules, db: &DB) -> Result<B256, DB::Error> {
-    let source = B256::from(db.storage_ref(predeploys::L1_BLOCK, L1_MIX_HASH_SLOT)?);
-    Ok(match rules {
-        Rules::Jove { genesis, .. } if source.is_zero() => *genesis,
-        _ => source,
-    })
+    Ok(rules.mix_source(db.storage_ref(predeploys::L1_BLOCK, L1_MIX_HASH_SLOT)?.into()))
 }
 
 /// The header of a Jove block after `parent`, whose hash is `parent_hash`: all fields that are known before execution; the others have the
@@ -179,7 +175,7 @@ pub fn execute_block<DB: DatabaseRef>(
     let context = BlockContext {
         time_ms: time_ms(header).map_err(HeaderError::from)?,
         mix_source: match first.and_then(|first| L1Origin::from_attributes(first, header.number)) {
-            Some(origin) => origin.mix_hash,
+            Some(origin) => rules.mix_source(origin.mix_hash),
             None => mix_source(rules, &db).map_err(BlockError::Database)?,
         },
         messages: first.is_some(),
@@ -322,7 +318,8 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         transact: impl FnOnce(&mut Evm<DB, I>, TxEnv) -> Result<ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
     ) -> Result<Executed, ExecuteError<DB::Error>> {
         let left = self.evm.ctx.block.gas_limit.saturating_sub(self.output.gas_used);
-        if transaction.gas_limit() > left && transaction.gas_limit() <= self.evm.ctx.block.gas_limit {
+        let is_message = transaction.inner().as_deposit().is_some();
+        if transaction.gas_limit() > left && (is_message || transaction.gas_limit() <= self.evm.ctx.block.gas_limit) {
             return Err(TransactionError::BlockGas { limit: transaction.gas_limit(), left }.into());
         }
         match transaction.inner().as_deposit() {

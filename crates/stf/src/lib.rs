@@ -43,4 +43,4 @@ pub use block::{
 };
 pub use rules::Rules;
 pub use state::BlockState;
-pub use transaction::{ExecuteError, Executed, TransactionError, tx_env};
+pub use transaction::{ExecuteError, Executed, TransactionError, deposit_env, tx_env};

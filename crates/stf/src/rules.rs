@@ -45,6 +45,14 @@ impl Rules {
         }
     }
 
+    /// The source of `mixHash` in blocks of an L1 origin with this `mixHash`: zero before there is an origin.
+    pub fn mix_source(&self, origin: B256) -> B256 {
+        match self {
+            Self::Jove { genesis, .. } if origin.is_zero() => *genesis,
+            _ => origin,
+        }
+    }
+
     /// revm's configuration at a block time, in seconds.
     pub fn cfg_env(&self, timestamp: u64) -> CfgEnv {
         let fork = self.fork(timestamp);

@@ -99,7 +99,7 @@ pub enum ExecuteError<E> {
 }
 
 /// revm's form of a message from L1, sent at `nonce`: its gas is bought on L1.
-pub(crate) fn deposit_env(deposit: &TxDeposit, nonce: u64) -> TxEnv {
+pub fn deposit_env(deposit: &TxDeposit, nonce: u64) -> TxEnv {
     TxEnv {
         caller: deposit.from,
         gas_limit: deposit.gas_limit,

@@ -20,6 +20,11 @@ use jove_primitives::{
     ExecutedBlock,
     block::{L1Prices, RecoveredTransaction},
 };
+use jove_primitives::{
+    l1::{DEPOSITOR, L1Origin},
+    predeploys::L1_BLOCK,
+    transaction::{TxDeposit, deposit},
+};
 use jove_stf::{BlockContext, BlockExecutor, next_header, seal};
 use revm::context::TxEnv;
 use serde_json::{Value, json};
@@ -292,4 +297,48 @@ fn the_deepest_call_tree_fits_the_stack_of_a_thread() {
 fn l1_prices_are_those_of_the_block() {
     let (_, block) = counted();
     assert_ne!(block.l1_prices, L1Prices::default());
+}
+
+#[test]
+fn messages_from_l1_are_traced_as_they_ran() {
+    let origin = L1Origin { number: 1, timestamp: genesis().timestamp, messages: 3, ..Default::default() };
+    let message = |to: Address, gas_limit: u64| TxDeposit {
+        from: NOBODY,
+        to: to.into(),
+        mint: 9,
+        value: U256::from(9),
+        gas_limit,
+        ..Default::default()
+    };
+    // Nobody but a message may send as a contract, or pay no fee.
+    let contracts: Vec<(Address, &[u8])> = vec![(at(1), COUNTER), (NOBODY, &[0x00])];
+    let messages = [origin.attributes(1), message(at(1), 100_000), message(at(1), 20_000), message(at(2), 30_000)];
+    let transactions: Vec<RecoveredTransaction> = messages.into_iter().map(deposit).collect();
+    let mix_source = rules().mix_source(origin.mix_hash);
+    let context = BlockContext { time_ms: genesis().timestamp * 1000 + 10, mix_source, messages: true };
+    let header: Header = next_header(&rules(), &genesis(), genesis().hash_slow(), context).expect("a child");
+    let mut executor = BlockExecutor::new(&rules(), &header, db(&contracts)).expect("infallible");
+    for transaction in &transactions {
+        executor.execute(transaction).expect("it has its place");
+    }
+    let output = executor.finish();
+    let header = seal(header, &transactions, &output, genesis().state_root);
+    let block = ExecutedBlock {
+        hash: header.hash_slow(),
+        header,
+        transactions,
+        receipts: output.receipts,
+        l1_fees: output.l1_fees,
+        l1_prices: output.l1_prices,
+    };
+    let traces = replay(&block, &contracts, json!({"tracer": "callTracer"})).trace_all().expect("traced");
+    let traces = serde_json::to_value(traces).expect("JSON");
+    let attributes = &traces[0]["result"];
+    assert_eq!((&attributes["from"], &attributes["to"]), (&json!(DEPOSITOR), &json!(L1_BLOCK)));
+    assert_eq!(attributes["error"], Value::Null, "{attributes}");
+    let counted = &traces[1]["result"];
+    assert_eq!((&counted["value"], &counted["error"]), (&json!("0x9"), &Value::Null));
+    assert_eq!(counted["gasUsed"], json!(U256::from(block.gas_used(1))));
+    assert!(traces[2]["error"].is_string(), "{}", traces[2]);
+    assert_eq!(traces[3]["result"]["error"], Value::Null, "{}", traces[3]);
 }

@@ -9,13 +9,16 @@ use crate::{
     error::RpcError,
     evm::stage::{Source, Stage},
 };
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_trace::geth::{GethTrace, TraceResult};
-use jove_primitives::{Account, ExecutedBlock};
-use jove_stf::{BlockExecutor, BlockState, ExecuteError, Rules, tx_env};
+use jove_primitives::{Account, ExecutedBlock, l1::DEPOSITOR, predeploys::L1_BLOCK};
+use jove_stf::{BlockExecutor, BlockState, ExecuteError, Rules, deposit_env, tx_env};
 use revm::{Database, DatabaseRef, InspectEvm, bytecode::Bytecode, context::TxEnv, state::AccountInfo};
 use revm_inspectors::tracing::TransactionContext;
 use std::cell::RefCell;
+
+/// Enough to show the L1 attributes as a call, which they are not.
+const ATTRIBUTES_GAS: u64 = 1_000_000;
 
 /// A block replayed up to some transaction.
 pub(crate) struct Replay<'a, S: Source> {
@@ -65,15 +68,30 @@ impl<'a, S: Source> Replay<'a, S> {
         let transaction = self.block.transactions.get(index).ok_or_else(out_of_range)?;
         let l1_fee = self.block.l1_fees.get(index).copied().unwrap_or_default();
         let sender = transaction.signer();
-        let tx = tx_env(transaction);
+        let deposit = transaction.inner().as_deposit();
+        // The L1 attributes run no code: what is there is only for readers.
+        let silenced = if sender == DEPOSITOR { L1_BLOCK } else { sender };
 
-        let before = self.executor.state().account(sender).map_err(Into::into)?.unwrap_or_default();
-        let charged = Account { balance: before.balance.saturating_sub(l1_fee), ..before };
-        self.set_sender(sender, l1_fee, charged)?;
+        let before = self.executor.state().account(silenced).map_err(Into::into)?.unwrap_or_default();
+        let mint = deposit.map_or(U256::ZERO, |deposit| U256::from(deposit.mint));
+        let balance = before.balance.saturating_sub(l1_fee).saturating_add(mint);
+        let code_hash = if sender == DEPOSITOR { KECCAK256_EMPTY } else { before.code_hash };
+        let prepared = Account { balance, code_hash, ..before };
+        let tx = match deposit {
+            Some(deposit) if sender == DEPOSITOR => TxEnv { gas_limit: ATTRIBUTES_GAS, ..deposit_env(deposit, 0) },
+            Some(deposit) => deposit_env(deposit, before.nonce),
+            None => tx_env(transaction),
+        };
+        self.set_account(silenced, before, prepared)?;
         let evm = self.executor.evm();
         evm.inspector.reset()?;
+        let rules = (evm.ctx.cfg.disable_eip3607, evm.ctx.cfg.disable_base_fee);
+        if deposit.is_some() {
+            (evm.ctx.cfg.disable_eip3607, evm.ctx.cfg.disable_base_fee) = (true, true);
+        }
         let result = evm.inspect_tx(tx.clone());
-        self.set_sender(sender, l1_fee, before)?;
+        (evm.ctx.cfg.disable_eip3607, evm.ctx.cfg.disable_base_fee) = rules;
+        self.set_account(silenced, prepared, before)?;
 
         let place = TransactionContext {
             block_hash: (!self.block.hash.is_zero()).then_some(self.block.hash),
@@ -100,7 +118,15 @@ impl<'a, S: Source> Replay<'a, S> {
         let mut traces = Vec::with_capacity(count);
         for (index, transaction) in self.block.transactions.iter().enumerate() {
             self.run_to(index)?;
-            traces.push(TraceResult::Success { result: self.trace_next()?, tx_hash: Some(*transaction.tx_hash()) });
+            let tx_hash = Some(*transaction.tx_hash());
+            traces.push(match self.trace_next() {
+                Ok(result) => TraceResult::Success { result, tx_hash },
+                // A message from L1 is in its block even if the EVM would not begin to run it.
+                Err(error) if transaction.inner().as_deposit().is_some() && error.code == RpcError::SERVER => {
+                    TraceResult::Error { error: error.message.into_owned(), tx_hash }
+                }
+                Err(error) => return Err(error),
+            });
         }
         Ok(traces)
     }
@@ -113,11 +139,11 @@ impl<'a, S: Source> Replay<'a, S> {
         Peek(RefCell::new(self.executor.state()))
     }
 
-    fn set_sender(&mut self, sender: Address, l1_fee: U256, account: Account) -> Result<(), RpcError> {
-        if l1_fee.is_zero() {
+    fn set_account(&mut self, address: Address, now: Account, account: Account) -> Result<(), RpcError> {
+        if now == account {
             return Ok(());
         }
-        self.executor.state().set_account(sender, account).map_err(Into::into)
+        self.executor.state().set_account(address, account).map_err(Into::into)
     }
 }
 

@@ -47,7 +47,7 @@ pub use best::Best;
 pub use entry::{MAX_TRANSACTION_SIZE, recover_sender};
 pub use error::{PoolError, Shortfall};
 
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
 use book::{Book, Funds};
 use entry::{Checker, Entry};
 use journal::Journal;
@@ -74,6 +74,8 @@ use std::{
 pub trait Accounts: Send + Sync {
     /// The account; the default one where there is none.
     fn account(&self, address: Address) -> Account;
+    /// Whether the chain has the transaction with this hash.
+    fn is_included(&self, transaction: B256) -> bool;
     /// Code by its Keccak-256, as a recent [`Self::account`] named it.
     fn code(&self, hash: B256) -> Bytes;
 }
@@ -390,7 +392,13 @@ impl Pool {
             lost += added.results.iter().filter(|result| result.is_err()).count();
             batch.clear();
         };
+        let mut included = 0;
         journal.lock().read(max_bytes, |raw| {
+            // Most of a busy chain's journal is in blocks: no sender is recovered for that.
+            if self.accounts.is_included(keccak256(&raw)) {
+                included += 1;
+                return;
+            }
             batch.push(raw);
             if batch.len() == ADMIT_AT_ONCE {
                 add(&mut batch);
@@ -399,7 +407,7 @@ impl Pool {
         add(&mut batch);
         let (executable, held) = self.status();
         if executable + held + lost > 0 {
-            tracing::info!(executable, held, outdated = lost, "transaction pool restored");
+            tracing::info!(executable, held, included, outdated = lost, "transaction pool restored");
         }
         self.rewrite(false)
     }

@@ -83,6 +83,10 @@ pub(super) struct State {
 }
 
 impl Accounts for State {
+    fn is_included(&self, _: B256) -> bool {
+        false
+    }
+
     fn account(&self, address: Address) -> Account {
         self.accounts.lock().get(&address).copied().unwrap_or_default()
     }
