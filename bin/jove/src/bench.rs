@@ -14,7 +14,7 @@ mod workload;
 use crate::node;
 use drive::{Target, drive};
 use jove_rpc::{Server, ServerConfig};
-use jove_sequencer::{Node, NodeConfig, PoolConfig};
+use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use std::{
@@ -247,6 +247,7 @@ fn measure(
         },
         history: None,
         proof_window: Duration::from_secs(600),
+        l1: L1Config::default(),
     })
     .map_err(|error| error.to_string())?;
     let engine = Target::Engine(node.clone());

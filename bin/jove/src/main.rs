@@ -1,11 +1,13 @@
 //! Jove: an Ethereum layer 2 that one binary runs from end to end.
 
 mod bench;
+mod l1;
 mod node;
 mod options;
 mod statetest;
 
 use clap::{Parser, Subcommand};
+use node::Mode;
 use options::Options;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,6 +28,8 @@ enum Command {
     Dev(Run),
     /// Run a chain's sequencer
     Node(Run),
+    /// Run a layer 1 to develop against: Ethereum's rules, blobs, beacon endpoints
+    L1(L1),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
@@ -44,10 +48,20 @@ struct Run {
     options: Options,
 }
 
+#[derive(clap::Args)]
+struct L1 {
+    /// TOML file with any of the options below
+    #[arg(long, env = "JOVE_L1_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: l1::Options,
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Dev(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, true)),
-        Command::Node(run) => run.options.with_file(run.config.as_ref()).and_then(|options| node::run(options, false)),
+        Command::Dev(run) => run.options.with_file(run.config.as_ref()).and_then(|run| node::run(run, Mode::Dev)),
+        Command::Node(run) => run.options.with_file(run.config.as_ref()).and_then(|run| node::run(run, Mode::Node)),
+        Command::L1(run) => run.options.with_file(run.config.as_ref()).and_then(l1::run),
         Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };

@@ -1,10 +1,10 @@
-//! `jove dev` and `jove node`: from options to a running node, and back down on Ctrl-C.
+//! `jove dev`, `jove node` and `jove l1`: from options to a running node, and back down on Ctrl-C.
 
 use crate::options::{Options, Span};
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use jove_primitives::ChainSpec;
 use jove_rpc::{Server, ServerConfig};
-use jove_sequencer::{Node, NodeConfig, PoolConfig};
+use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     io::IsTerminal,
@@ -20,20 +20,38 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The mnemonic of the development accounts.
 const MNEMONIC: &str = "test test test test test test test test test test test junk";
 
+/// What a node is run for.
+#[derive(Clone, Debug)]
+pub(crate) enum Mode {
+    /// A development chain.
+    Dev,
+    /// A chain of its own.
+    Node,
+    /// A layer 1 to develop against, with this chain where no file names another.
+    L1(Box<ChainSpec>, L1Config),
+}
+
+impl Mode {
+    /// Whether development methods are there.
+    fn is_dev(&self) -> bool {
+        !matches!(self, Self::Node)
+    }
+}
+
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
 /// In words for the operator, if it cannot start or has failed.
-pub(crate) fn run(options: Options, dev: bool) -> Result<(), String> {
+pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
     start_log(options.log.as_deref().unwrap_or("info,fjall=warn,lsm_tree=warn"))?;
     let metrics = start_metrics()?;
-    let spec = chain_spec(&options, dev)?;
+    let spec = chain_spec(&options, &mode)?;
     let datadir = match options.datadir.clone() {
         Some(datadir) => datadir,
-        None => default_datadir(&spec, dev)?,
+        None => default_datadir(&spec, &mode)?,
     };
     std::fs::create_dir_all(&datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
-    let config = node_config(&options, spec, datadir.clone(), dev);
+    let config = node_config(&options, spec, datadir.clone(), &mode);
     let server_config = server_config(&options, &datadir);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
@@ -46,9 +64,10 @@ pub(crate) fn run(options: Options, dev: bool) -> Result<(), String> {
         let extra = Router::new()
             .route("/health", get(health))
             .with_state(node.clone())
+            .merge(jove_rpc::beacon_router(node.clone()))
             .merge(Router::new().route("/metrics", get(render_metrics)).with_state(metrics.clone()));
         let server = Server::start(node.clone(), server_config, extra).map_err(|error| error.to_string())?;
-        announce(&node, &server, &datadir, dev);
+        announce(&node, &server, &datadir, &mode);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         tokio::pin!(stop);
         let failed = loop {
@@ -88,7 +107,8 @@ pub(crate) fn start_metrics() -> Result<PrometheusHandle, String> {
         .map_err(|error| format!("metrics: {error}"))
 }
 
-fn chain_spec(options: &Options, dev: bool) -> Result<ChainSpec, String> {
+fn chain_spec(options: &Options, mode: &Mode) -> Result<ChainSpec, String> {
+    let dev = mode.is_dev();
     let no_l1_fee = options.no_l1_fee.unwrap_or(false);
     if no_l1_fee && !dev {
         return Err("--no-l1-fee is for development chains; set l1Prices in the chain spec".into());
@@ -98,20 +118,30 @@ fn chain_spec(options: &Options, dev: bool) -> Result<ChainSpec, String> {
             let json = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             ChainSpec::from_json(&json).map_err(|error| format!("{}: {error}", path.display()))?
         }
-        None if dev => ChainSpec::dev(),
-        None => return Err("which chain? --chain FILE names its chain spec".into()),
+        None => match mode {
+            Mode::Dev => ChainSpec::dev(),
+            Mode::L1(spec, _) => spec.as_ref().clone(),
+            Mode::Node => return Err("which chain? --chain FILE names its chain spec".into()),
+        },
     };
+    if spec.ethereum.is_some() != matches!(mode, Mode::L1(..)) {
+        return Err("jove l1 runs chains under Ethereum's rules, jove dev and jove node those under Jove's".into());
+    }
     spec.development |= dev;
     Ok(if no_l1_fee { spec.without_l1_fee() } else { spec })
 }
 
-fn default_datadir(spec: &ChainSpec, dev: bool) -> Result<PathBuf, String> {
+fn default_datadir(spec: &ChainSpec, mode: &Mode) -> Result<PathBuf, String> {
     let home = std::env::home_dir().ok_or("there is no home directory: --datadir says where to keep the chain")?;
-    let name = if dev { "dev".to_owned() } else { spec.chain_id.to_string() };
+    let name = match mode {
+        Mode::Dev => "dev".to_owned(),
+        Mode::Node => spec.chain_id.to_string(),
+        Mode::L1(..) => "l1".to_owned(),
+    };
     Ok(home.join(".jove").join(name))
 }
 
-fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, dev: bool) -> NodeConfig {
+fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, mode: &Mode) -> NodeConfig {
     let span = |option: Option<Span>, default: Duration| option.map_or(default, |span| span.0);
     let history = span(options.history, Duration::ZERO);
     NodeConfig {
@@ -119,7 +149,7 @@ fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, dev: bool) 
         block_time: span(options.block_time, Duration::from_millis(10)),
         heartbeat: span(options.heartbeat, Duration::from_secs(60)),
         sync: options.sync.unwrap_or(true),
-        dev,
+        dev: mode.is_dev(),
         pool: PoolConfig {
             max_per_sender: options.pool_per_sender.unwrap_or(1024),
             max_transactions: options.pool_size.unwrap_or(100_000),
@@ -127,6 +157,10 @@ fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, dev: bool) 
         },
         history: (!history.is_zero()).then_some(history),
         proof_window: span(options.proof_window, Duration::from_secs(600)),
+        l1: match mode {
+            Mode::L1(_, l1) => l1.clone(),
+            _ => L1Config::default(),
+        },
         datadir,
     }
 }
@@ -196,17 +230,21 @@ async fn render_metrics(State(metrics): State<PrometheusHandle>) -> String {
 }
 
 #[allow(clippy::print_stdout)] // what a developer wants to copy
-fn announce(node: &Node, server: &Server, datadir: &Path, dev: bool) {
+fn announce(node: &Node, server: &Server, datadir: &Path, mode: &Mode) {
     let (head, url) = (node.head(), server.local_addr());
     tracing::info!(chain = %node.spec().name, chain_id = node.spec().chain_id, block = head.header.number, rpc = %url, datadir = %datadir.display(), "ready");
-    if !dev {
+    if !mode.is_dev() {
         return;
     }
     println!("\n  {}, chain id {}, block {}\n", node.spec().name, node.spec().chain_id, head.header.number);
     println!("  RPC      http://{url}  ws://{url}");
     println!("  IPC      {}", datadir.join("jove.ipc").display());
+    if matches!(mode, Mode::L1(..)) {
+        println!("  Beacon   http://{url}");
+    }
     println!("  Metrics  http://{url}/metrics   Health  http://{url}/health\n");
-    println!("  Accounts, with 10000 ether each at genesis. Their keys are public: never use them elsewhere.");
+    let ether = if matches!(mode, Mode::L1(..)) { 1_000_000 } else { 10_000 };
+    println!("  Accounts, with {ether} ether each at genesis. Their keys are public: never use them elsewhere.");
     println!("  Mnemonic: {MNEMONIC}\n");
     for (i, (address, key)) in jove_rpc::dev_accounts().into_iter().enumerate() {
         println!("  ({i}) {address}  {key}");

@@ -1,7 +1,6 @@
 //! What a user may set: flags override environment variables, those override the TOML file, that overrides the defaults.
 
-use clap::Args;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 /// A span of time as people write it: `10ms`, `60s`, `5m`, `12h`, `7d`; `0` is none.
@@ -44,16 +43,17 @@ impl<'de> Deserialize<'de> for Span {
 /// Least bytes that the largest request may have: a small transaction is sent in less.
 const MIN_REQUEST: usize = 1024;
 
+/// A struct of options that may be absent, from flags, the environment or a TOML file.
 macro_rules! options {
-    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
-        /// Everything a node can be told. In the TOML file the keys are the flags' names with `_` for `-`.
-        #[derive(Args, Clone, Debug, Default, Deserialize)]
+    ($(#[$outer:meta])* $struct:ident { $($(#[$attribute:meta])* $name:ident: $type:ty,)* }) => {
+        $(#[$outer])*
+        #[derive(clap::Args, Clone, Debug, Default, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(crate) struct Options {
+        pub(crate) struct $struct {
             $($(#[$attribute])* pub(crate) $name: Option<$type>,)*
         }
 
-        impl Options {
+        impl $struct {
             /// These options, with `other`'s where these are silent.
             fn or(self, other: Self) -> Self {
                 Self { $($name: self.$name.or(other.$name),)* }
@@ -61,8 +61,21 @@ macro_rules! options {
         }
     };
 }
+pub(crate) use options;
+
+/// The options in a TOML file; without one, all are absent.
+///
+/// # Errors
+/// If the file cannot be read or holds an unknown key or a bad value.
+pub(crate) fn from_file<T: DeserializeOwned + Default>(file: Option<&PathBuf>) -> Result<T, String> {
+    let Some(path) = file else { return Ok(T::default()) };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
 
 options! {
+    /// Everything a node can be told. In the TOML file the keys are the flags' names with `_` for `-`.
+    Options {
     /// Where everything durable lives [default: ~/.jove/dev, or ~/.jove/CHAINID]
     #[arg(long, env = "JOVE_DATADIR", value_name = "DIR")]
     datadir: PathBuf,
@@ -126,7 +139,7 @@ options! {
     /// What is logged: error, warn, info, debug, trace, or by module (jove_rpc=debug,info) [default: info]
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER")]
     log: String,
-}
+}}
 
 impl Options {
     /// Flags and environment, then the TOML file.
@@ -134,14 +147,7 @@ impl Options {
     /// # Errors
     /// If the file cannot be read or holds an unknown key or a bad value, or if with a value no node could work.
     pub(crate) fn with_file(self, file: Option<&PathBuf>) -> Result<Self, String> {
-        let options = match file {
-            None => self,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                let from_file: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-                self.or(from_file)
-            }
-        };
+        let options = self.or(from_file(file)?);
         options.check()?;
         Ok(options)
     }

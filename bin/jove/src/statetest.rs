@@ -134,7 +134,7 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
     let chain_id = test.config.chainid.map_or(1, |id| id.to());
     let header = header(&test.env);
     let (exception, changes, logs) =
-        match execute(&Rules::Ethereum { chain_id, fork }, &header, &post.txbytes, &trie, &pre) {
+        match execute(&Rules::Ethereum { chain_id, fork, development: false }, &header, &post.txbytes, &trie, &pre) {
             Ok((changes, logs)) => (None, changes, logs),
             Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
         };

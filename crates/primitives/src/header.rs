@@ -4,6 +4,8 @@
 //! - `extraData` is [`Extra`]: `0x01 ‖ millisecond (u16, big-endian) ‖ excess gas (u64, big-endian)`, with `0x02` in a block of messages from L1;
 //! - `mixHash` is [`mix_hash`];
 //! - `timestamp` is in seconds and never falls, but may be equal within a second.
+//!
+//! A chain under Ethereum's rules has empty `extraData`, and times in whole seconds.
 
 use crate::fee::GasParams;
 use alloy_consensus::Header;
@@ -74,10 +76,11 @@ impl Extra {
 /// A block's time in milliseconds since the Unix epoch.
 ///
 /// # Errors
-/// If the header's `extraData` is not Jove's.
+/// If the header's `extraData` is neither Jove's nor empty.
 pub fn time_ms(header: &Header) -> Result<u64, ExtraError> {
-    let extra = Extra::decode(&header.extra_data)?;
-    Ok(header.timestamp.saturating_mul(1000).saturating_add(extra.millisecond.into()))
+    let millisecond =
+        if header.extra_data.is_empty() { 0 } else { Extra::decode(&header.extra_data)?.millisecond.into() };
+    Ok(header.timestamp.saturating_mul(1000).saturating_add(millisecond))
 }
 
 /// Excess gas of a block `elapsed_ms` after `parent`.
@@ -117,6 +120,15 @@ mod tests {
         };
         assert_eq!(next_excess(&gas, &parent(false), 1_000), Ok(4_700));
         assert_eq!(next_excess(&gas, &parent(true), 1_000), Ok(4_000));
+    }
+
+    #[test]
+    fn times_are_in_milliseconds_or_whole_seconds() {
+        let header = |extra_data| Header { timestamp: 7, extra_data, ..Default::default() };
+        let extra = Extra { millisecond: 12, ..Default::default() };
+        assert_eq!(time_ms(&header(extra.encode())), Ok(7_012));
+        assert_eq!(time_ms(&header(Bytes::new())), Ok(7_000));
+        assert_eq!(time_ms(&header(Bytes::from_static(b"geth"))), Err(ExtraError::Length(4)));
     }
 
     #[test]

@@ -9,13 +9,17 @@
 //! | [`header`] | Jove's use of the Ethereum header: `extraData`, time in milliseconds, `mixHash` |
 //! | [`fee`] | the base fee that moves with time, and the L1 data fee |
 //! | [`l1`] | what a chain knows of its layer 1 |
+//! | [`beacon`] | slots and block roots of a chain under Ethereum's rules |
 //! | [`spec`] | chain specs: chain id, genesis, forks and gas |
+//! | [`batch`] | what L1 holds of blocks: batches, their hashes, their encoding in blobs |
 //! | [`state`] | accounts and the change sets that blocks leave behind |
 //! | [`predeploys`] | addresses that a chain has from block 0 |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 extern crate alloc;
 
+pub mod batch;
+pub mod beacon;
 pub mod block;
 pub mod fee;
 pub mod header;

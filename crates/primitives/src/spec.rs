@@ -1,6 +1,7 @@
 //! Chain specs: chain id, genesis, forks and gas, as one JSON document.
 
 use crate::{
+    beacon::Slots,
     fee::GasParams,
     header::Extra,
     predeploys,
@@ -12,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{eip2935, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_eips::{eip1559, eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HASH, eip7825};
 use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,14 @@ pub struct GenesisL1Prices {
     pub blob_base_fee: U256,
 }
 
+/// What a chain under Ethereum's rules, a layer 1 for development, has in the place of Jove's own rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EthereumParams {
+    /// Length of a slot, in seconds: each has at most one block.
+    pub slot_seconds: u64,
+}
+
 /// A chain: what every node of it must agree on before the first block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -114,6 +123,9 @@ pub struct ChainSpec {
     /// L1's prices at genesis.
     #[serde(default)]
     pub l1_prices: GenesisL1Prices,
+    /// Set on a chain under Ethereum's rules instead of Jove's. Of the gas budget it has only the block gas limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethereum: Option<EthereumParams>,
     /// Block 0.
     pub genesis: Genesis,
 }
@@ -136,6 +148,9 @@ pub enum SpecError {
     /// A gas parameter outside its range.
     #[error("chain spec: gas.{0}")]
     Gas(&'static str),
+    /// A setting that Ethereum's rules have no place for.
+    #[error("chain spec: under Ethereum's rules {0}")]
+    Ethereum(&'static str),
     /// An account that genesis itself defines.
     #[error("chain spec: genesis.alloc may not set {0}, which every chain has")]
     Reserved(Address),
@@ -146,6 +161,17 @@ const MAX_TIMESTAMP: u64 = 253_402_300_799;
 
 /// Most gas of a message from L1: what a block must have place for.
 pub const MAX_MESSAGE_GAS: u64 = 2_000_000;
+/// Balance of each development account on [`ChainSpec::l1`]: a million ether, in wei.
+const L1_BALANCE: U256 = U256::from_limbs([
+    1_000_000_000_000_000_000_000_000u128 as u64,
+    (1_000_000_000_000_000_000_000_000u128 >> 64) as u64,
+    0,
+    0,
+]);
+/// Most gas of a block under Ethereum's rules: at 10 gas for the cheapest byte (EIP-7623) it is below the 8 MiB of EIP-7934.
+const MAX_ETHEREUM_BLOCK_GAS: u64 = 75_000_000;
+/// Longest slot, in seconds.
+const MAX_SLOT_SECONDS: u64 = 3_600;
 
 /// Arachnid's deterministic deployment proxy, which `forge` and others expect.
 const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
@@ -171,6 +197,23 @@ impl ChainSpec {
         Self::from_json(include_str!("dev.json")).expect("the built-in chain spec is valid")
     }
 
+    /// A layer 1 for development: Ethereum's rules at Osaka, blocks of 60 million gas, the ten accounts of [`Self::dev`] with a million ether each.
+    pub fn l1(chain_id: u64, slot_seconds: u64) -> Self {
+        let mut spec = Self::dev();
+        spec.name = "Layer 1 for development".into();
+        spec.chain_id = chain_id;
+        spec.l1_prices = GenesisL1Prices::default();
+        spec.ethereum = Some(EthereumParams { slot_seconds });
+        spec.gas = GasParams {
+            target_per_second: 30_000_000,
+            block_gas_limit: 60_000_000,
+            transaction_gas_limit_cap: Some(eip7825::MAX_TX_GAS_LIMIT_OSAKA),
+            base_fee_floor: 1,
+        };
+        spec.genesis.alloc.values_mut().for_each(|account| account.balance = L1_BALANCE);
+        spec
+    }
+
     /// Reads and checks a chain spec.
     ///
     /// # Errors
@@ -194,6 +237,7 @@ impl ChainSpec {
         if first.fork < Fork::Osaka {
             return Err(SpecError::ForkTooOld(first.fork));
         }
+        self.check_ethereum()?;
         let gas = &self.gas;
         if !(1_000_000..=1 << 50).contains(&gas.target_per_second) {
             return Err(SpecError::Gas("targetPerSecond must be from 10^6 to 2^50"));
@@ -213,13 +257,41 @@ impl ChainSpec {
         }
     }
 
+    fn check_ethereum(&self) -> Result<(), SpecError> {
+        let Some(EthereumParams { slot_seconds }) = self.ethereum else { return Ok(()) };
+        if !(1..=MAX_SLOT_SECONDS).contains(&slot_seconds) {
+            return Err(SpecError::Ethereum("slotSeconds must be from 1 to 3600"));
+        }
+        if self.forks.len() > 1 {
+            return Err(SpecError::Ethereum("forks must be osaka alone"));
+        }
+        if self.gas.block_gas_limit > MAX_ETHEREUM_BLOCK_GAS {
+            return Err(SpecError::Ethereum("gas.blockGasLimit must be at most 75,000,000 (EIP-7934)"));
+        }
+        if self.gas.transaction_gas_limit_cap != Some(eip7825::MAX_TX_GAS_LIMIT_OSAKA) {
+            return Err(SpecError::Ethereum("gas.transactionGasLimitCap must be 16,777,216 (EIP-7825)"));
+        }
+        if self.l1_prices != GenesisL1Prices::default() {
+            return Err(SpecError::Ethereum("there is no L1 data fee: leave l1Prices out"));
+        }
+        Ok(())
+    }
+
+    /// The slots of a chain under Ethereum's rules.
+    pub fn slots(&self) -> Option<Slots> {
+        let seconds = self.ethereum?.slot_seconds;
+        Some(Slots { genesis: self.genesis.timestamp, seconds })
+    }
+
     /// The fork at a block time, in seconds.
     pub fn fork(&self, timestamp: u64) -> Fork {
         let active = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
         active.last().map_or(Fork::Osaka, |activation| activation.fork)
     }
 
-    /// What every chain has at block 0: EIP-2935's history contract, the L1 attributes, the deterministic deployer.
+    /// What every chain has at block 0: EIP-2935's history contract and the deterministic deployer; then the L1 attributes, or the other system contracts
+    /// of Ethereum. Those of EIP-7002 and EIP-7251 are as they were deployed: until the end of a block calls them, which never happens here, they
+    /// take no requests.
     fn common_accounts(&self) -> BTreeMap<Address, GenesisAccount> {
         let slot = |value: U256| B256::from(value);
         let l1_block = [
@@ -230,14 +302,23 @@ impl ChainSpec {
         let artifact: Artifact = serde_json::from_str(L1_BLOCK_ARTIFACT).expect("the compiled contract is valid");
         let contract =
             |code: &[u8]| GenesisAccount { nonce: 1, code: Bytes::copy_from_slice(code), ..Default::default() };
-        BTreeMap::from([
+        let inhibited =
+            |code: &[u8]| GenesisAccount { storage: [(U256::ZERO, B256::repeat_byte(0xff))].into(), ..contract(code) };
+        let mut accounts = BTreeMap::from([
             (eip2935::HISTORY_STORAGE_ADDRESS, contract(&eip2935::HISTORY_STORAGE_CODE)),
             (CREATE2_DEPLOYER, contract(&CREATE2_DEPLOYER_CODE)),
-            (
-                predeploys::L1_BLOCK,
-                GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) },
-            ),
-        ])
+        ]);
+        if self.ethereum.is_none() {
+            let account = GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) };
+            accounts.insert(predeploys::L1_BLOCK, account);
+            return accounts;
+        }
+        let withdrawals = inhibited(&eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_CODE);
+        let consolidations = inhibited(&eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_CODE);
+        accounts.insert(eip4788::BEACON_ROOTS_ADDRESS, contract(&eip4788::BEACON_ROOTS_CODE));
+        accounts.insert(eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, withdrawals);
+        accounts.insert(eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, consolidations);
+        accounts
     }
 
     /// The state at block 0, as a change from nothing.
@@ -267,16 +348,20 @@ impl ChainSpec {
 
     /// The header of block 0, over the root of [`Self::genesis_changes`].
     pub fn genesis_header(&self, state_root: B256) -> Header {
+        let (beneficiary, extra_data, base_fee) = match self.ethereum {
+            Some(_) => (Address::ZERO, Bytes::new(), eip1559::INITIAL_BASE_FEE),
+            None => (predeploys::SEQUENCER_FEE_VAULT, Extra::default().encode(), self.gas.base_fee(0)),
+        };
         Header {
             ommers_hash: EMPTY_OMMER_ROOT_HASH,
-            beneficiary: predeploys::SEQUENCER_FEE_VAULT,
+            beneficiary,
             state_root,
             transactions_root: EMPTY_ROOT_HASH,
             receipts_root: EMPTY_ROOT_HASH,
             gas_limit: self.gas.block_gas_limit,
             timestamp: self.genesis.timestamp,
-            extra_data: Extra::default().encode(),
-            base_fee_per_gas: Some(self.gas.base_fee(0)),
+            extra_data,
+            base_fee_per_gas: Some(base_fee),
             withdrawals_root: Some(EMPTY_WITHDRAWALS),
             blob_gas_used: Some(0),
             excess_blob_gas: Some(0),
@@ -288,7 +373,7 @@ impl ChainSpec {
 
     /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
     /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain, then each fork
-    /// that holds by then, counted from Berlin = 0, and its time.
+    /// that holds by then, counted from Berlin = 0, and its time; under Ethereum's rules at last the length of a slot.
     pub fn config(&self, timestamp: u64) -> Vec<u8> {
         let gas = &self.gas;
         let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
@@ -296,7 +381,8 @@ impl ChainSpec {
             [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor, self.max_origin_age];
         let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
         let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
-        let words = fixed.into_iter().chain([self.development.into()]).chain(forks);
+        let slot = self.ethereum.map(|ethereum| ethereum.slot_seconds);
+        let words = fixed.into_iter().chain([self.development.into()]).chain(forks).chain(slot);
         words.flat_map(|word| B256::from(U256::from(word)).0).collect()
     }
 
@@ -353,6 +439,44 @@ mod tests {
             let mut other = spec.clone();
             edit(&mut other);
             assert_ne!(spec.config(now), other.config(now));
+        }
+    }
+
+    #[test]
+    fn a_layer_1_has_ethereums_genesis() {
+        let spec = ChainSpec::l1(900, 12);
+        assert_eq!(ChainSpec::from_json(&spec.to_json()).expect("valid"), spec);
+        assert_eq!(spec.slots(), Some(Slots { genesis: spec.genesis.timestamp, seconds: 12 }));
+        assert_eq!(L1_BALANCE, U256::from(10).pow(U256::from(24)));
+        let header = spec.genesis_header(B256::ZERO);
+        assert!(header.extra_data.is_empty());
+        assert_eq!(header.base_fee_per_gas, Some(1_000_000_000));
+        let changes = spec.genesis_changes();
+        let code = |address: Address| {
+            let account = changes.accounts[&address].account.after.expect("exists");
+            assert_eq!(account.nonce, 1);
+            changes.codes[&account.code_hash].len()
+        };
+        assert_eq!(code(eip4788::BEACON_ROOTS_ADDRESS), 97);
+        for address in [eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS]
+        {
+            assert!(code(address) > 400);
+            assert_eq!(changes.accounts[&address].storage[&U256::ZERO].after, U256::MAX, "it takes no requests");
+        }
+        assert!(!changes.accounts.contains_key(&predeploys::L1_BLOCK));
+        assert_ne!(spec.config(0), ChainSpec::l1(900, 1).config(0), "slots are part of the rules");
+
+        let edits: [fn(&mut ChainSpec); 5] = [
+            |spec| spec.ethereum = Some(EthereumParams { slot_seconds: 0 }),
+            |spec| spec.gas.block_gas_limit = 100_000_000,
+            |spec| spec.gas.transaction_gas_limit_cap = None,
+            |spec| spec.l1_prices.base_fee = U256::ONE,
+            |spec| spec.forks.push(ForkActivation { fork: Fork::Osaka, timestamp: u64::MAX }),
+        ];
+        for edit in edits {
+            let mut other = spec.clone();
+            edit(&mut other);
+            assert!(ChainSpec::from_json(&other.to_json()).is_err());
         }
     }
 

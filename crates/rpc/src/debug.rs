@@ -54,7 +54,7 @@ fn trace_a_call(call: &Call) -> Result<GethTrace, RpcError> {
         call.args()?;
     let GethDebugTracingCallOptions { tracing_options, state_overrides, block_overrides, tx_index } =
         options.unwrap_or_default();
-    let tx = tx_env(request, call.context.node.spec().chain_id, CALL_GAS_CAP)?;
+    let tx = tx_env(request, call.context.node.rules(), CALL_GAS_CAP)?;
     let tracer = tracer(call, Some(tracing_options.clone()))?;
     let id = id.unwrap_or_default();
     match tx_index {

@@ -90,6 +90,18 @@ pub(crate) fn register(methods: &mut Methods) {
         set_interval_mining(call, seconds.0)
     });
     methods.read("evm_setAccountNonce", set_nonce);
+    methods.read("jove_reorg", |call| {
+        let (depth, keep): (Quantity, Option<bool>) = call.args()?;
+        Ok(dev(call)?.reorg(depth.0, keep.unwrap_or_default())?)
+    });
+    methods.read("anvil_reorg", |call| {
+        // As anvil's own tools send it: the depth and, always, a list of transactions for the new blocks.
+        let (depth, transactions): (Quantity, Option<Vec<Value>>) = call.args()?;
+        if transactions.is_some_and(|transactions| !transactions.is_empty()) {
+            return Err(RpcError::server("transactions of the new blocks cannot be named: send them to the pool"));
+        }
+        Ok(dev(call)?.reorg(depth.0, false)?)
+    });
 
     methods.read("anvil_mine", |call| mine_many(call, 0));
     methods.read("hardhat_mine", |call| mine_many(call, 1));

@@ -42,7 +42,7 @@ pub(crate) fn register(methods: &mut Methods) {
 
 fn eth_call(call: &Call) -> Result<Bytes, RpcError> {
     let (request, block, state, overrides): CallArgs = call.args()?;
-    let tx = tx_env(request, call.context.node.spec().chain_id, CALL_GAS_CAP)?;
+    let tx = tx_env(request, call.context.node.rules(), CALL_GAS_CAP)?;
     let mut stage = stage_at(call, block)?.with(state, overrides)?;
     call::call(&mut stage, tx)
 }
@@ -51,14 +51,14 @@ fn eth_estimate_gas(call: &Call) -> Result<U64, RpcError> {
     let (request, block, state, overrides): CallArgs = call.args()?;
     let spec = call.context.node.spec();
     let asked = request.gas;
-    let tx = tx_env(request, spec.chain_id, CALL_GAS_CAP)?;
+    let tx = tx_env(request, call.context.node.rules(), CALL_GAS_CAP)?;
     let mut stage = stage_after(call, block)?.with(state, overrides)?;
     estimate::estimate(&mut stage, tx, asked, spec.gas.max_transaction_gas(), call.deadline).map(U64::from)
 }
 
 fn eth_create_access_list(call: &Call) -> Result<AccessListResult, RpcError> {
     let (request, block, state, overrides): CallArgs = call.args()?;
-    let tx = tx_env(request, call.context.node.spec().chain_id, CALL_GAS_CAP)?;
+    let tx = tx_env(request, call.context.node.rules(), CALL_GAS_CAP)?;
     let mut stage = stage_after(call, block)?.with(state, overrides)?;
     call::create_access_list(&mut stage, tx, call.deadline)
 }

@@ -16,7 +16,10 @@
 //! waits for it for 20 seconds is disconnected.
 //!
 //! **Block tags.** `latest` is the last sealed block. `pending` is the head plus the pool's executable transactions, or the head's
-//! state when there are none. `earliest` is block 0; so are `safe` and `finalized` as long as the chain has no L1.
+//! state when there are none. `earliest` is block 0; so are `safe` and `finalized` as long as the chain has no L1. On a layer 1 for
+//! development they follow the head.
+//!
+//! **Layer 1.** A chain under Ethereum's rules also answers what its clients ask a beacon node ([`beacon_router`]).
 //!
 //! **Error codes.**
 //!
@@ -38,6 +41,7 @@
 
 mod accounts;
 mod backlog;
+mod beacon;
 mod config;
 mod debug;
 mod dev;
@@ -65,5 +69,6 @@ mod txpool;
 mod watch;
 
 pub use accounts::dev_accounts;
+pub use beacon::beacon_router;
 pub use config::ServerConfig;
 pub use server::{RpcServerError, Server};

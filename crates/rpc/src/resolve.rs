@@ -5,7 +5,7 @@ use alloy_consensus::Header;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::B256;
 use jove_primitives::ExecutedBlock;
-use jove_sequencer::{Pending, State};
+use jove_sequencer::{Pending, State, Tags};
 use jove_storage::View;
 use std::sync::Arc;
 
@@ -28,18 +28,21 @@ pub(crate) struct Found {
 }
 
 /// Number of the sealed block that `tag` names; the head for `pending`. It may lie beyond the head.
-pub(crate) fn number(view: &View, tag: BlockNumberOrTag) -> u64 {
+pub(crate) fn number(view: &View, tags: Tags, tag: BlockNumberOrTag) -> u64 {
     match tag {
         BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => view.head_number(),
-        BlockNumberOrTag::Earliest | BlockNumberOrTag::Safe | BlockNumberOrTag::Finalized => 0,
+        // The tags may have moved on since the view was opened.
+        BlockNumberOrTag::Safe => tags.safe.min(view.head_number()),
+        BlockNumberOrTag::Finalized => tags.finalized.min(view.head_number()),
+        BlockNumberOrTag::Earliest => 0,
         BlockNumberOrTag::Number(number) => number,
     }
 }
 
 /// Number of the sealed block that `id` names, if there is one; the head for `pending`.
-pub(crate) fn sealed_number(view: &View, id: BlockId) -> Result<Option<u64>, RpcError> {
+pub(crate) fn sealed_number(view: &View, tags: Tags, id: BlockId) -> Result<Option<u64>, RpcError> {
     match id {
-        BlockId::Number(tag) => Ok(Some(number(view, tag)).filter(|number| *number <= view.head_number())),
+        BlockId::Number(tag) => Ok(Some(number(view, tags, tag)).filter(|number| *number <= view.head_number())),
         // Only blocks of the chain are stored, so `requireCanonical` changes nothing.
         BlockId::Hash(hash) => Ok(view.block_number(hash.block_hash)?),
     }
@@ -59,7 +62,7 @@ impl Context {
             return Ok(Resolved { header: block.header.clone(), hash: B256::ZERO, state, pending: true });
         }
         let view = self.node.storage().view();
-        let number = sealed_number(&view, id)?.ok_or_else(|| RpcError::no_block(id))?;
+        let number = sealed_number(&view, self.node.tags(), id)?.ok_or_else(|| RpcError::no_block(id))?;
         let header = view.header(number)?.ok_or_else(RpcError::header_not_found)?;
         let hash = view.block_hash(number)?.ok_or_else(RpcError::header_not_found)?;
         let state = view.state(number)?.into();
@@ -77,7 +80,7 @@ impl Context {
             return Ok(Some(Found { block: pending.block.clone(), pending: true }));
         }
         let view = self.node.storage().view();
-        let Some(number) = sealed_number(&view, id)? else { return Ok(None) };
+        let Some(number) = sealed_number(&view, self.node.tags(), id)? else { return Ok(None) };
         Ok(view.block(number)?.map(|block| Found { block, pending: false }))
     }
 }

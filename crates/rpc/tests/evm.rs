@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use jove_primitives::ChainSpec;
 use jove_rpc::{Server, ServerConfig};
-use jove_sequencer::{Node, NodeConfig, PoolConfig};
+use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 
@@ -32,6 +32,7 @@ impl Chain {
             pool: PoolConfig { journal: None, ..Default::default() },
             history: None,
             proof_window: Duration::from_secs(600),
+            l1: L1Config::default(),
         };
         let node = Node::start(config).expect("the node starts");
         let config = ServerConfig { http_addr: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, U256, address};
 use futures_util::{SinkExt, StreamExt};
 use jove_primitives::ChainSpec;
 use jove_rpc::{Server, ServerConfig};
-use jove_sequencer::{Node, NodeConfig, PoolConfig};
+use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use serde_json::{Value, json};
 use std::{
     path::Path,
@@ -42,6 +42,7 @@ fn config(datadir: &Path, dev: bool) -> NodeConfig {
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,
         proof_window: Duration::from_secs(600),
+        l1: L1Config::default(),
     }
 }
 

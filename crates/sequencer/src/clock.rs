@@ -102,6 +102,14 @@ impl Clock {
         settings.asked(parent).unwrap_or_else(|| settings.now())
     }
 
+    /// A block of time `time` was sealed: what was asked for is done, and the clock is not behind it.
+    pub(crate) fn reach(&self, time: u64) {
+        let mut settings = self.0.lock();
+        settings.next = None;
+        let behind = i64::try_from(time.saturating_sub(settings.now())).unwrap_or(i64::MAX);
+        settings.ahead = settings.ahead.saturating_add(behind).min(MAX_AHEAD);
+    }
+
     /// A block of time `time` was sealed after one of time `parent`: if that time was asked for, the clock goes on from there.
     pub(crate) fn sealed(&self, parent: u64, time: u64) {
         let mut settings = self.0.lock();

@@ -2,9 +2,11 @@
 
 use crate::{
     node::{Amendment, Event, Head, NodeError, Shared, head},
+    pool::Sidecar,
     prune::Pruner,
 };
-use alloy_consensus::Header;
+use alloy_consensus::{Header, Transaction as _};
+use alloy_eips::{Typed2718, eip1559::BaseFeeParams};
 use alloy_primitives::B256;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jove_executor::{CodeCache, TrieReader};
@@ -20,7 +22,7 @@ use jove_storage::StorageError;
 use metrics::{counter, gauge, histogram};
 use revm::bytecode::Bytecode;
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -53,6 +55,11 @@ pub(crate) enum Command {
     Revert {
         id: u64,
         reply: Reply<bool>,
+    },
+    Reorg {
+        depth: u64,
+        keep: bool,
+        reply: Reply<()>,
     },
     SetNextTimestamp {
         seconds: u64,
@@ -184,6 +191,9 @@ impl Engine {
         if !self.shared.automine.load(Ordering::Relaxed) {
             return None;
         }
+        if let Some(slots) = self.shared.spec.slots() {
+            return Some(self.next_slot(Duration::from_secs(slots.seconds)));
+        }
         let config = &self.shared.config;
         let due = if self.has_work() {
             Some(self.last_seal + config.block_time)
@@ -195,12 +205,22 @@ impl Engine {
         due.map(|due| due.max(self.not_before))
     }
 
+    /// When the slot after the head's starts; not later than a slot from the last seal, should the machine's clock have been set back.
+    fn next_slot(&self, slot: Duration) -> Instant {
+        let start = self.shared.head.load().time_ms.saturating_add(slot.as_millis() as u64);
+        let wait = Duration::from_millis(start.saturating_sub(self.shared.clock.now())).min(slot);
+        (Instant::now() + wait).min(self.last_seal + slot).max(self.not_before)
+    }
+
     fn has_work(&self) -> bool {
         self.shared.pool.has_executable(self.next_base_fee())
     }
 
     fn next_base_fee(&self) -> u64 {
         let head = self.shared.head.load();
+        if self.shared.spec.ethereum.is_some() {
+            return head.header.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(0);
+        }
         let elapsed = self.shared.clock.block_time(head.time_ms).saturating_sub(head.time_ms);
         let gas = &self.shared.spec.gas;
         gas.base_fee(next_excess(gas, &head.header, elapsed).unwrap_or(0))
@@ -222,6 +242,9 @@ impl Engine {
             }
             Command::Revert { id, reply } => {
                 let _ = reply.send(self.revert(id));
+            }
+            Command::Reorg { depth, keep, reply } => {
+                let _ = reply.send(self.reorg(depth, keep));
             }
             Command::SetNextTimestamp { seconds, reply } => {
                 let _ = reply.send(self.set_next_timestamp(seconds));
@@ -254,6 +277,17 @@ impl Engine {
 
     fn set_next_timestamp(&mut self, seconds: u64) -> Result<(), NodeError> {
         let head = self.shared.head.load();
+        let seconds = match self.shared.spec.slots() {
+            Some(slots) => {
+                if seconds <= head.header.timestamp {
+                    let (asked, last) = (seconds, head.header.timestamp);
+                    return Err(NodeError::Invalid(format!("timestamp {asked} is not after the last block's, {last}")));
+                }
+                // Blocks are sealed at the start of a slot: the next one from then on.
+                slots.time(slots.at(seconds.saturating_add(slots.seconds - 1)))
+            }
+            None => seconds,
+        };
         if seconds < head.header.timestamp {
             let (asked, last) = (seconds, head.header.timestamp);
             return Err(NodeError::Invalid(format!("timestamp {asked} is before the last block's, {last}")));
@@ -273,13 +307,38 @@ impl Engine {
         Ok(true)
     }
 
+    /// Another history of the last blocks, later than they were: so no block comes back as it was.
+    fn reorg(&mut self, depth: u64, keep: bool) -> Result<(), NodeError> {
+        let shared = self.shared.clone();
+        let head = shared.head.load_full();
+        if depth == 0 || depth > MAX_MINE.min(head.header.number) {
+            let most = MAX_MINE.min(head.header.number);
+            return Err(NodeError::Invalid(format!("depth {depth}: at least 1 and at most {most} blocks")));
+        }
+        let time = shared.slot_time(&head, shared.clock.now().max(head.time_ms.saturating_add(1)));
+        let withdrawn = self.unwind(head.header.number - depth)?;
+        if keep {
+            shared.pool.readmit(&withdrawn, |transaction| {
+                let hashes = transaction.blob_versioned_hashes()?;
+                shared.blobs.as_ref()?.sidecar(hashes).ok()?
+            });
+        }
+        shared.clock.ask(time)?;
+        self.mine(depth, 0)
+    }
+
     /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else. What the withdrawn blocks had of
-    /// transactions is forgotten, as tools expect of `evm_revert`.
-    fn unwind(&mut self, number: u64) -> Result<(), NodeError> {
+    /// transactions is forgotten, as tools expect of `evm_revert`. Returns these blocks, newest first.
+    fn unwind(&mut self, number: u64) -> Result<Arc<Vec<ExecutedBlock>>, NodeError> {
         let shared = self.shared.clone();
         if shared.head.load().header.number == number {
-            return Ok(());
+            return Ok(Arc::default());
         }
+        let safe = shared.tags().safe.max(shared.tags().finalized);
+        if number < safe {
+            return Err(NodeError::Invalid(format!("block {} is safe: it is not withdrawn", number + 1)));
+        }
+        shared.keep_tags()?;
         // Else a crash in the next moment would bring the forgotten back.
         shared.pool.save();
         let unwound = match shared.storage.unwind(number) {
@@ -308,13 +367,14 @@ impl Engine {
         if let Some(oldest) = blocks.last() {
             shared.pool.on_unwound(oldest.l1_prices, self.next_base_fee());
         }
-        Ok(())
+        Ok(blocks)
     }
 
     /// A block whose time has come: of the pool's transactions, or an empty heartbeat.
     fn seal_due(&mut self) -> Result<(), NodeError> {
         let heartbeat = self.shared.config.heartbeat;
-        let force = !heartbeat.is_zero() && self.last_seal.elapsed() >= heartbeat;
+        let force =
+            self.shared.spec.ethereum.is_some() || !heartbeat.is_zero() && self.last_seal.elapsed() >= heartbeat;
         let sealed = self.seal_from_pool(force)?;
         if !sealed {
             self.not_before = Instant::now() + self.shared.config.block_time;
@@ -332,13 +392,17 @@ impl Engine {
         // While the machine's clock is behind the chain's, time goes on all the same: gas is budgeted by it.
         let since = u64::try_from(self.last_seal.elapsed().as_millis()).unwrap_or(u64::MAX);
         let time = self.shared.clock.block_time(head.time_ms);
-        if time < head.time_ms { head.time_ms.saturating_add(since) } else { time }
+        let time = if time < head.time_ms { head.time_ms.saturating_add(since) } else { time };
+        self.shared.slot_time(head, time)
     }
 
-    /// Gas that may still be sealed: no second gets more than twice the target.
+    /// Gas that may still be sealed: no second gets more than twice the target. Ethereum's rules limit each block alone.
     fn gas_left(&mut self, time: u64) -> u64 {
         while self.sealed.front().is_some_and(|(sealed, _)| sealed.saturating_add(1000) <= time) {
             self.sealed.pop_front();
+        }
+        if self.shared.spec.ethereum.is_some() {
+            return u64::MAX;
         }
         let used = self.sealed.iter().map(|(_, gas)| gas).sum();
         self.shared.spec.gas.max_per_second().saturating_sub(used)
@@ -347,7 +411,8 @@ impl Engine {
     fn seal_from_pool(&mut self, force: bool) -> Result<bool, NodeError> {
         let header = self.next_header()?;
         let gas = self.gas_left(time_ms(&header)?).min(header.gas_limit);
-        let candidates = self.shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), gas);
+        let mut candidates = self.shared.pool.candidates(self.shared.room(&header, gas));
+        let sidecars = self.sidecars(&mut candidates);
         if candidates.is_empty() && !force {
             return Ok(false);
         }
@@ -360,6 +425,14 @@ impl Engine {
         }
         if built.transactions.is_empty() && !force {
             return Ok(false);
+        }
+        if let Some(blobs) = &self.shared.blobs {
+            for transaction in &built.transactions {
+                if let Some(sidecar) = sidecars.get(transaction.tx_hash()) {
+                    let hashes = transaction.blob_versioned_hashes().unwrap_or_default();
+                    blobs.put(hashes, sidecar).map_err(NodeError::Blobs)?;
+                }
+            }
         }
         self.seal(header, built.transactions, built.output)?;
         Ok(true)
@@ -391,13 +464,28 @@ impl Engine {
         Ok(())
     }
 
+    /// The sidecars of blob transactions by hash. Those that have left the pool meanwhile are no candidates any more.
+    fn sidecars(&self, candidates: &mut Vec<Arc<RecoveredTransaction>>) -> HashMap<B256, Arc<Sidecar>> {
+        let mut sidecars = HashMap::new();
+        candidates.retain(|candidate| {
+            if !candidate.is_eip4844() {
+                return true;
+            }
+            let sidecar = self.shared.pool.sidecar(candidate.tx_hash());
+            let found = sidecar.is_some();
+            sidecars.extend(sidecar.map(|sidecar| (*candidate.tx_hash(), sidecar)));
+            found
+        });
+        sidecars
+    }
+
     fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {
         let asked = self.shared.clock.take_asked();
         let header = match asked {
             // The time that was asked for is the next mined block's; it must not be late for it.
             Some(_) => {
                 let head = self.shared.head.load();
-                head.next_header(self.shared.executor.rules(), head.time_ms)?
+                head.next_header(self.shared.executor.rules(), self.shared.slot_time(&head, head.time_ms))?
             }
             None => self.next_header()?,
         };
@@ -485,10 +573,14 @@ impl Engine {
         let number = block.header.number;
         let parent = shared.head.load();
         shared.clock.sealed(parent.time_ms, time_ms);
+        if shared.spec.ethereum.is_some() {
+            shared.clock.reach(time_ms);
+        }
         let mix_slot = changes.accounts.get(&L1_BLOCK).and_then(|change| change.storage.get(&L1_MIX_HASH_SLOT));
         let mix_source =
             mix_slot.map_or(parent.mix_source, |slot| shared.executor.rules().mix_source(slot.after.into()));
         shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms, mix_source }));
+        shared.move_tags(number);
         shared.forget_pending();
         self.sealed.push_back((time_ms, gas_used));
         histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());
@@ -505,6 +597,12 @@ impl Engine {
             && let Some(keep) = shared.config.history
         {
             self.pruner.forget_before(time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if number.is_multiple_of(PRUNE_EVERY)
+            && let (Some(blobs), Some(window)) = (&shared.blobs, shared.config.l1.blob_window)
+            && let Err(error) = blobs.prune(window)
+        {
+            tracing::warn!(%error, "cannot remove old blobs");
         }
         Ok(())
     }

@@ -11,9 +11,13 @@
 //!                    Event::Block ─► receipts, subscriptions
 //! ```
 //!
+//! A chain whose spec says so is under Ethereum's rules, as a layer 1 to develop against: a block in every slot, with work or without, blobs beside the
+//! blocks, and tags that follow the head ([`L1Config`]). The engine, the pool and the store are the same.
+//!
 //! [`Node`] is what RPC and the binary hold. One thread, the engine, writes; everyone else reads consistent views of the store. The
 //! trie in memory may be one block ahead of the store while that block is being synced; nobody learns of the block before it is durable.
 
+mod blobs;
 mod clock;
 mod engine;
 mod folded;
@@ -22,6 +26,6 @@ pub mod pool;
 mod prune;
 mod state;
 
-pub use node::{Amendment, Dev, Event, Head, Node, NodeConfig, NodeError, Pending};
-pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction};
+pub use node::{Amendment, Dev, Event, Head, L1Config, Node, NodeConfig, NodeError, Pending, Tags};
+pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction, Sidecar, transaction_hash};
 pub use state::State;

@@ -1,10 +1,11 @@
 //! The running node: what RPC and the binary hold.
 
 use crate::{
+    blobs::Blobs,
     clock::Clock,
     engine::{Command, Engine},
     folded::Folded,
-    pool::{Accounts, Pool, PoolConfig},
+    pool::{Accounts, Pool, PoolConfig, Room},
     state::State,
 };
 use alloy_consensus::Header;
@@ -26,7 +27,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -40,6 +41,8 @@ const EVENT_BUFFER: usize = 1024;
 const PROOF_TIME: Duration = Duration::from_secs(10);
 /// Where the store keeps the chain spec, its genesis apart.
 const SPEC_KEY: &str = "spec";
+/// Where the store keeps the tags from before blocks were withdrawn: numbers of the safe and the finalized block, u64, big-endian.
+const TAGS_KEY: &str = "tags";
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -62,6 +65,34 @@ pub struct NodeConfig {
     pub history: Option<Duration>,
     /// How far back state proofs reach.
     pub proof_window: Duration,
+    /// What only a chain under Ethereum's rules has.
+    pub l1: L1Config,
+}
+
+/// Settings of a chain under Ethereum's rules, a layer 1 for development.
+#[derive(Clone, Debug)]
+pub struct L1Config {
+    /// Blocks from the head down to the safe one.
+    pub safe_depth: u64,
+    /// Blocks from the head down to the finalized one.
+    pub finalized_depth: u64,
+    /// How long blobs are kept; `None`: for ever.
+    pub blob_window: Option<Duration>,
+}
+
+impl Default for L1Config {
+    fn default() -> Self {
+        Self { safe_depth: 2, finalized_depth: 4, blob_window: None }
+    }
+}
+
+/// The blocks that the tags `safe` and `finalized` name, by number. Neither ever falls: blocks up to them are not withdrawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// The safe block.
+    pub safe: u64,
+    /// The finalized block.
+    pub finalized: u64,
 }
 
 /// Why a node does not start, or does not do what it was asked.
@@ -99,6 +130,9 @@ pub enum NodeError {
     /// A stored header is not a Jove header.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// A blob could not be written or read.
+    #[error("blobs: {0}")]
+    Blobs(std::io::Error),
     /// The engine's thread could not be started.
     #[error("cannot start the engine: {0}")]
     Thread(std::io::Error),
@@ -175,10 +209,52 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) clock: Clock,
     pub(crate) automine: AtomicBool,
+    /// Under Ethereum's rules only.
+    pub(crate) blobs: Option<Blobs>,
+    safe: AtomicU64,
+    finalized: AtomicU64,
     pending: Mutex<Option<(PendingKey, Option<Arc<Pending>>)>>,
 }
 
 impl Shared {
+    /// The time of a block after `head` that is sealed at `time`, both in ms: under Ethereum's rules, the start of a slot, later than the head's.
+    pub(crate) fn slot_time(&self, head: &Head, time: u64) -> u64 {
+        let Some(slots) = self.spec.slots() else { return time };
+        let slot = slots.at(time / 1000).max(slots.at(head.header.timestamp) + 1);
+        slots.time(slot).saturating_mul(1000)
+    }
+
+    /// What a block with this header, from [`next_header`], takes from the pool, with at most so much gas.
+    pub(crate) fn room(&self, header: &Header, gas: u64) -> Room {
+        let params = self.executor.rules().blob_params(header.timestamp);
+        Room {
+            base_fee: header.base_fee_per_gas.unwrap_or(0),
+            gas,
+            blob_base_fee: params.calc_blob_fee(header.excess_blob_gas.unwrap_or(0)),
+            blob_gas: params.max_blob_gas_per_block(),
+        }
+    }
+
+    pub(crate) fn tags(&self) -> Tags {
+        Tags { safe: self.safe.load(Ordering::Relaxed), finalized: self.finalized.load(Ordering::Relaxed) }
+    }
+
+    /// The tags follow the head.
+    pub(crate) fn move_tags(&self, head: u64) {
+        if self.spec.ethereum.is_some() {
+            let L1Config { safe_depth, finalized_depth, .. } = self.config.l1;
+            self.safe.fetch_max(head.saturating_sub(safe_depth), Ordering::Relaxed);
+            self.finalized.fetch_max(head.saturating_sub(finalized_depth), Ordering::Relaxed);
+        }
+    }
+
+    /// The head is about to go back: a restart must not take the tags with it.
+    pub(crate) fn keep_tags(&self) -> Result<(), StorageError> {
+        let Tags { safe, finalized } = self.tags();
+        let bytes = [safe.to_be_bytes(), finalized.to_be_bytes()].concat();
+        if self.spec.ethereum.is_some() { self.storage.put_meta(TAGS_KEY, &bytes) } else { Ok(()) }
+    }
+
     /// The head has moved on: what was pending on the last one only keeps the store from forgetting. Whoever is building it now leaves it there
     /// until the next block.
     pub(crate) fn forget_pending(&self) {
@@ -257,7 +333,13 @@ impl Node {
         if found != genesis_hash {
             return Err(NodeError::OtherChain { found, expected: genesis_hash });
         }
-        let rules = Rules::Jove { spec: spec.clone(), genesis: genesis_hash };
+        let rules = match spec.ethereum {
+            None => Rules::Jove { spec: spec.clone(), genesis: genesis_hash },
+            Some(_) => {
+                let fork = spec.fork(spec.genesis.timestamp);
+                Rules::Ethereum { chain_id: spec.chain_id, fork, development: spec.development }
+            }
+        };
         let number = view.head_number();
         let head = head(&view, &rules, number)?;
         check_spec(&storage, &spec, head.header.timestamp)?;
@@ -273,7 +355,15 @@ impl Node {
         let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
             .map_err(|error| NodeError::Pool(error.to_string()))?;
         let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
+        let blobs = match spec.ethereum {
+            None => None,
+            Some(_) => Some(Blobs::open(config.datadir.join("blobs"), config.sync).map_err(NodeError::Blobs)?),
+        };
+        let kept = kept_tags(&storage)?;
         let shared = Arc::new(Shared {
+            blobs,
+            safe: AtomicU64::new(kept.safe),
+            finalized: AtomicU64::new(kept.finalized),
             spec,
             executor: Executor::new(rules),
             storage,
@@ -286,6 +376,7 @@ impl Node {
             pending: Mutex::new(None),
             config,
         });
+        shared.move_tags(number);
         if shared.config.dev {
             // A chain whose clock was moved goes on from where it was.
             let behind = head_time.saturating_sub(shared.clock.now());
@@ -335,6 +426,19 @@ impl Node {
         self.shared.head.load_full()
     }
 
+    /// What the tags `safe` and `finalized` name; block 0 as long as the chain has no L1 and is none.
+    pub fn tags(&self) -> Tags {
+        self.shared.tags()
+    }
+
+    /// The blob with this versioned hash, of a block that was ever sealed, if it is still kept: 131,072 bytes.
+    ///
+    /// # Errors
+    /// If the disk fails, or has damaged it.
+    pub fn blob(&self, hash: B256) -> Result<Option<Bytes>, NodeError> {
+        self.shared.blobs.as_ref().map_or(Ok(None), |blobs| blobs.get(hash).map_err(NodeError::Blobs))
+    }
+
     /// The chain's clock, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.shared.clock.now()
@@ -352,7 +456,7 @@ impl Node {
     pub fn next_header(&self) -> Result<Header, NodeError> {
         let head = self.head();
         let time = self.shared.clock.block_time(head.time_ms).max(head.time_ms);
-        head.next_header(self.rules(), time)
+        head.next_header(self.rules(), self.shared.slot_time(&head, time))
     }
 
     /// The pending block, or nothing when the pool has no executable transaction: then pending is the head.
@@ -379,8 +483,8 @@ impl Node {
         let view = shared.storage.view();
         let head = head(&view, self.rules(), view.head_number())?;
         let time = shared.clock.block_time(head.time_ms).max(head.time_ms);
-        let header = head.next_header(self.rules(), time)?;
-        let candidates = shared.pool.candidates(header.base_fee_per_gas.unwrap_or(0), header.gas_limit);
+        let header = head.next_header(self.rules(), shared.slot_time(&head, time))?;
+        let candidates = shared.pool.candidates(shared.room(&header, header.gas_limit));
         if candidates.is_empty() {
             return Ok(None);
         }
@@ -390,7 +494,7 @@ impl Node {
             return Ok(None);
         }
         let (transactions, mut output) = (built.transactions, built.output);
-        let header = Header { gas_used: output.gas_used, ..header };
+        let header = Header { gas_used: output.gas_used, blob_gas_used: Some(output.blob_gas_used), ..header };
         let changes = std::mem::take(&mut output.changes);
         let block = Arc::new(ExecutedBlock {
             header,
@@ -507,6 +611,17 @@ fn check_spec(storage: &Storage, spec: &ChainSpec, head_time: u64) -> Result<(),
     Ok(storage.put_meta(SPEC_KEY, kept.to_json().as_bytes())?)
 }
 
+fn kept_tags(storage: &Storage) -> Result<Tags, StorageError> {
+    let Some(kept) = storage.meta(TAGS_KEY)? else { return Ok(Tags::default()) };
+    let kept = <[u8; 16]>::try_from(&kept[..]).map_err(|_| StorageError::Corrupt("the tags it keeps"))?;
+    let [safe, finalized] = [0, 8].map(|at| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&kept[at..at + 8]);
+        u64::from_be_bytes(number)
+    });
+    Ok(Tags { safe, finalized })
+}
+
 /// Accounts and slots that are put into the trie at once while it is rebuilt.
 const REBUILD_CHUNK: usize = 10_000;
 
@@ -589,6 +704,15 @@ impl Dev<'_> {
     /// If the store fails.
     pub fn revert(&self, id: u64) -> Result<bool, NodeError> {
         self.node.call(|reply| Command::Revert { id, reply })
+    }
+
+    /// Withdraws the last `depth` blocks and seals as many others in their place, later than they were. The withdrawn transactions are forgotten, or with `keep`
+    /// return to the pool first.
+    ///
+    /// # Errors
+    /// If there are no so many blocks, or the safe block is among them; if the store fails.
+    pub fn reorg(&self, depth: u64, keep: bool) -> Result<(), NodeError> {
+        self.node.call(|reply| Command::Reorg { depth, keep, reply })
     }
 
     /// Moves the clock forward by seconds; returns how far it is ahead in all.

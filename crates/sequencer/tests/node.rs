@@ -11,7 +11,7 @@ use jove_primitives::{
     predeploys::L1_BLOCK,
     transaction::{RecoveredTransaction, TxDeposit},
 };
-use jove_sequencer::{Amendment, Event, Node, NodeConfig, NodeError, PoolConfig};
+use jove_sequencer::{Amendment, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig};
 use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use std::{
     path::Path,
@@ -33,6 +33,7 @@ fn config(datadir: &Path) -> NodeConfig {
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,
         proof_window: Duration::from_secs(600),
+        l1: L1Config::default(),
     }
 }
 

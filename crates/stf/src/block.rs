@@ -7,10 +7,12 @@ use crate::{
 };
 use alloc::{format, vec::Vec};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{Typed2718, eip2718::Encodable2718, eip2935, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_eips::{
+    Typed2718, eip1559::BaseFeeParams, eip2718::Encodable2718, eip2935, eip4788, eip7685::EMPTY_REQUESTS_HASH,
+};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use jove_primitives::{
-    Account, ChangeSet, Fork, Receipt,
+    Account, ChainSpec, ChangeSet, Fork, Receipt, beacon,
     block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
     fee::l1_data_fee,
     header::{Extra, ExtraError, mix_hash, next_excess, time_ms},
@@ -34,6 +36,9 @@ use thiserror::Error;
 /// The EVM as blocks run it.
 pub type Evm<DB, I> = MainnetEvm<MainnetContext<BlockState<DB>>, I>;
 
+/// Timestamps and roots that EIP-4788's contract keeps.
+const BEACON_ROOTS: u64 = 8_191;
+
 /// What running a block's transactions leaves behind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BlockOutput {
@@ -45,6 +50,8 @@ pub struct BlockOutput {
     pub l1_prices: L1Prices,
     /// Gas used by all transactions.
     pub gas_used: u64,
+    /// Blob gas used by all transactions.
+    pub blob_gas_used: u64,
     /// What changed in the state.
     pub changes: ChangeSet,
 }
@@ -55,8 +62,8 @@ pub enum HeaderError {
     /// The parent's or the block's own `extraData` is not Jove's.
     #[error(transparent)]
     Extra(#[from] ExtraError),
-    /// The block's time is before its parent's.
-    #[error("time {time} ms is before the parent's, {parent} ms")]
+    /// The block's time is before its parent's; under Ethereum's rules, not in a later second.
+    #[error("time {time} ms does not follow the parent's, {parent} ms")]
     Time {
         /// The block's time, in ms.
         time: u64,
@@ -66,6 +73,9 @@ pub enum HeaderError {
     /// The number would overflow.
     #[error("no block number is left")]
     Number,
+    /// Blocks of this fork can be run, but not made.
+    #[error("blocks of {0:?} are not made here: a chain under Ethereum's rules is at osaka")]
+    Fork(Fork),
     /// A field that follows from the parent, or from execution, has another value.
     #[error("header field {0} is wrong")]
     Field(&'static str),
@@ -109,19 +119,30 @@ pub fn mix_source<DB: DatabaseRef>(rules: &Rules, db: &DB) -> Result<B256, DB::E
     Ok(rules.mix_source(db.storage_ref(predeploys::L1_BLOCK, L1_MIX_HASH_SLOT)?.into()))
 }
 
-/// The header of a Jove block after `parent`, whose hash is `parent_hash`: all fields that are known before execution; the others have the
+/// The header of the block after `parent`, whose hash is `parent_hash`: all fields that are known before execution; the others have the
 /// values of an empty block.
 ///
 /// # Errors
-/// If the time is before the parent's, or the parent is no Jove block.
+/// If the time does not follow the parent's, or the parent is not of the rules' kind.
 pub fn next_header(
     rules: &Rules,
     parent: &Header,
     parent_hash: B256,
     context: BlockContext,
 ) -> Result<Header, HeaderError> {
+    match rules {
+        Rules::Jove { spec, .. } => jove_header(spec, parent, parent_hash, context),
+        Rules::Ethereum { .. } => ethereum_header(rules, parent, parent_hash, context.time_ms / 1000),
+    }
+}
+
+fn jove_header(
+    spec: &ChainSpec,
+    parent: &Header,
+    parent_hash: B256,
+    context: BlockContext,
+) -> Result<Header, HeaderError> {
     let BlockContext { time_ms, mix_source, messages } = context;
-    let Rules::Jove { spec, .. } = rules else { return Err(HeaderError::Field("extraData")) };
     let parent_time = self::time_ms(parent)?;
     let elapsed = time_ms.checked_sub(parent_time).ok_or(HeaderError::Time { time: time_ms, parent: parent_time })?;
     let excess_gas = next_excess(&spec.gas, parent, elapsed)?;
@@ -145,6 +166,39 @@ pub fn next_header(
     })
 }
 
+/// What a beacon chain would decide is decided by the parent: its beneficiary and gas limit stay, `mixHash` and `parentBeaconBlockRoot` follow from
+/// its hash.
+fn ethereum_header(rules: &Rules, parent: &Header, parent_hash: B256, timestamp: u64) -> Result<Header, HeaderError> {
+    let fork = rules.fork(timestamp);
+    if fork < Fork::Osaka {
+        return Err(HeaderError::Fork(fork));
+    }
+    if timestamp <= parent.timestamp {
+        let (time, parent) = (timestamp.saturating_mul(1000), parent.timestamp.saturating_mul(1000));
+        return Err(HeaderError::Time { time, parent });
+    }
+    let number = parent.number.checked_add(1).ok_or(HeaderError::Number)?;
+    let base_fee = parent.next_block_base_fee(BaseFeeParams::ethereum());
+    let excess = parent.next_block_excess_blob_gas(rules.blob_params(timestamp));
+    Ok(Header {
+        parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: parent.beneficiary,
+        number,
+        gas_limit: parent.gas_limit,
+        timestamp,
+        extra_data: parent.extra_data.clone(),
+        mix_hash: mix_hash(parent_hash, number),
+        base_fee_per_gas: Some(base_fee.ok_or(HeaderError::Field("baseFeePerGas"))?),
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(excess.ok_or(HeaderError::Field("excessBlobGas"))?),
+        parent_beacon_block_root: Some(beacon::block_root(parent_hash)),
+        requests_hash: Some(EMPTY_REQUESTS_HASH),
+        ..Default::default()
+    })
+}
+
 /// Completes a header from [`next_header`] with what execution gave.
 pub fn seal(
     mut header: Header,
@@ -156,10 +210,11 @@ pub fn seal(
     header.transactions_root = transactions_root(transactions);
     (header.receipts_root, header.logs_bloom) = receipts_root(&output.receipts);
     header.gas_used = output.gas_used;
+    header.blob_gas_used = header.blob_gas_used.map(|_| output.blob_gas_used);
     header
 }
 
-/// Runs a sealed Jove block on its parent's state and compares all but the state root, which is the caller's to fold from the changes.
+/// Runs a sealed block on its parent's state and compares all but the state root, which is the caller's to fold from the changes.
 ///
 /// # Errors
 /// If the block is invalid, or the database fails.
@@ -205,6 +260,9 @@ fn first_difference(a: &Header, b: &Header) -> Option<&'static str> {
         ("mixHash", a.mix_hash == b.mix_hash),
         ("gasLimit", a.gas_limit == b.gas_limit),
         ("gasUsed", a.gas_used == b.gas_used),
+        ("blobGasUsed", a.blob_gas_used == b.blob_gas_used),
+        ("excessBlobGas", a.excess_blob_gas == b.excess_blob_gas),
+        ("parentBeaconBlockRoot", a.parent_beacon_block_root == b.parent_beacon_block_root),
         ("transactionsRoot", a.transactions_root == b.transactions_root),
         ("receiptsRoot", a.receipts_root == b.receipts_root),
         ("logsBloom", a.logs_bloom == b.logs_bloom),
@@ -220,6 +278,7 @@ fn first_difference(a: &Header, b: &Header) -> Option<&'static str> {
 pub struct BlockExecutor<DB: DatabaseRef, I = ()> {
     evm: Evm<DB, I>,
     jove: Option<JoveBlock>,
+    max_blob_gas: u64,
     encoded: Vec<u8>,
     output: BlockOutput,
 }
@@ -268,14 +327,18 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
                 let queue = Queue::from_slot(state.storage(predeploys::L1_BLOCK, L1_QUEUE_SLOT)?);
                 Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess(), messages, origin, queue, old_origin })
             }
-            Rules::Ethereum { .. } => None,
+            Rules::Ethereum { .. } => {
+                store_beacon_root(&mut state, header)?;
+                None
+            }
         };
+        let max_blob_gas = rules.blob_params(header.timestamp).max_blob_gas_per_block();
         let evm = Context::mainnet()
             .with_db(state)
             .with_cfg(rules.cfg_env(header.timestamp))
             .with_block(rules.block_env(header))
             .build_mainnet_with_inspector(inspector);
-        Ok(Self { evm, jove, encoded: Vec::new(), output })
+        Ok(Self { evm, jove, max_blob_gas, encoded: Vec::new(), output })
     }
 
     /// Runs a transaction, and keeps what it did.
@@ -321,6 +384,10 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         let is_message = transaction.inner().as_deposit().is_some();
         if transaction.gas_limit() > left && (is_message || transaction.gas_limit() <= self.evm.ctx.block.gas_limit) {
             return Err(TransactionError::BlockGas { limit: transaction.gas_limit(), left }.into());
+        }
+        let (needed, left) = (blob_gas(transaction), self.max_blob_gas.saturating_sub(self.output.blob_gas_used));
+        if needed > left && needed <= self.max_blob_gas {
+            return Err(TransactionError::BlobGas { needed, left }.into());
         }
         match transaction.inner().as_deposit() {
             Some(deposit) => self.run_deposit(deposit, transact),
@@ -470,6 +537,7 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
             state.credit(predeploys::L1_FEE_VAULT, l1_fee).map_err(ExecuteError::Database)?;
         }
         self.record(transaction.ty(), &mut result, l1_fee, None);
+        self.output.blob_gas_used += blob_gas(transaction);
         Ok(Executed { result, l1_fee })
     }
 
@@ -548,6 +616,23 @@ fn store_parent_hash<DB: DatabaseRef>(state: &mut BlockState<DB>, header: &Heade
     }
     let slot = U256::from(parent % eip2935::HISTORY_SERVE_WINDOW as u64);
     state.set_slot(address, slot, header.parent_hash.into())
+}
+
+/// EIP-4788: the parent's beacon root goes into its contract, where header and chain have them. It is written as the system call would
+/// write it, without running the contract.
+fn store_beacon_root<DB: DatabaseRef>(state: &mut BlockState<DB>, header: &Header) -> Result<(), DB::Error> {
+    let (address, Some(root)) = (eip4788::BEACON_ROOTS_ADDRESS, header.parent_beacon_block_root) else { return Ok(()) };
+    let has_code = state.account(address)?.is_some_and(|account| account.code_hash != Account::default().code_hash);
+    if !has_code {
+        return Ok(());
+    }
+    let slot = header.timestamp % BEACON_ROOTS;
+    state.set_slot(address, U256::from(slot), U256::from(header.timestamp))?;
+    state.set_slot(address, U256::from(slot + BEACON_ROOTS), root.into())
+}
+
+fn blob_gas(transaction: &RecoveredTransaction) -> u64 {
+    transaction.blob_gas_used().unwrap_or(0)
 }
 
 fn l1_prices<DB: DatabaseRef>(state: &mut BlockState<DB>) -> Result<L1Prices, DB::Error> {

@@ -26,6 +26,12 @@
 //!   ([`jove_primitives::l1`]), which say how many messages are due: they are consumed, in blocks of their own, before anything else. A block much later than its origin takes no signed transaction;
 //! - every block stores its parent's hash (EIP-2935); no other system contract runs.
 //!
+//! Ethereum's blocks are run at every fork from Berlin on, and made at Osaka, for a layer 1 to develop against. The base fee (EIP-1559) is burned; blobs
+//! have a market of their own (EIP-4844, with the amounts of EIP-7691, the floor of EIP-7918 and at most six a transaction, EIP-7594); a block stores
+//! its parent's hash and its parent's beacon root (EIP-4788); withdrawals and requests are empty. What a beacon chain would decide follows
+//! from the parent: its beneficiary and gas limit stay, `mixHash` is keccak256(parent's hash ‖ number), and the beacon root is as
+//! [`jove_primitives::beacon`] says.
+//!
 //! [`BASE_FEE_VAULT`]: jove_primitives::predeploys::BASE_FEE_VAULT
 //! [`L1_FEE_VAULT`]: jove_primitives::predeploys::L1_FEE_VAULT
 #![cfg_attr(not(any(test, feature = "std")), no_std)]

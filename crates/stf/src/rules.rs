@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloy_consensus::Header;
+use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::{B256, U256};
 use jove_primitives::{ChainSpec, Fork};
 use revm::{
@@ -25,6 +26,8 @@ pub enum Rules {
         chain_id: u64,
         /// The fork.
         fork: Fork,
+        /// A chain to develop on: accounts with code may send (EIP-3607 is off).
+        development: bool,
     },
 }
 
@@ -53,16 +56,28 @@ impl Rules {
         }
     }
 
+    /// What blobs cost and how many a block may have, at a block time in seconds. Jove's blocks have none, which cost what Ethereum's first do.
+    pub fn blob_params(&self, timestamp: u64) -> BlobParams {
+        match self.fork(timestamp) {
+            Fork::Osaka => BlobParams::osaka(),
+            Fork::Prague => BlobParams::prague(),
+            _ => BlobParams::cancun(),
+        }
+    }
+
     /// revm's configuration at a block time, in seconds.
     pub fn cfg_env(&self, timestamp: u64) -> CfgEnv {
         let fork = self.fork(timestamp);
         let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(self.chain_id());
         // EIP-7594 keeps a transaction at six blobs when blocks have more (EIP-7691).
         cfg.set_max_blobs_per_tx(if fork == Fork::Prague { 9 } else { 6 });
-        if let Self::Jove { spec, .. } = self {
-            // None would mean EIP-7825's own cap.
-            cfg.tx_gas_limit_cap = Some(spec.gas.transaction_gas_limit_cap.unwrap_or(u64::MAX));
-            cfg.disable_eip3607 = spec.development;
+        match self {
+            Self::Jove { spec, .. } => {
+                // None would mean EIP-7825's own cap.
+                cfg.tx_gas_limit_cap = Some(spec.gas.transaction_gas_limit_cap.unwrap_or(u64::MAX));
+                cfg.disable_eip3607 = spec.development;
+            }
+            Self::Ethereum { development, .. } => cfg.disable_eip3607 = *development,
         }
         cfg
     }

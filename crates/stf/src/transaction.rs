@@ -58,6 +58,14 @@ pub enum TransactionError {
         /// Gas left in the block.
         left: u64,
     },
+    /// Its blobs are more than the block has room for. They may fit into the next block.
+    #[error("blob gas {needed} is more than the {left} that the block has left")]
+    BlobGas {
+        /// Blob gas of the transaction.
+        needed: u64,
+        /// Blob gas left in the block.
+        left: u64,
+    },
     /// The chain has used 64 seconds of its gas target ahead of time. It may be included once time has passed.
     #[error("the chain's gas budget is exhausted")]
     ExcessGas,
@@ -78,9 +86,12 @@ impl TransactionError {
     /// Whether the transaction may become valid without a change of the sender's account: another block may take it.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::BlockGas { .. } | Self::ExcessGas | Self::OldOrigin | Self::MessagesDue => true,
+            Self::BlockGas { .. } | Self::BlobGas { .. } | Self::ExcessGas | Self::OldOrigin | Self::MessagesDue => {
+                true
+            }
             Self::Evm(error) => {
-                matches!(error, InvalidTransaction::GasPriceLessThanBasefee | InvalidTransaction::NonceTooHigh { .. })
+                use InvalidTransaction::{BlobGasPriceGreaterThanMax, GasPriceLessThanBasefee, NonceTooHigh};
+                matches!(error, GasPriceLessThanBasefee | BlobGasPriceGreaterThanMax { .. } | NonceTooHigh { .. })
             }
             _ => false,
         }

@@ -203,6 +203,8 @@ fn a_sealed_block_checks_out_and_an_altered_one_does_not() {
     }
     let mut no_extra = sealed.clone();
     no_extra.extra_data = Bytes::new();
+    assert!(matches!(check(&no_extra, &transactions), Err(BlockError::Header(HeaderError::Field("extraData")))));
+    no_extra.extra_data = Bytes::from_static(b"geth");
     assert!(matches!(check(&no_extra, &transactions), Err(BlockError::Header(HeaderError::Extra(_)))));
     assert!(matches!(check(&sealed, &transactions[..1]), Err(BlockError::Header(_))));
     let swapped = [transactions[1].clone(), transactions[0].clone()];

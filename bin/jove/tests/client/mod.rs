@@ -14,7 +14,7 @@ use std::{
 /// Longest wait for a start or an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running `jove dev`; killed when dropped.
+/// A running node; killed when dropped.
 pub(crate) struct Process {
     child: Child,
     port: u16,
@@ -23,10 +23,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `jove dev` on a data directory and waits until it answers.
     pub(crate) fn start(datadir: &Path, flags: &[&str]) -> Self {
+        Self::run("dev", datadir, flags)
+    }
+
+    /// Starts a command that runs a node, as [`Self::start`].
+    pub(crate) fn run(command: &str, datadir: &Path, flags: &[&str]) -> Self {
         // Free a moment ago; nobody else on this machine is likely to take it.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let child = Command::new(env!("CARGO_BIN_EXE_jove"))
-            .args(["dev", "--log", "warn", "--datadir"])
+            .args([command, "--log", "warn", "--datadir"])
             .arg(datadir)
             .args(["--http-port", &port.to_string()])
             .args(flags)

@@ -75,7 +75,7 @@ pub(crate) fn register(methods: &mut Methods) {
     });
     methods.read("eth_getTransactionReceipt", |call| {
         let (hash,): (B256,) = call.args()?;
-        Ok(included(call, hash)?.map(|(block, index)| convert::receipt(&block, index)))
+        Ok(included(call, hash)?.map(|(block, index)| convert::receipt(call.context.node.rules(), &block, index)))
     });
     methods.read("eth_getBlockReceipts", get_block_receipts);
 }
@@ -150,5 +150,5 @@ fn at(call: &Call, id: BlockId, index: Quantity) -> Result<Option<(Found, usize)
 /// As in geth, the pending block has receipts too: what its transactions would come to now.
 fn get_block_receipts(call: &Call) -> Result<Option<Vec<Receipt>>, RpcError> {
     let (id,): (BlockId,) = call.args()?;
-    Ok(find(call, id)?.map(|found| convert::receipts(&found.block, found.pending)))
+    Ok(find(call, id)?.map(|found| convert::receipts(call.context.node.rules(), &found.block, found.pending)))
 }

@@ -4,9 +4,10 @@ use crate::{
     error::RpcError,
     methods::{Call, Methods},
 };
-use alloy_eips::eip2935;
+use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
 use alloy_primitives::{Address, B256, Bytes, U64};
 use jove_primitives::{ChainSpec, Fork};
+use jove_stf::Rules;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -51,13 +52,21 @@ struct Config {
 #[serde(rename_all = "camelCase")]
 struct ForkConfig {
     activation_time: u64,
-    /// Jove's blocks carry no blobs.
-    blob_schedule: Option<()>,
+    /// Of a chain under Ethereum's rules: Jove's blocks carry no blobs.
+    blob_schedule: Option<BlobSchedule>,
     chain_id: U64,
     fork_id: Bytes,
     /// Address by name, as execution-apis has it.
     precompiles: BTreeMap<String, Address>,
     system_contracts: BTreeMap<String, Address>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BlobSchedule {
+    base_fee_update_fraction: u128,
+    max: u64,
+    target: u64,
 }
 
 fn config(call: &Call) -> Result<Config, RpcError> {
@@ -94,12 +103,35 @@ fn fork_config(spec: &ChainSpec, genesis: B256, index: usize) -> ForkConfig {
     let fork_id = fork_hash(genesis, passed.filter(|time| *time > spec.genesis.timestamp));
     ForkConfig {
         activation_time: if timestamp <= spec.genesis.timestamp { 0 } else { timestamp },
-        blob_schedule: None,
+        blob_schedule: spec.ethereum.map(|_| blob_schedule(fork)),
         chain_id: U64::from(spec.chain_id),
         fork_id: fork_id.to_be_bytes().to_vec().into(),
         precompiles,
-        system_contracts: BTreeMap::from([("HISTORY_STORAGE_ADDRESS".to_owned(), eip2935::HISTORY_STORAGE_ADDRESS)]),
+        system_contracts: system_contracts(spec),
     }
+}
+
+fn blob_schedule(fork: Fork) -> BlobSchedule {
+    let rules = Rules::Ethereum { chain_id: 0, fork, development: false };
+    let params = rules.blob_params(0);
+    BlobSchedule {
+        base_fee_update_fraction: params.update_fraction,
+        max: params.max_blob_count,
+        target: params.target_blob_count,
+    }
+}
+
+fn system_contracts(spec: &ChainSpec) -> BTreeMap<String, Address> {
+    let mut contracts = vec![("HISTORY_STORAGE_ADDRESS", eip2935::HISTORY_STORAGE_ADDRESS)];
+    if spec.ethereum.is_some() {
+        contracts.push(("BEACON_ROOTS_ADDRESS", eip4788::BEACON_ROOTS_ADDRESS));
+        let (name, address) = ("WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS", eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS);
+        contracts.push((name, address));
+        let (name, address) =
+            ("CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS", eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS);
+        contracts.push((name, address));
+    }
+    contracts.into_iter().map(|(name, address)| (name.to_owned(), address)).collect()
 }
 
 /// The fork hash of EIP-2124 and EIP-6122: CRC-32 of the genesis hash and the times of the forks passed since.
@@ -126,6 +158,15 @@ mod tests {
         assert_eq!(fork_hash(genesis, [].into_iter()), 0xfc64_ec04);
         assert_eq!(fork_hash(genesis, [1_150_000].into_iter()), 0x97c2_c34c);
         assert_eq!(fork_hash(genesis, [1_150_000, 1_920_000].into_iter()), 0x91d1_f948);
+    }
+
+    #[test]
+    fn a_layer_1_says_what_blobs_cost_and_which_contracts_it_has() {
+        let config = config_at(&ChainSpec::l1(900, 1), B256::ZERO, 0).current;
+        let schedule = BlobSchedule { base_fee_update_fraction: 5_007_716, max: 9, target: 6 };
+        assert_eq!(config.blob_schedule, Some(schedule));
+        assert_eq!(config.system_contracts.len(), 4);
+        assert_eq!(config_at(&ChainSpec::dev(), B256::ZERO, 0).current.blob_schedule, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use jove_primitives::{
     receipt::DEPOSIT_RECEIPT_VERSION,
     transaction::{DEPOSIT_TX_TYPE_ID, RecoveredTransaction},
 };
+use jove_stf::Rules;
 use jove_storage::LogEntry;
 use serde::Serialize;
 use serde_json::Value;
@@ -66,6 +67,15 @@ pub(crate) enum Shown {
 pub(crate) struct Receipt {
     #[serde(flatten)]
     inner: TransactionReceipt<ReceiptBody>,
+    /// Of a block of Jove's; Ethereum has no such fee.
+    #[serde(flatten)]
+    data_fee: Option<DataFee>,
+}
+
+/// What a transaction's data cost.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DataFee {
     /// L1 data fee paid, in wei.
     l1_fee: U256,
     /// L1 base fee that it was computed from.
@@ -145,24 +155,24 @@ pub(crate) fn pooled(transaction: &RecoveredTransaction) -> RpcTransaction {
 }
 
 /// The receipt of the transaction at `index`.
-pub(crate) fn receipt(block: &ExecutedBlock, index: usize) -> Receipt {
+pub(crate) fn receipt(rules: &Rules, block: &ExecutedBlock, index: usize) -> Receipt {
     let first_log = block.receipts[..index].iter().map(|receipt| receipt.logs.len()).sum();
-    receipt_from(block, index, first_log, false)
+    receipt_from(rules, block, index, first_log, false)
 }
 
 /// The receipts of all transactions. Those of the pending block name no block hash.
-pub(crate) fn receipts(block: &ExecutedBlock, pending: bool) -> Vec<Receipt> {
+pub(crate) fn receipts(rules: &Rules, block: &ExecutedBlock, pending: bool) -> Vec<Receipt> {
     let mut first_log = 0;
     (0..block.receipts.len())
         .map(|index| {
-            let receipt = receipt_from(block, index, first_log, pending);
+            let receipt = receipt_from(rules, block, index, first_log, pending);
             first_log += block.receipts[index].logs.len();
             receipt
         })
         .collect()
 }
 
-fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize, pending: bool) -> Receipt {
+fn receipt_from(rules: &Rules, block: &ExecutedBlock, index: usize, first_log: usize, pending: bool) -> Receipt {
     let block_hash = (!pending).then_some(block.hash);
     let (transaction, receipt) = (&block.transactions[index], &block.receipts[index]);
     let hash = *transaction.inner().tx_hash();
@@ -176,6 +186,8 @@ fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize, pending: 
         log_index: Some((first_log + position) as u64),
         removed: false,
     };
+    let blob_gas_used = transaction.blob_gas_used();
+    let blob_params = rules.blob_params(block.header.timestamp);
     let nonce = receipt.deposit_nonce.unwrap_or_else(|| transaction.nonce());
     let inner = TransactionReceipt {
         inner: ReceiptBody {
@@ -193,18 +205,18 @@ fn receipt_from(block: &ExecutedBlock, index: usize, first_log: usize, pending: 
         block_number: Some(block.header.number),
         gas_used: block.gas_used(index),
         effective_gas_price: transaction.effective_gas_price(block.header.base_fee_per_gas),
-        blob_gas_used: None,
-        blob_gas_price: None,
+        blob_gas_used,
+        blob_gas_price: blob_gas_used.and(block.header.blob_fee(blob_params)),
         from: transaction.signer(),
         to: transaction.to(),
         contract_address: transaction.is_create().then(|| transaction.signer().create(nonce)),
     };
-    Receipt {
-        inner,
+    let data_fee = matches!(rules, Rules::Jove { .. }).then(|| DataFee {
         l1_fee: block.l1_fees.get(index).copied().unwrap_or_default(),
         l1_gas_price: U256::from(block.l1_prices.base_fee),
         l1_blob_base_fee: U256::from(block.l1_prices.blob_base_fee),
-    }
+    });
+    Receipt { inner, data_fee }
 }
 
 /// A log from the index.

@@ -1,7 +1,8 @@
 use super::*;
+use crate::evm::tests::rules;
 use alloy_consensus::{EthereumTypedTransaction, Header, TxEip1559};
 use alloy_primitives::{Address, B256, Bloom, Bytes, LogData, Signature, TxKind};
-use jove_primitives::block::L1Prices;
+use jove_primitives::{Fork, block::L1Prices};
 use serde_json::{Value, json};
 
 /// Block 7 with a transfer, which paid a tip of 2 gwei, and a contract creation with a log and a tip of 1 gwei.
@@ -89,9 +90,9 @@ fn a_block_has_its_size_and_its_hashes() {
 #[test]
 fn a_receipt_shows_gas_logs_and_the_data_fee() {
     let sample = sample_block();
-    let all = to_value(&receipts(&sample, false));
+    let all = to_value(&receipts(&rules(), &sample, false));
     for index in 0..2 {
-        assert_eq!(all[index], to_value(&receipt(&sample, index)), "alone as among others");
+        assert_eq!(all[index], to_value(&receipt(&rules(), &sample, index)), "alone as among others");
     }
     let shown = &all[1];
     assert_eq!(shown["type"], "0x2");
@@ -159,8 +160,26 @@ fn a_message_from_l1_is_shown_as_the_op_stack_shows_it() {
     for (field, value) in expected.as_object().expect("an object") {
         assert_eq!(&shown[field], value, "{field}");
     }
-    let shown = to_value(&receipt(&sample, 1));
+    let shown = to_value(&receipt(&rules(), &sample, 1));
     assert_eq!((&shown["type"], &shown["depositNonce"]), (&json!("0x7e"), &json!("0x9")));
     assert_eq!((&shown["depositReceiptVersion"], &shown["effectiveGasPrice"]), (&json!("0x1"), &json!("0x0")));
     assert_eq!(shown["contractAddress"], to_value(&Address::repeat_byte(2).create(9)));
+}
+
+#[test]
+fn under_ethereums_rules_blobs_have_a_price_and_data_has_none() {
+    let mut sample = sample_block();
+    sample.header.excess_blob_gas = Some(10 << 20);
+    let tx = alloy_consensus::TxEip4844 { blob_versioned_hashes: vec![B256::repeat_byte(1); 2], ..Default::default() };
+    let signature = Signature::new(U256::ONE, U256::from(2), true);
+    let envelope =
+        jove_primitives::transaction::SignedTransaction::new_unhashed(EthereumTypedTransaction::Eip4844(tx), signature);
+    sample.transactions[0] = RecoveredTransaction::new_unchecked(envelope.into(), Address::ZERO);
+    let ethereum = Rules::Ethereum { chain_id: 5683, fork: Fork::Osaka, development: false };
+    let shown = to_value(&receipt(&ethereum, &sample, 0));
+    assert_eq!((&shown["blobGasUsed"], &shown["blobGasPrice"]), (&json!("0x40000"), &json!("0x8")));
+    assert_eq!(shown.get("l1Fee"), None);
+    let other = to_value(&receipt(&ethereum, &sample, 1));
+    assert_eq!((other.get("blobGasUsed"), other.get("blobGasPrice")), (None, None));
+    assert!(to_value(&receipt(&rules(), &sample, 1)).get("l1Fee").is_some());
 }

@@ -3,7 +3,7 @@
 //! A quote (`eth_gasPrice`) is the next block's base fee and a fifth, so that it stays valid through a second of full load, which
 //! raises the base fee by an eighth, plus a tip. The tip is small and constant while there is room, since all pay their way in; once the last
 //! blocks used nearly all gas that a second may hold, it is what most of their transactions paid. Jove's blocks carry no blobs:
-//! the blob base fee is 1 wei, as on the OP Stack.
+//! the blob base fee is 1 wei, as on the OP Stack. Under Ethereum's rules both fees are Ethereum's.
 
 use crate::{
     error::RpcError,
@@ -37,13 +37,22 @@ pub(crate) fn register(methods: &mut Methods) {
         call.no_args()?;
         suggested_tip(&call.context).map(U256::from)
     });
-    methods.quick("eth_blobBaseFee", |call| call.no_args().map(|()| U256::ONE));
+    methods.read("eth_blobBaseFee", |call| {
+        call.no_args()?;
+        Ok(U256::from(blob_base_fee(&call.context, &call.context.node.next_header()?)))
+    });
     methods.heavy("eth_feeHistory", fee_history);
 }
 
 /// Base fee of a block that is sealed now, in wei per gas.
 pub(crate) fn next_base_fee(context: &Context) -> Result<u64, RpcError> {
     Ok(context.node.next_header()?.base_fee_per_gas.unwrap_or_default())
+}
+
+/// Blob base fee of a block with this header, in wei per blob gas.
+fn blob_base_fee(context: &Context, header: &Header) -> u128 {
+    let params = context.node.rules().blob_params(header.timestamp);
+    params.calc_blob_fee(header.excess_blob_gas.unwrap_or_default())
 }
 
 /// A legacy gas price that the chain will take.
@@ -101,7 +110,7 @@ fn fee_history(call: &Call) -> Result<FeeHistory, RpcError> {
     let percentiles = percentiles.unwrap_or_default();
     check_percentiles(&percentiles)?;
     let view = call.context.node.storage().view();
-    let newest = resolve::sealed_number(&view, BlockId::Number(newest))?
+    let newest = resolve::sealed_number(&view, call.context.node.tags(), BlockId::Number(newest))?
         .ok_or_else(|| RpcError::server("request beyond head block"))?;
     let count = count.0.min(MAX_HISTORY).min(newest.saturating_add(1));
     if count == 0 {
@@ -122,14 +131,17 @@ fn fee_history(call: &Call) -> Result<FeeHistory, RpcError> {
         };
         history.base_fee_per_gas.push(header.base_fee_per_gas.unwrap_or_default().into());
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit.max(1) as f64);
+        history.base_fee_per_blob_gas.push(blob_base_fee(&call.context, &header));
+        let max_blob_gas = call.context.node.rules().blob_params(header.timestamp).max_blob_gas_per_block();
+        let blob_gas_used = header.blob_gas_used.unwrap_or_default();
+        history.blob_gas_used_ratio.push(blob_gas_used as f64 / max_blob_gas as f64);
     }
     let after = match view.header(newest + 1)? {
-        Some(header) => header.base_fee_per_gas.unwrap_or_default(),
-        None => next_base_fee(&call.context)?,
+        Some(header) => header,
+        None => call.context.node.next_header()?,
     };
-    history.base_fee_per_gas.push(after.into());
-    history.base_fee_per_blob_gas = vec![1; history.base_fee_per_gas.len()];
-    history.blob_gas_used_ratio = vec![0.0; history.gas_used_ratio.len()];
+    history.base_fee_per_gas.push(after.base_fee_per_gas.unwrap_or_default().into());
+    history.base_fee_per_blob_gas.push(blob_base_fee(&call.context, &after));
     history.reward = (!percentiles.is_empty()).then_some(rewards);
     Ok(history)
 }

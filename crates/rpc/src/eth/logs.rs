@@ -7,6 +7,7 @@ use crate::{
     resolve,
 };
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
+use jove_sequencer::Tags;
 use jove_storage::{LogFilter, View};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
@@ -21,7 +22,7 @@ pub(crate) fn register(methods: &mut Methods) {
         let (FilterObject(filter),): (FilterObject,) = call.args()?;
         check(&filter)?;
         let view = call.context.node.storage().view();
-        let (from, to) = range(&view, &filter)?;
+        let (from, to) = range(&view, call.context.node.tags(), &filter)?;
         if from > to {
             return Err(invalid_range());
         }
@@ -39,7 +40,7 @@ pub(crate) fn register(methods: &mut Methods) {
 /// -32005 if there are more than [`MAX_LOGS`].
 pub(crate) fn query_so_far(call: &Call, filter: &Filter) -> Result<Vec<Log>, RpcError> {
     let view = call.context.node.storage().view();
-    let (from, to) = range(&view, filter)?;
+    let (from, to) = range(&view, call.context.node.tags(), filter)?;
     let to = to.min(view.head_number());
     if from > to { Ok(Vec::new()) } else { query_range(call, &view, filter, from, to) }
 }
@@ -80,14 +81,15 @@ pub(crate) fn check(filter: &Filter) -> Result<(), RpcError> {
 }
 
 /// First and last block of a filter. Without bounds it is the head, as in geth.
-fn range(view: &View, filter: &Filter) -> Result<(u64, u64), RpcError> {
+fn range(view: &View, tags: Tags, filter: &Filter) -> Result<(u64, u64), RpcError> {
     Ok(match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
             let number = view.block_number(hash)?.ok_or_else(|| RpcError::new(RpcError::NOT_FOUND, "unknown block"))?;
             (number, number)
         }
         FilterBlockOption::Range { from_block, to_block } => {
-            (resolve::number(view, from_block.unwrap_or_default()), resolve::number(view, to_block.unwrap_or_default()))
+            let number = |block: Option<_>| resolve::number(view, tags, block.unwrap_or_default());
+            (number(from_block), number(to_block))
         }
     })
 }

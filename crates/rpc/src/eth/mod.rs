@@ -11,14 +11,13 @@ mod state;
 use crate::methods::{Call, Methods};
 use crate::{accounts, error::RpcError};
 use alloy_primitives::{Address, U64};
-use jove_primitives::predeploys;
 
 pub(crate) fn register(methods: &mut Methods) {
     methods.quick("eth_chainId", |call| call.no_args().map(|()| U64::from(call.context.node.spec().chain_id)));
     methods.quick("eth_blockNumber", |call| call.no_args().map(|()| U64::from(call.context.node.head().header.number)));
     // The node has no other to catch up with.
     methods.quick("eth_syncing", |call| call.no_args().map(|()| false));
-    methods.quick("eth_coinbase", |call| call.no_args().map(|()| predeploys::SEQUENCER_FEE_VAULT));
+    methods.quick("eth_coinbase", |call| call.no_args().map(|()| call.context.node.head().header.beneficiary));
     methods.quick("eth_accounts", unlocked_accounts);
     blocks::register(methods);
     config::register(methods);

@@ -9,7 +9,8 @@ use crate::{
     watch::Inclusion,
 };
 use alloy_consensus::Transaction;
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes};
+use jove_sequencer::transaction_hash;
 use std::{sync::Arc, time::Duration};
 
 /// How long a synchronous send waits without being told, as EIP-7966 recommends.
@@ -58,7 +59,8 @@ async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
     call.check_deadline()?;
     let start = tokio::time::Instant::now();
     let until = call.deadline.min((start + wait_of(wait, call.context.config.request_timeout_ms)).into_std());
-    let hash = keccak256(&raw);
+    let hash = transaction_hash(&raw);
+    let node = call.context.node.clone();
     let waiting = Waiting { context: call.context.clone(), hash };
     let mut inclusion = call.context.watch.inclusion(hash);
 
@@ -76,7 +78,7 @@ async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
     });
     let mut included = None;
     match sent.await?? {
-        Sent::Included((block, index)) => return Ok(convert::receipt(&block, index)),
+        Sent::Included((block, index)) => return Ok(convert::receipt(node.rules(), &block, index)),
         Sent::Pooled => {}
         Sent::HeldBack => {
             let soon = until.min(std::time::Instant::now() + ORDER_PATIENCE);
@@ -95,7 +97,7 @@ async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
     }
     drop(waiting);
     match included {
-        Some(Ok((block, index))) => Ok(convert::receipt(&block, index)),
+        Some(Ok((block, index))) => Ok(convert::receipt(node.rules(), &block, index)),
         Some(Err(_)) => Err(RpcError::server("the node is shutting down")),
         None => Err(RpcError::no_receipt(hash, start.elapsed().as_millis())),
     }

@@ -51,7 +51,8 @@ fn get_proof(call: &Call) -> Result<EIP1186AccountProofResponse, RpcError> {
     // The pending block has no root to prove against: the head stands for it.
     let view = call.context.node.storage().view();
     let block = block.unwrap_or_default();
-    let number = resolve::sealed_number(&view, block)?.ok_or_else(|| RpcError::no_block(block))?;
+    let number =
+        resolve::sealed_number(&view, call.context.node.tags(), block)?.ok_or_else(|| RpcError::no_block(block))?;
     let slots: Vec<U256> = keys.iter().map(|key| key.as_b256().into()).collect();
     let proof = call.context.node.prove(number, address, &slots)?;
     let account = proof.account.unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! Each simulated block follows the one before it, or the base: its parent hash, number and time, base fee and gas limit are
 //! what overrides say, or follow from its parent. Numbers ascend, by default by one, and gaps are filled with empty blocks; there
-//! are 256 blocks at most. Times do not fall, by default they grow by a second: unlike Ethereum's, they may be equal. State
+//! are 256 blocks at most. Times do not fall, by default they grow by a second: Jove's, unlike Ethereum's, may be equal. State
 //! overrides hold from their block on; a precompile is moved for its block only.
 //!
 //! Without `validation` a call needs no fitting nonce and the base fee is zero unless overridden; with it, both are checked.
@@ -19,7 +19,9 @@ use super::{
     transfers::TransferLogs,
 };
 use crate::error::RpcError;
-use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Sealable, Typed2718, constants::EMPTY_WITHDRAWALS};
+use alloy_consensus::{
+    EMPTY_OMMER_ROOT_HASH, Header, Sealable, Transaction as _, Typed2718, constants::EMPTY_WITHDRAWALS,
+};
 use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{B256, Bytes, Log, Signature, U256};
 use alloy_rlp::Encodable;
@@ -33,7 +35,7 @@ use jove_primitives::{
     header::{Extra, mix_hash, next_excess},
     predeploys,
 };
-use jove_stf::{Rules, mix_source};
+use jove_stf::{BlockContext, Rules, mix_source, next_header};
 use revm::{
     DatabaseCommit,
     context::{
@@ -168,6 +170,8 @@ impl<S: Source> Simulation<'_, S> {
         }
 
         header.gas_used = body.gas_used;
+        let blob_gas = |transaction: &RecoveredTransaction| transaction.blob_gas_used().unwrap_or_default();
+        header.blob_gas_used = Some(body.transactions.iter().map(blob_gas).sum());
         header.transactions_root = transactions_root(&body.transactions);
         (header.receipts_root, header.logs_bloom) = receipts_root(&body.receipts);
         let hash = header.hash_slow();
@@ -180,9 +184,7 @@ impl<S: Source> Simulation<'_, S> {
     }
 
     fn header(&self, number: u64, time: u64, overrides: &BlockOverrides) -> Result<Header, RpcError> {
-        let Rules::Jove { spec, .. } = self.rules else {
-            return Err(RpcError::server("eth_simulateV1 needs a Jove chain"));
-        };
+        let Rules::Jove { spec, .. } = self.rules else { return self.ethereum_header(time, overrides) };
         let parent = &self.parent;
         let before = Extra::decode(&parent.extra_data).unwrap_or_default();
         let keeps_phase = overrides.time.is_none() || time == parent.timestamp;
@@ -221,6 +223,29 @@ impl<S: Source> Simulation<'_, S> {
         })
     }
 
+    fn ethereum_header(&self, time: u64, overrides: &BlockOverrides) -> Result<Header, RpcError> {
+        let context = BlockContext { time_ms: time.saturating_mul(1000), mix_source: B256::ZERO, messages: false };
+        let header = next_header(self.rules, &self.parent, self.parent_hash, context)
+            .map_err(|error| RpcError::new(code::BLOCK_TIME, error.to_string()))?;
+        let base_fee = match overrides.base_fee {
+            Some(fee) => Some(
+                u64::try_from(fee)
+                    .map_err(|_| RpcError::invalid_params("block override baseFeePerGas is too large"))?,
+            ),
+            None if self.validation => header.base_fee_per_gas,
+            None => Some(0),
+        };
+        Ok(Header {
+            beneficiary: overrides.coinbase.unwrap_or(header.beneficiary),
+            difficulty: overrides.difficulty.unwrap_or_default(),
+            gas_limit: overrides.gas_limit.unwrap_or(header.gas_limit),
+            mix_hash: overrides.random.unwrap_or(header.mix_hash),
+            parent_beacon_block_root: overrides.beacon_root.or(header.parent_beacon_block_root),
+            base_fee_per_gas: base_fee,
+            ..header
+        })
+    }
+
     /// EIP-2935, as every block does.
     fn store_parent_hash(&mut self, header: &Header) -> Result<(), RpcError> {
         if self.stage.account(HISTORY_STORAGE_ADDRESS)?.code_hash == Account::default().code_hash {
@@ -246,7 +271,7 @@ impl<S: Source> Simulation<'_, S> {
             return Err(RpcError::new(code::BLOCK_GAS_LIMIT, text));
         }
         let nonce = request.nonce;
-        let mut tx = tx_env(TransactionRequest { gas: Some(gas), ..request }, self.rules.chain_id(), self.gas_left)?;
+        let mut tx = tx_env(TransactionRequest { gas: Some(gas), ..request }, self.rules, self.gas_left)?;
         tx.nonce = match nonce {
             Some(nonce) => nonce,
             None => self.stage.account(tx.caller)?.nonce,
@@ -321,8 +346,11 @@ impl<S: Source> Simulation<'_, S> {
         }
     }
 
-    /// The base fee that the sender paid goes to the vault, as in a block.
+    /// The base fee that the sender paid goes to the vault, as in a block. Under Ethereum's rules it is burned.
     fn pay_base_fee(&mut self, tx: &TxEnv, gas_used: u64) -> Result<(), RpcError> {
+        if matches!(self.rules, Rules::Ethereum { .. }) {
+            return Ok(());
+        }
         let base_fee = u128::from(self.stage.block.basefee);
         let paid = tx.effective_gas_price(base_fee).min(base_fee);
         let amount = U256::from(paid).saturating_mul(U256::from(gas_used));

@@ -250,22 +250,34 @@ impl<S: Source> Stage<S> {
     }
 
     /// Runs a call. What it did is in the result, not in the state.
-    pub(crate) fn run(&mut self, tx: TxEnv) -> Result<ResultAndState, EVMError<S::Error>> {
+    pub(crate) fn run(&mut self, mut tx: TxEnv) -> Result<ResultAndState, EVMError<S::Error>> {
+        self.price_blobs(&mut tx);
         self.evm(&tx, ()).transact(tx)
     }
 
     /// Runs a call with an inspector, and gives the inspector back.
     pub(crate) fn inspect<'a, I>(
         &'a mut self,
-        tx: TxEnv,
+        mut tx: TxEnv,
         inspector: I,
     ) -> (Result<ResultAndState, EVMError<S::Error>>, I)
     where
         I: Inspector<StageContext<'a, S>>,
     {
+        self.price_blobs(&mut tx);
         let mut evm = self.evm(&tx, inspector);
         let result = evm.inspect_tx(tx);
         (result, evm.inspector)
+    }
+
+    /// Blobs without a price cost what the block asks.
+    fn price_blobs(&self, tx: &mut TxEnv) {
+        if let Some(blob) = &self.block.blob_excess_gas_and_price
+            && !tx.blob_hashes.is_empty()
+            && tx.max_fee_per_blob_gas == 0
+        {
+            tx.max_fee_per_blob_gas = blob.blob_gasprice;
+        }
     }
 
     fn evm<I>(&mut self, tx: &TxEnv, inspector: I) -> StageEvm<'_, S, I> {

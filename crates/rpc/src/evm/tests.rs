@@ -82,7 +82,7 @@ pub(crate) fn request(json: Value) -> TransactionRequest {
 }
 
 pub(crate) fn tx(json: Value) -> revm::context::TxEnv {
-    tx_env(request(json), ChainSpec::dev().chain_id, CALL_GAS_CAP).expect("a valid request")
+    tx_env(request(json), &rules(), CALL_GAS_CAP).expect("a valid request")
 }
 
 /// A contract's address in these tests.
@@ -169,7 +169,7 @@ fn halts_and_refusals_are_in_geths_words() {
 #[test]
 fn requests_that_contradict_themselves_are_refused() {
     let refused = |json: Value| {
-        let error = tx_env(request(json), 5683, CALL_GAS_CAP).expect_err("refused");
+        let error = tx_env(request(json), &rules(), CALL_GAS_CAP).expect_err("refused");
         assert_eq!(error.code, RpcError::INVALID_PARAMS);
         error.message.into_owned()
     };

@@ -1,21 +1,24 @@
 //! From a caller's request to what the EVM runs, and to the transaction that it would be.
 
 use crate::{error::RpcError, request::normalize_input};
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip7702, TxLegacy};
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy};
 use alloy_primitives::{Address, Signature, TxKind};
 use alloy_rpc_types_eth::TransactionRequest;
 use jove_primitives::Transaction;
+use jove_stf::Rules;
 use revm::{context::TxEnv, context_interface::either::Either};
 
 /// Most gas a call may use, unless a transaction may have more: it bounds the time that one takes.
 pub(crate) const CALL_GAS_CAP: u64 = 50_000_000;
 
-/// revm's form of a request. Its gas limit is at most `gas_cap`, and that without one.
+/// revm's form of a request. Its gas limit is at most `gas_cap`, and that without one. Blobs, where the rules know them, are named by their hashes
+/// or come with it; without a price they cost what the block asks.
 ///
 /// # Errors
 /// -32602 where the request contradicts itself or the chain.
-pub(crate) fn tx_env(mut request: TransactionRequest, chain_id: u64, gas_cap: u64) -> Result<TxEnv, RpcError> {
+pub(crate) fn tx_env(mut request: TransactionRequest, rules: &Rules, gas_cap: u64) -> Result<TxEnv, RpcError> {
     normalize_input(&mut request)?;
+    let chain_id = rules.chain_id();
     let TransactionRequest {
         from,
         to,
@@ -34,11 +37,11 @@ pub(crate) fn tx_env(mut request: TransactionRequest, chain_id: u64, gas_cap: u6
         sidecar,
         authorization_list,
     } = request;
-    if max_fee_per_blob_gas.is_some()
+    let has_blobs = max_fee_per_blob_gas.is_some()
         || blob_versioned_hashes.is_some()
         || sidecar.is_some()
-        || transaction_type == Some(3)
-    {
+        || transaction_type == Some(3);
+    if has_blobs && matches!(rules, Rules::Jove { .. }) {
         let text = "transaction type not supported: blob transactions (EIP-4844) are not accepted on this chain";
         return Err(RpcError::invalid_params(text));
     }
@@ -53,10 +56,15 @@ pub(crate) fn tx_env(mut request: TransactionRequest, chain_id: u64, gas_cap: u6
         return Err(RpcError::invalid_params(text));
     }
     let kind = to.unwrap_or(TxKind::Create);
+    if has_blobs && (kind.is_create() || gas_price.is_some() || authorization_list.is_some()) {
+        let text = "a blob transaction has a recipient, no gasPrice and no authorizationList";
+        return Err(RpcError::invalid_params(text));
+    }
     if authorization_list.is_some() && kind.is_create() {
         return Err(RpcError::invalid_params("EIP-7702 transaction without a recipient"));
     }
     let tx_type = match (&authorization_list, gas_price, &access_list) {
+        _ if has_blobs => 3,
         (Some(_), ..) => 4,
         (None, Some(_), None) => 0,
         (None, Some(_), Some(_)) => 1,
@@ -73,10 +81,12 @@ pub(crate) fn tx_env(mut request: TransactionRequest, chain_id: u64, gas_cap: u6
         nonce: nonce.unwrap_or(0),
         chain_id: Some(chain_id),
         access_list: access_list.unwrap_or_default(),
-        gas_priority_fee: (tx_type == 2 || (tx_type == 4 && gas_price.is_none()))
+        gas_priority_fee: (matches!(tx_type, 2 | 3) || (tx_type == 4 && gas_price.is_none()))
             .then_some(max_priority_fee_per_gas.unwrap_or(0)),
-        blob_hashes: Vec::new(),
-        max_fee_per_blob_gas: 0,
+        blob_hashes: blob_versioned_hashes
+            .or_else(|| sidecar.map(|sidecar| sidecar.versioned_hashes().collect()))
+            .unwrap_or_default(),
+        max_fee_per_blob_gas: max_fee_per_blob_gas.unwrap_or(0),
         authorization_list: authorization_list.unwrap_or_default().into_iter().map(Either::Left).collect(),
     })
 }
@@ -95,6 +105,21 @@ pub(crate) fn unsigned(tx: &TxEnv, signature: Signature) -> Transaction {
         (1, _) => TxEip2930 { chain_id, nonce, gas_price, gas_limit, to, value, access_list, input }
             .into_signed(signature)
             .into(),
+        (3, TxKind::Call(to)) => TxEip4844 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to,
+            value,
+            access_list,
+            blob_versioned_hashes: tx.blob_hashes.clone(),
+            max_fee_per_blob_gas: tx.max_fee_per_blob_gas,
+            input,
+        }
+        .into_signed(signature)
+        .into(),
         (4, TxKind::Call(to)) => {
             let authorization_list = tx.authorization_list.iter().filter_map(|one| one.clone().left()).collect();
             TxEip7702 {

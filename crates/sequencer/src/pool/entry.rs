@@ -1,8 +1,12 @@
 //! One transaction on its way into the pool: decoding, the checks that need no state, and sender recovery.
 
-use super::{PooledTransaction, error::PoolError};
+use super::{
+    PooledTransaction,
+    blob::{self, Sidecar, TYPE_BLOB},
+    error::PoolError,
+};
 use alloy_consensus::{Transaction as _, TxLegacy, crypto::SECP256K1N_HALF, transaction::RlpEcdsaDecodableTx};
-use alloy_eips::{Decodable2718, Encodable2718, eip2718::Eip2718Error};
+use alloy_eips::{Decodable2718, Encodable2718, Typed2718, eip2718::Eip2718Error, eip7594::Encodable7594};
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Header;
 use jove_primitives::{
@@ -24,13 +28,12 @@ use std::{
     time::Instant,
 };
 
-/// Most bytes of a transaction's EIP-2718 encoding.
+/// Most bytes of a transaction's EIP-2718 encoding, without blobs.
 pub const MAX_TRANSACTION_SIZE: usize = 128 * 1024;
 /// Most bytes of init code (EIP-3860).
 const MAX_INIT_CODE_SIZE: usize = 49_152;
 
-/// EIP-2718 types, where their number matters.
-const TYPE_BLOB: u8 = 3;
+/// EIP-2718 type, where its number matters.
 const TYPE_SET_CODE: u8 = 4;
 
 /// A transaction that passed every check that needs no state, and what the pool wants to know of it at hand.
@@ -44,11 +47,16 @@ pub(super) struct Entry {
     /// Max priority fee and max fee per gas in wei, for ranking: fees beyond 2^64 − 1 rank as that.
     pub(super) tip: u64,
     pub(super) cap: u64,
-    /// Most that gas and value cost, in wei: the L1 data fee comes on top.
+    /// Max fee per blob gas, in wei, and blob gas.
+    pub(super) blob_cap: u128,
+    pub(super) blob_gas: u64,
+    /// Blobs and their proofs, exactly with a blob transaction.
+    pub(super) sidecar: Option<Arc<Sidecar>>,
+    /// Most that gas, blobs and value cost, in wei: the L1 data fee comes on top.
     pub(super) cost: U256,
     /// Least gas that the transaction uses.
     pub(super) min_gas: u64,
-    /// Bytes of the EIP-2718 encoding.
+    /// Bytes of the EIP-2718 encoding, and of the sidecar.
     pub(super) size: usize,
     pub(super) arrived: Instant,
     /// Whether the signature is the sender's: only then can the transaction be written down and read again.
@@ -75,14 +83,16 @@ impl Entry {
         self.pooled.hash
     }
 
-    /// Whether the transaction pays 10 % more than `old` for both fees: geth's rule.
+    /// Whether the transaction pays 10 % more than `old` for both fees, or twice as much for every fee where there are blobs: geth's rules.
     pub(super) fn may_replace(&self, old: &Self) -> bool {
+        let percent = if self.sidecar.is_some() || old.sidecar.is_some() { 200 } else { 110 };
         let bumped = |new: u128, old: u128| {
-            let needed = (old / 100).saturating_mul(110).saturating_add(old % 100 * 110 / 100);
+            let needed = (old / 100).saturating_mul(percent).saturating_add(old % 100 * percent / 100);
             new > old && new >= needed
         };
+        let blobs = self.sidecar.is_none() || old.sidecar.is_none() || bumped(self.blob_cap, old.blob_cap);
         let (new, old) = (fees(self.transaction()), fees(old.transaction()));
-        bumped(new.0, old.0) && bumped(new.1, old.1)
+        blobs && bumped(new.0, old.0) && bumped(new.1, old.1)
     }
 
     /// True the first time.
@@ -109,10 +119,23 @@ impl Checker {
         Self { spec, gas: GasParams::new_spec(SpecId::OSAKA) }
     }
 
-    /// A transaction from its EIP-2718 encoding, its sender not yet recovered.
-    pub(super) fn decode(&self, raw: &[u8]) -> Result<Transaction, PoolError> {
+    /// A transaction from its EIP-2718 encoding, or from the network form of a blob transaction, its sender not yet recovered.
+    pub(super) fn decode(&self, raw: &[u8]) -> Result<(Transaction, Option<Sidecar>), PoolError> {
+        if matches!(*raw, [TYPE_BLOB, _, ..]) {
+            if !self.takes_blobs() {
+                return Err(PoolError::BlobsNotAccepted);
+            }
+            return blob::decode(raw).map(|(transaction, sidecar)| (transaction, Some(sidecar)));
+        }
+        self.decode_plain(raw).map(|transaction| (transaction, None))
+    }
+
+    fn takes_blobs(&self) -> bool {
+        self.spec.ethereum.is_some()
+    }
+
+    fn decode_plain(&self, raw: &[u8]) -> Result<Transaction, PoolError> {
         let typed = match *raw {
-            [TYPE_BLOB, _, ..] => return Err(PoolError::BlobsNotAccepted),
             [1 | 2 | TYPE_SET_CODE, _, ..] => true,
             [0x80..=0xff, ..] => false,
             [_, _, ..] => return Err(PoolError::TypeNotSupported),
@@ -142,29 +165,36 @@ impl Checker {
     }
 
     /// Checks a decoded transaction and recovers its sender, in geth's order of checks.
-    pub(super) fn signed(&self, transaction: Transaction, seq: u64, now: Instant) -> Result<Entry, PoolError> {
+    pub(super) fn signed(
+        &self,
+        transaction: Transaction,
+        sidecar: Option<Sidecar>,
+        seq: u64,
+        now: Instant,
+    ) -> Result<Entry, PoolError> {
         let size = self.check_limits(&transaction)?;
         let sender = recover_sender(&transaction)?;
-        self.entry(RecoveredTransaction::new_unchecked(transaction, sender), size, true, seq, now)
+        self.entry(RecoveredTransaction::new_unchecked(transaction, sender), sidecar, size, true, seq, now)
     }
 
     /// Checks a transaction whose sender is known: `signed` says whether its signature says the same.
     pub(super) fn recovered(
         &self,
         transaction: RecoveredTransaction,
+        sidecar: Option<Sidecar>,
         signed: bool,
         seq: u64,
         now: Instant,
     ) -> Result<Entry, PoolError> {
         let size = self.check_limits(&transaction)?;
-        self.entry(transaction, size, signed, seq, now)
+        self.entry(transaction, sidecar, size, signed, seq, now)
     }
 
     /// The checks that come before the sender's recovery. Returns the size.
     fn check_limits(&self, transaction: &Transaction) -> Result<usize, PoolError> {
         match transaction.as_signed() {
             None => return Err(PoolError::TypeNotSupported),
-            Some(SignedTransaction::Eip4844(_)) => return Err(PoolError::BlobsNotAccepted),
+            Some(SignedTransaction::Eip4844(_)) if !self.takes_blobs() => return Err(PoolError::BlobsNotAccepted),
             Some(_) => {}
         }
         let size = transaction.encode_2718_len();
@@ -196,6 +226,7 @@ impl Checker {
     fn entry(
         &self,
         transaction: RecoveredTransaction,
+        sidecar: Option<Sidecar>,
         size: usize,
         signed: bool,
         seq: u64,
@@ -214,17 +245,26 @@ impl Checker {
         if transaction.authorization_list().is_some_and(<[_]>::is_empty) {
             return Err(PoolError::EmptyAuthorizationList);
         }
+        if transaction.is_eip4844() {
+            blob::check(&transaction, sidecar.as_ref().ok_or(PoolError::MissingSidecar)?)?;
+        }
         let encoded = transaction.encoded_2718();
         let gas_cost = U256::from(transaction.gas_limit()).saturating_mul(U256::from(cap));
+        let blob_cap = transaction.max_fee_per_blob_gas().unwrap_or(0);
+        let blob_gas = transaction.blob_gas_used().unwrap_or(0);
+        let blob_cost = U256::from(blob_gas).saturating_mul(U256::from(blob_cap));
         Ok(Entry {
             sender: transaction.signer(),
             nonce,
             seq,
             tip: u64::try_from(tip).unwrap_or(u64::MAX),
             cap: u64::try_from(cap).unwrap_or(u64::MAX),
-            cost: gas_cost.saturating_add(transaction.value()),
+            blob_cap,
+            blob_gas,
+            cost: gas_cost.saturating_add(blob_cost).saturating_add(transaction.value()),
             min_gas,
-            size,
+            size: size + sidecar.as_ref().map_or(0, Encodable7594::encode_7594_len),
+            sidecar: sidecar.map(Arc::new),
             arrived,
             signed,
             announced: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! Why the pool refuses a transaction.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 
 /// A rejection. Texts are those of geth, which tools and people know; [`PoolError::code`] is the JSON-RPC code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,66 @@ pub enum PoolError {
     /// It carries blobs, which this chain has no place for, with their sidecar or without.
     #[error("transaction type not supported: blob transactions (EIP-4844) are not accepted on this chain")]
     BlobsNotAccepted,
+    /// A blob transaction as blocks carry it, or of a sender who was not asked for a signature. Send it in its network form.
+    #[error("missing sidecar in blob transaction")]
+    MissingSidecar,
+    /// A sidecar without cell proofs (EIP-4844 before EIP-7594).
+    #[error("sidecar format error: unexpected sidecar version, want: 1, got: {got}")]
+    SidecarVersion {
+        /// The version it has; 0 for one that names none.
+        got: u8,
+    },
+    /// It would pay nothing for its blobs.
+    #[error("transaction gas price below minimum: blob fee cap 0, minimum needed 1")]
+    BlobFeeTooLow,
+    /// A blob transaction without blobs.
+    #[error("blobless blob transaction")]
+    Blobless,
+    /// More blobs than a transaction may have (EIP-7594).
+    #[error("transaction blob limit exceeded: blob count {count}, limit {limit}")]
+    BlobLimit {
+        /// Its blobs.
+        count: usize,
+        /// Most blobs.
+        limit: usize,
+    },
+    /// The sidecar has another number of commitments than the transaction has versioned hashes.
+    #[error("invalid number of {commitments} blob commitments compared to {hashes} blob hashes")]
+    CommitmentCount {
+        /// Commitments in the sidecar.
+        commitments: usize,
+        /// Versioned hashes in the transaction.
+        hashes: usize,
+    },
+    /// The sidecar has another number of blobs than of commitments.
+    #[error("invalid number of {blobs} blobs compared to {commitments} commitments")]
+    BlobCount {
+        /// Blobs in the sidecar.
+        blobs: usize,
+        /// Commitments in the sidecar.
+        commitments: usize,
+    },
+    /// The sidecar has not 128 cell proofs for each blob.
+    #[error("sidecar format error: invalid number of {proofs} blob proofs expected {expected}")]
+    ProofCount {
+        /// Cell proofs in the sidecar.
+        proofs: usize,
+        /// What there must be.
+        expected: usize,
+    },
+    /// A commitment has another versioned hash than the transaction names.
+    #[error("blob {index}: computed hash {computed} mismatches transaction one {hash}")]
+    CommitmentHash {
+        /// The blob's position.
+        index: usize,
+        /// The commitment's versioned hash.
+        computed: B256,
+        /// The transaction's.
+        hash: B256,
+    },
+    /// The proofs do not prove the blobs, or something is no field element or no point.
+    #[error("KZG verification error: {0}")]
+    Kzg(String),
     /// An EIP-7702 transaction without a recipient.
     #[error("EIP-7702 transaction cannot be used to create contract")]
     SetCodeCreate,
@@ -108,7 +168,8 @@ pub enum PoolError {
     /// The pool is full and holds nothing cheaper. Send it with a higher fee, or later.
     #[error("transaction underpriced")]
     Underpriced,
-    /// The sender's transaction of this nonce is in the pool, and this one does not pay 10 % more for both fees.
+    /// The sender's transaction of this nonce is in the pool, and this one does not pay 10 % more for both fees; where one of them has blobs, twice as
+    /// much for every fee.
     #[error("replacement transaction underpriced")]
     ReplacementUnderpriced,
     /// The pool is full, and this transaction, which is not executable yet, would displace one that is.
@@ -181,6 +242,16 @@ impl PoolError {
             Self::AlreadyKnown => "already_known",
             Self::TooShort | Self::Rlp(_) => "malformed",
             Self::TypeNotSupported | Self::BlobsNotAccepted => "type_not_supported",
+            Self::MissingSidecar
+            | Self::SidecarVersion { .. }
+            | Self::BlobFeeTooLow
+            | Self::Blobless
+            | Self::BlobLimit { .. }
+            | Self::CommitmentCount { .. }
+            | Self::BlobCount { .. }
+            | Self::ProofCount { .. }
+            | Self::CommitmentHash { .. }
+            | Self::Kzg(_) => "blobs",
             Self::SetCodeCreate | Self::EmptyAuthorizationList => "set_code",
             Self::Oversized { .. } | Self::InitCodeSize { .. } => "oversized",
             Self::GasLimitTooHigh { .. } | Self::ExceedsBlockGasLimit => "gas_limit",

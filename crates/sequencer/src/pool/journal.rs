@@ -1,14 +1,17 @@
 //! The pool on disk: what lets accepted transactions survive a restart.
 //!
 //! The file starts with the 8 bytes `JOVEPOL1`. Records follow: the length of a transaction's EIP-2718 encoding (u32, little-endian), the
-//! first 8 bytes of its hash, the encoding. Each batch of accepted transactions is appended by one write before their senders learn of
+//! first 8 bytes of the encoding's Keccak-256, the encoding; of a blob transaction it is the network form, blobs included. Each batch of accepted transactions is appended by one write before their senders learn of
 //! it; the operating system decides when it reaches the disk. Included and dropped transactions stay until the file is rewritten with
 //! what the pool holds: when it has grown to twice that, and at a clean stop.
 //!
 //! A reader stops at the first record that is cut off or whose hash does not match: a crash tears at most the end. What is read
 //! goes through all checks again.
 
-use super::entry::{Entry, MAX_TRANSACTION_SIZE};
+use super::{
+    blob::{self, MAX_BLOB_TRANSACTION_SIZE},
+    entry::Entry,
+};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, keccak256};
 use std::{
@@ -104,10 +107,23 @@ impl Journal {
 }
 
 fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    // The pool takes no transaction beyond 128 KiB.
-    out.extend((entry.size as u32).to_le_bytes());
-    out.extend(&entry.hash()[..8]);
-    entry.transaction().encode_2718(out);
+    let start = out.len();
+    out.extend([0; RECORD_HEADER]);
+    let body = out.len();
+    let hash = match &entry.sidecar {
+        None => {
+            entry.transaction().encode_2718(out);
+            entry.hash()
+        }
+        Some(sidecar) => {
+            blob::encode(entry.transaction(), sidecar, out);
+            keccak256(&out[body..])
+        }
+    };
+    // The pool takes no transaction beyond a megabyte.
+    let len = (out.len() - body) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4..body].copy_from_slice(&hash[..8]);
 }
 
 fn write_new(path: &Path, entries: &[Arc<Entry>], sync: bool) -> io::Result<(File, u64)> {
@@ -141,7 +157,7 @@ fn read_records(mut from: impl Read, mut each: impl FnMut(Bytes)) -> io::Result<
     while fill(&mut from, &mut header)? {
         let [a, b, c, d, hash @ ..] = header;
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        if len > MAX_TRANSACTION_SIZE {
+        if len > MAX_BLOB_TRANSACTION_SIZE {
             break;
         }
         let mut encoded = vec![0; len];

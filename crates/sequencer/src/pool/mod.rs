@@ -16,7 +16,8 @@
 //!
 //! **Admission** follows geth, check by check and word by word ([`PoolError`]). The balance must cover the transaction together with the sender's
 //! executable ones. A transaction replaces that of its sender and nonce if it raises both fees by 10 %. The fee cap must reach the chain's base fee
-//! floor. Blob transactions are refused by name. Other than geth, the pool sets no special limit for accounts with an EIP-7702
+//! floor. Blob transactions come with their blobs and proofs, which are checked, and which the pool keeps until a block has the transaction; to replace one
+//! takes twice every fee. A Jove chain refuses them by name. Other than geth, the pool sets no special limit for accounts with an EIP-7702
 //! delegation: to re-check a sender after a block is cheap here.
 //!
 //! **Limits.** So many transactions of one sender, so many and so many bytes in all. A full pool evicts: first held transactions, the cheapest first, to
@@ -34,6 +35,7 @@
 //! choice.
 
 mod best;
+mod blob;
 mod book;
 mod entry;
 mod error;
@@ -44,9 +46,11 @@ mod queue;
 mod tests;
 
 pub use best::Best;
+pub use blob::{MAX_BLOB_TRANSACTION_SIZE, Sidecar, transaction_hash};
 pub use entry::{MAX_TRANSACTION_SIZE, recover_sender};
 pub use error::{PoolError, Shortfall};
 
+use alloy_eips::Typed2718;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
 use book::{Book, Funds};
 use entry::{Checker, Entry};
@@ -54,6 +58,7 @@ use journal::Journal;
 use jove_primitives::{
     Account, ChainSpec, ExecutedBlock,
     block::{L1Prices, RecoveredTransaction},
+    transaction::Transaction,
 };
 use metrics::{counter, gauge, histogram};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -106,6 +111,19 @@ pub struct PooledTransaction {
     pub hash: B256,
     /// What the L1 data fee is measured by ([`jove_primitives::fee::data_size`]).
     pub data_size: u64,
+}
+
+/// What a block takes, and what it charges.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Base fee, in wei per gas.
+    pub base_fee: u64,
+    /// Gas it may use.
+    pub gas: u64,
+    /// Blob base fee, in wei per blob gas.
+    pub blob_base_fee: u128,
+    /// Blob gas it may use.
+    pub blob_gas: u64,
 }
 
 type Listener = dyn Fn(&[Arc<RecoveredTransaction>]) + Send + Sync;
@@ -190,7 +208,7 @@ impl Pool {
     /// If the pool refuses it.
     pub fn add(&self, transaction: RecoveredTransaction) -> Result<B256, PoolError> {
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
-        let entry = self.checker.recovered(transaction, false, seq, Instant::now());
+        let entry = self.checker.recovered(transaction, None, false, seq, Instant::now());
         let mut added = self.admit(vec![entry.map(Arc::new)], Funds::Required);
         self.report(&added.results);
         added.results.swap_remove(0)
@@ -236,17 +254,30 @@ impl Pool {
         Best::new(self.clone(), base_fee, walk)
     }
 
-    /// The first of [`Self::best`]: as many as might fit into `gas`, if each used as little as it can.
-    pub fn candidates(self: &Arc<Self>, base_fee: u64, gas: u64) -> Vec<Arc<RecoveredTransaction>> {
-        let mut best = self.best(base_fee);
-        let mut left = gas;
+    /// The first of [`Self::best`]: as many as might fit into a block, if each used as little gas as it can. Whose blobs do not fit, or do not pay, is left
+    /// out.
+    pub fn candidates(self: &Arc<Self>, room: Room) -> Vec<Arc<RecoveredTransaction>> {
+        let mut best = self.best(room.base_fee);
+        let (mut gas, mut blob_gas) = (room.gas, room.blob_gas);
         let mut candidates = Vec::new();
         while let Some(entry) = best.next_entry() {
-            let Some(rest) = left.checked_sub(entry.min_gas) else { break };
-            left = rest;
+            if entry.sidecar.is_some() {
+                if entry.blob_gas > blob_gas || entry.blob_cap < room.blob_base_fee {
+                    best.skip_sender();
+                    continue;
+                }
+                blob_gas -= entry.blob_gas;
+            }
+            let Some(rest) = gas.checked_sub(entry.min_gas) else { break };
+            gas = rest;
             candidates.push(entry.transaction().clone());
         }
         candidates
+    }
+
+    /// The blobs and proofs of a blob transaction in the pool.
+    pub fn sidecar(&self, hash: &B256) -> Option<Arc<Sidecar>> {
+        self.book.lock().get(hash)?.sidecar.clone()
     }
 
     /// Whether a block with this base fee can take a transaction.
@@ -331,8 +362,9 @@ impl Pool {
         self.publish();
     }
 
-    /// After [`Self::on_unwound`]: the transactions of withdrawn blocks, newest block first, return in their order, ahead of all others.
-    pub fn readmit(&self, blocks: &[ExecutedBlock]) {
+    /// After [`Self::on_unwound`]: the transactions of withdrawn blocks, newest block first, return in their order, ahead of all others. `sidecar` finds the
+    /// blobs of a blob transaction again; those whose blobs are lost do not return.
+    pub fn readmit(&self, blocks: &[ExecutedBlock], sidecar: impl Fn(&Transaction) -> Option<Sidecar> + Sync) {
         let transactions: Vec<&RecoveredTransaction> =
             blocks.iter().rev().flat_map(|block| &block.transactions).collect();
         let count = transactions.len() as u64;
@@ -345,7 +377,8 @@ impl Pool {
             .map(|(i, transaction)| {
                 let seq = first + i as u64;
                 let signed = recover_sender(transaction).is_ok_and(|sender| sender == transaction.signer());
-                self.checker.recovered((*transaction).clone(), signed, seq, now).map(Arc::new)
+                let sidecar = transaction.is_eip4844().then(|| sidecar(transaction)).flatten();
+                self.checker.recovered((*transaction).clone(), sidecar, signed, seq, now).map(Arc::new)
             })
             .collect();
 
@@ -417,11 +450,11 @@ impl Pool {
         let first = self.next_seq.fetch_add(raw.len() as u64, Ordering::Relaxed);
         let now = Instant::now();
         let check = |(i, raw): (usize, &Bytes)| {
-            let transaction = self.checker.decode(raw)?;
+            let (transaction, sidecar) = self.checker.decode(raw)?;
             if self.book.lock().get(transaction.tx_hash()).is_some() {
                 return Err(PoolError::AlreadyKnown);
             }
-            self.checker.signed(transaction, first + i as u64, now).map(Arc::new)
+            self.checker.signed(transaction, sidecar, first + i as u64, now).map(Arc::new)
         };
         if raw.len() <= RECOVER_ALONE {
             return raw.iter().enumerate().map(check).collect();

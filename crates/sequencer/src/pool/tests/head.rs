@@ -1,6 +1,7 @@
 //! The pool and the chain's head: order, blocks, unwinding, and who is told.
 
 use super::*;
+use crate::pool::Room;
 use std::{
     collections::HashSet,
     thread,
@@ -77,7 +78,14 @@ fn a_walk_outlives_changes() {
 fn candidates_fill_the_gas_and_no_more() {
     let chain = chain();
     let all: Vec<B256> = (0..10).map(|n| chain.insert(key(n).transfer(0, 9, 9))).collect();
-    let candidates = |gas| chain.pool.candidates(FLOOR, gas).iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>();
+    let candidates = |gas| {
+        chain
+            .pool
+            .candidates(Room { base_fee: FLOOR, gas, ..Room::default() })
+            .iter()
+            .map(|tx| *tx.tx_hash())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(candidates(21_000 * 4 + 20_999), all[..4]);
     assert!(candidates(20_999).is_empty());
     assert_eq!(candidates(u64::MAX), all);
@@ -150,7 +158,7 @@ fn withdrawn_transactions_return_in_order_and_first() {
         chain.set(address, account);
     }
     chain.pool.on_unwound(L1Prices::default(), FLOOR);
-    chain.pool.readmit(&[second, first]);
+    chain.pool.readmit(&[second, first], |_| None);
     assert_eq!(chain.pool.status(), (5, 0));
     assert_eq!(chain.best(1), [a0, b0, a1, c0, a2]);
 }
@@ -171,7 +179,7 @@ fn withdrawn_transactions_return_beyond_what_the_balance_bears_together() {
     }
     chain.set(alice.address, Account { balance: ETHER, ..Account::default() });
     chain.pool.on_unwound(blocks[1].l1_prices, FLOOR);
-    chain.pool.readmit(&blocks);
+    chain.pool.readmit(&blocks, |_| None);
     assert_eq!(chain.pool.status(), (1, 1));
     assert!(matches!(chain.add(large(2)), Err(PoolError::InsufficientFunds(_))));
 }

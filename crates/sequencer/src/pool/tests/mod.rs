@@ -1,6 +1,7 @@
 //! Tests of the pool as a whole, and what they share.
 
 mod admission;
+mod blobs;
 mod head;
 mod journal;
 mod model;
