@@ -193,6 +193,9 @@ fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
     if let Some(bytes) = options.max_unread {
         config.max_unread_bytes = bytes;
     }
+    if let Some(bytes) = options.max_unanswered {
+        config.max_unanswered_bytes = bytes;
+    }
     if let Some(time) = options.request_time {
         config.request_timeout_ms = u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
     }

@@ -124,6 +124,9 @@ options! {
     /// Most bytes of answers that wait to be read by their clients, in all [default: 268435456]
     #[arg(long, env = "JOVE_MAX_UNREAD", value_name = "BYTES")]
     max_unread: usize,
+    /// Most bytes of requests that wait to be answered, in all [default: 268435456]
+    #[arg(long, env = "JOVE_MAX_UNANSWERED", value_name = "BYTES")]
+    max_unanswered: usize,
     /// Largest request, in bytes [default: 5242880]
     #[arg(long, env = "JOVE_MAX_REQUEST", value_name = "BYTES")]
     max_request: usize,
@@ -222,7 +225,7 @@ mod tests {
         }
         let flag = Options { pool_size: Some(0), ..Default::default() };
         assert!(flag.with_file(None).expect_err("refused").contains("--pool-size"));
-        let fine = "heartbeat = \"0\"\nhistory = \"0\"\nproof_window = \"0\"\nhttp_port = 0\nrate_limit = 0\nconnections_per_address = 0\nmax_unread = 0\n";
+        let fine = "heartbeat = \"0\"\nhistory = \"0\"\nproof_window = \"0\"\nhttp_port = 0\nrate_limit = 0\nconnections_per_address = 0\nmax_unread = 0\nmax_unanswered = 0\n";
         std::fs::write(&path, fine).expect("written");
         Options::default().with_file(Some(&path)).expect("0 means something there");
     }

@@ -20,15 +20,21 @@ pub struct ServerConfig {
     /// Most connections, HTTP, WebSocket and IPC together; further ones are closed at once. Default 1,024.
     pub max_connections: usize,
     /// Most HTTP and WebSocket connections of one client address (of a /64 network in IPv6); 0: no limit but the one before, as a node behind
-    /// a proxy needs. Default 512.
+    /// a proxy needs: then clients are not told apart, and no other limit is by address but the rate. Default 512.
     pub max_connections_per_address: usize,
     /// Most subscriptions of one connection. Default 128.
     pub max_subscriptions: usize,
-    /// Most bytes of answers and notifications that wait for their clients to read them, in all, beyond 256 KiB for each connection. An
-    /// answer that finds no room is an error instead; a subscriber is disconnected, as it is when `max_response_bytes` wait for
-    /// it alone. Default 256 MiB.
+    /// Most bytes of answers and notifications that wait for their clients to read them, in all, beyond 256 KiB for each connection; one
+    /// client address may take an eighth, IPC any part. An answer that finds no room is an error instead; a subscriber is
+    /// disconnected, as it is when `max_response_bytes` wait for it alone. Default 256 MiB.
     pub max_unread_bytes: usize,
-    /// Most polling filters. Default 10,000.
+    /// Most bytes of requests that are not answered yet, in all, from the first byte read; beyond, for each connection, 64 KiB that are
+    /// answered and 64 KiB that are not a whole request yet. One client address may take an eighth, IPC any part. An HTTP
+    /// request that finds no room is refused (503); a WebSocket or IPC connection is closed. What a WebSocket or IPC connection reads
+    /// into keeps the size of its largest request until it ends. Default 256 MiB.
+    pub max_unanswered_bytes: usize,
+    /// Most polling filters, of which one client address may have 1,000. With log subscriptions they take at most 64 MiB, one client
+    /// address an eighth of it. Default 10,000.
     pub max_filters: usize,
     /// Milliseconds that a request may take. Default 10,000. It is also the longest that a send may wait for its receipt (EIP-7966).
     pub request_timeout_ms: u64,
@@ -56,6 +62,7 @@ impl Default for ServerConfig {
             max_connections_per_address: 512,
             max_subscriptions: 128,
             max_unread_bytes: 256 * 1024 * 1024,
+            max_unanswered_bytes: 256 * 1024 * 1024,
             max_filters: 10_000,
             request_timeout_ms: 10_000,
             heavy_calls: 0,

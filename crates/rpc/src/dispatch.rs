@@ -9,6 +9,7 @@ use crate::{
     backlog::{Backlog, Budget, Held},
     config::ServerConfig,
     error::RpcError,
+    io::Inbox,
     methods::Reply,
     session::Link,
 };
@@ -55,8 +56,12 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 pub(crate) struct Client {
     /// Its address; none on IPC.
     pub(crate) ip: Option<IpAddr>,
+    /// Whose limits its connection counts against; none on IPC, and where clients are not told apart.
+    pub(crate) counts_for: Option<IpAddr>,
     /// What it has not read yet.
     pub(crate) backlog: Backlog,
+    /// What it has sent and is not answered.
+    pub(crate) inbox: Inbox,
 }
 
 /// Who asks.
@@ -64,7 +69,7 @@ pub(crate) struct Client {
 #[cfg_attr(test, derive(Default))]
 pub(crate) struct Caller {
     pub(crate) client: Client,
-    /// The connection, where it can carry subscriptions.
+    /// The connection.
     pub(crate) link: Option<Link>,
 }
 

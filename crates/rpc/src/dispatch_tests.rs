@@ -59,13 +59,17 @@ impl Backend for Fake {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 Ok(b"\"slow\"".to_vec())
             }
+            "linger" => {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                Ok(b"\"lingered\"".to_vec())
+            }
             "count" => {
                 *self.notified.lock() += 1;
                 Ok(b"1".to_vec())
             }
             SEND => Ok(b"\"sent alone\"".to_vec()),
             "flood" => {
-                let peer = call.link.as_ref().expect("a connection").peer.clone();
+                let peer = call.link.and_then(|link| link.peer).expect("a connection");
                 tokio::spawn(async move {
                     while peer.notify(1, vec![b' '; 10_000].into()) {
                         tokio::task::yield_now().await;
@@ -75,9 +79,10 @@ impl Backend for Fake {
             }
             "tick" => {
                 let link = call.link.as_ref().expect("a connection");
-                let peer = link.peer.clone();
-                let id = link.peer.subscribe(link, |id| async move {
-                    peer.notify(id, format!(r#"{{"tick":{id}}}"#).into());
+                let peer = link.peer.clone().expect("one that stays open");
+                let notified = peer.clone();
+                let id = peer.subscribe(link, |id| async move {
+                    notified.notify(id, format!(r#"{{"tick":{id}}}"#).into());
                     std::future::pending().await
                 });
                 id.map(|id| id.to_string().into_bytes()).ok_or_else(|| RpcError::limit("too many subscriptions"))
@@ -346,7 +351,7 @@ async fn an_answer_that_finds_no_room_is_an_error() {
     let backend = fake();
     let backlog = Backlog::default();
     let _all = backlog.hold(256 * 1024).expect("a connection's own room");
-    let caller = || Caller { client: Client { ip: None, backlog: backlog.clone() }, link: None };
+    let caller = || Caller { client: Client { backlog: backlog.clone(), ..Default::default() }, link: None };
     let ask = |method: &str| json!({"jsonrpc": "2.0", "id": 5, "method": method}).to_string();
     let answer = handle(&backend, ask("huge").into(), caller()).await;
     assert!(answer.held.is_empty());

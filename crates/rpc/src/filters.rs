@@ -1,6 +1,10 @@
 //! Filters that are polled. A filter that nobody asked for five minutes is gone.
+//!
+//! Filters and log subscriptions stand in memory: together they take at most [`MAX_BYTES`], of which one client address has an
+//! eighth ([`crate::backlog`]), and one client address has at most [`MAX_OF_CLIENT`] filters.
 
 use crate::{
+    backlog::{Budget, Held},
     error::RpcError,
     eth::{
         convert,
@@ -16,6 +20,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,6 +30,15 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Most blocks that one answer names; the rest follows in the next. A filter that lived to be asked has at most 30,000 behind it.
 const MAX_BLOCKS: u64 = 100_000;
 
+/// Most filters of one client address.
+const MAX_OF_CLIENT: usize = 1000;
+/// Most bytes, about, of all filters and log subscriptions, without the logs that they keep for the case of an unwinding.
+const MAX_BYTES: usize = 64 << 20;
+/// Bytes of a filter without alternatives, about.
+const FILTER_BYTES: usize = 1024;
+/// Bytes of an address or topic of a filter, about: its place in a hash table, and its bloom of 256 bytes.
+const ALTERNATIVE_BYTES: usize = 320;
+
 /// What `eth_getFilterChanges` answers.
 type Changes = FilterChanges<convert::RpcTransaction>;
 
@@ -33,13 +47,13 @@ pub(crate) fn register(methods: &mut Methods) {
     methods.quick("eth_newBlockFilter", |call| {
         call.no_args()?;
         let head = call.context.node.head();
-        call.context.filters.add(Kind::Blocks(Follower::after(head.header.number, head.hash, ())), &call.context.watch)
+        add(call, Kind::Blocks(Follower::after(head.header.number, head.hash, ())))
     });
     methods.quick("eth_newPendingTransactionFilter", |call| {
         let (full,): (Option<bool>,) = call.args()?;
         let position = call.context.watch.add_filter();
         let kind = Kind::Pending { position, full: full.unwrap_or_default() };
-        call.context.filters.add(kind, &call.context.watch).inspect_err(|_| call.context.watch.remove_filter())
+        add(call, kind).inspect_err(|_| call.context.watch.remove_filter())
     });
     methods.quick("eth_uninstallFilter", |call| {
         let (id,): (U128,) = call.args()?;
@@ -61,21 +75,24 @@ pub(crate) fn register(methods: &mut Methods) {
     });
 }
 
+fn add(call: &Call, kind: Kind) -> Result<U128, RpcError> {
+    let client = call.link.as_ref().and_then(|link| link.counts_for);
+    call.context.filters.add(kind, client, &call.context.watch)
+}
+
 fn not_found() -> RpcError {
     RpcError::server("filter not found")
 }
 
 fn new_log_filter(call: &Call) -> Result<U128, RpcError> {
     let (FilterObject(filter),): (FilterObject,) = call.args()?;
-    logs::check(&filter)?;
+    logs::check_standing(&filter)?;
     if matches!(filter.block_option, FilterBlockOption::AtBlockHash(_)) {
         return Err(RpcError::invalid_params("a filter cannot be bound to a block hash: use eth_getLogs"));
     }
     let head = call.context.node.head();
     let follower = Follower::after(head.header.number, head.hash, Vec::new());
-    call.context
-        .filters
-        .add(Kind::Logs { filter: Box::new(filter), follower, withdrawn: Vec::new() }, &call.context.watch)
+    add(call, Kind::Logs { filter: Box::new(filter), follower, withdrawn: Vec::new() })
 }
 
 /// What a filter asks for, and where it stands.
@@ -171,6 +188,7 @@ fn log_changes(
 /// All filters by id.
 pub(crate) struct Filters {
     max: usize,
+    room: Budget,
     /// Ids are random, so that nobody asks for another's filter by chance.
     ids: RandomState,
     filters: Mutex<Table>,
@@ -186,14 +204,27 @@ struct Installed {
     kind: Arc<Mutex<Kind>>,
     pending: bool,
     asked: Instant,
+    client: Option<IpAddr>,
+    _held: Held,
 }
 
 impl Filters {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, ids: RandomState::new(), filters: Mutex::default() }
+        Self { max, room: Budget::new(MAX_BYTES), ids: RandomState::new(), filters: Mutex::default() }
     }
 
-    fn add(&self, kind: Kind, watch: &Watch) -> Result<U128, RpcError> {
+    /// Room for a filter or subscription of `client` with so many addresses and topics.
+    ///
+    /// # Errors
+    /// -32005 if there is none.
+    pub(crate) fn hold(&self, client: Option<IpAddr>, alternatives: usize) -> Result<Held, RpcError> {
+        let bytes = FILTER_BYTES.saturating_add(alternatives.saturating_mul(ALTERNATIVE_BYTES));
+        let held = self.room.connection(0, client).hold(bytes);
+        held.ok_or_else(|| RpcError::limit("too many addresses and topics in filters and subscriptions"))
+    }
+
+    /// Adds a filter of `client`; of nobody, if clients are not told apart.
+    fn add(&self, kind: Kind, client: Option<IpAddr>, watch: &Watch) -> Result<U128, RpcError> {
         let mut table = self.filters.lock();
         let idle: Vec<U128> =
             table.by_id.iter().filter(|(_, filter)| filter.asked.elapsed() >= IDLE).map(|(id, _)| *id).collect();
@@ -203,11 +234,18 @@ impl Filters {
         if table.by_id.len() >= self.max {
             return Err(RpcError::limit("too many filters"));
         }
+        let of_client = || table.by_id.values().filter(|filter| filter.client == client).count();
+        if client.is_some() && of_client() >= MAX_OF_CLIENT {
+            return Err(RpcError::limit("too many filters of one client"));
+        }
+        let alternatives = if let Kind::Logs { filter, .. } = &kind { logs::alternatives(filter) } else { 0 };
+        let held = self.hold(client, alternatives)?;
         table.installed += 1;
         let half = |salt: u64| u128::from(self.ids.hash_one((table.installed, salt)));
         let id = U128::from(half(0) << 64 | half(1));
         let pending = matches!(kind, Kind::Pending { .. });
-        table.by_id.insert(id, Installed { kind: Arc::new(Mutex::new(kind)), pending, asked: Instant::now() });
+        let kind = Arc::new(Mutex::new(kind));
+        table.by_id.insert(id, Installed { kind, pending, asked: Instant::now(), client, _held: held });
         Ok(id)
     }
 
@@ -241,17 +279,60 @@ mod tests {
     fn filters_are_bounded_and_expire() {
         let (filters, watch) = (Filters::new(2), Watch::default());
         let blocks = || Kind::Blocks(Follower::after(0, B256::ZERO, ()));
-        let one = filters.add(blocks(), &watch).expect("room");
-        let two = filters.add(blocks(), &watch).expect("room");
+        let one = filters.add(blocks(), None, &watch).expect("room");
+        let two = filters.add(blocks(), None, &watch).expect("room");
         assert_ne!(one, two);
-        assert_eq!(filters.add(blocks(), &watch).expect_err("full").code, RpcError::LIMIT);
+        assert_eq!(filters.add(blocks(), None, &watch).expect_err("full").code, RpcError::LIMIT);
         assert!(filters.remove(one, &watch) && !filters.remove(one, &watch));
         assert_eq!(filters.get(one).err(), Some(not_found()));
         filters.get(two).expect("there");
         let Some(long_ago) = Instant::now().checked_sub(IDLE) else { return };
         filters.filters.lock().by_id.get_mut(&two).expect("there").asked = long_ago;
         assert_eq!(filters.get(two).err(), Some(not_found()));
-        filters.add(blocks(), &watch).expect("room");
-        filters.add(blocks(), &watch).expect("the expired one made room");
+        filters.add(blocks(), None, &watch).expect("room");
+        filters.add(blocks(), None, &watch).expect("the expired one made room");
+    }
+
+    #[test]
+    fn one_client_cannot_lock_out_others() {
+        let (filters, watch) = (Filters::new(2 * MAX_OF_CLIENT), Watch::default());
+        let (a, b) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+        let blocks = || Kind::Blocks(Follower::after(0, B256::ZERO, ()));
+        let first = filters.add(blocks(), a, &watch).expect("room");
+        for _ in 1..MAX_OF_CLIENT {
+            filters.add(blocks(), a, &watch).expect("room");
+        }
+        assert_eq!(filters.add(blocks(), a, &watch).expect_err("its share").code, RpcError::LIMIT);
+        filters.add(blocks(), b, &watch).expect("another has room");
+        assert!(filters.remove(first, &watch));
+        filters.add(blocks(), a, &watch).expect("its place is free again");
+    }
+
+    #[test]
+    fn filters_are_bounded_in_bytes() {
+        let (filters, watch) = (Filters::new(10_000), Watch::default());
+        let large = || {
+            let topics: Vec<B256> = (0..1000u64).map(|i| alloy_primitives::U256::from(i).into()).collect();
+            let follower = Follower::after(0, B256::ZERO, Vec::new());
+            Kind::Logs { filter: Box::new(Filter::new().event_signature(topics)), follower, withdrawn: Vec::new() }
+        };
+        let clients = (1..=20u8).map(|i| Some(IpAddr::from([10, 0, 0, i])));
+        let mut installed = Vec::new();
+        for client in clients {
+            let before = installed.len();
+            let error = loop {
+                match filters.add(large(), client, &watch) {
+                    Ok(id) => installed.push(id),
+                    Err(error) => break error,
+                }
+                assert!(installed.len() < 1000);
+            };
+            assert_eq!(error.code, RpcError::LIMIT);
+            assert!((installed.len() - before) * 1000 * ALTERNATIVE_BYTES <= MAX_BYTES / 8);
+        }
+        assert!(installed.len() * 1000 * ALTERNATIVE_BYTES <= MAX_BYTES);
+        assert!(installed.len() > 150, "{}", installed.len());
+        assert!(filters.hold(None, 1000).is_err(), "subscriptions count too");
+        assert!(filters.remove(installed[0], &watch) && filters.hold(None, 1000).is_ok());
     }
 }

@@ -6,13 +6,13 @@
 //! either.
 
 use crate::{
-    backlog::{Budget, held_bytes},
+    backlog::{Budget, UNANSWERED, UNREAD, held_bytes},
     config::ServerConfig,
     dispatch::{self, Backend, Caller, Client},
     error::RpcError,
-    io::Socket,
+    io::{self, Inbox, READ_TIMEOUT, Socket},
     limits::Connections,
-    session::{self, Outbox},
+    session::{self, Link, Outbox},
 };
 use axum::{
     Extension, Router,
@@ -27,6 +27,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     net::IpAddr,
@@ -44,8 +45,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// How long a client may take for its headers, and again for its body.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a connection is read into: of a request's headers, and of a WebSocket beside a large message.
+const READ_BUFFER: usize = UNANSWERED;
 /// A WebSocket client that is silent for one interval is asked for a sign of life, and disconnected after another.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -91,11 +92,12 @@ async fn known_host<B: Backend>(State(app): State<App<B>>, request: Request, nex
     }
 }
 
-/// Accepts connections until `stop`.
+/// Accepts connections until `stop`. `unread` and `unanswered` are the budgets of answers and requests.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
-    budget: Budget,
+    unread: Budget,
+    unanswered: Budget,
     connections: Arc<Connections>,
     stop: Stop,
 ) {
@@ -109,8 +111,15 @@ pub(crate) async fn listen(
                 Ok(place) => {
                     // Answers are small and awaited: Nagle's algorithm would only delay them.
                     let _ = stream.set_nodelay(true);
-                    let client = Client { ip: Some(address.ip()), backlog: budget.connection() };
-                    tokio::spawn(connection(Socket::new(stream, place), client, router.clone(), stop.clone()));
+                    let counts_for = place.client();
+                    let client = Client {
+                        ip: Some(address.ip()),
+                        counts_for,
+                        backlog: unread.connection(UNREAD, counts_for),
+                        inbox: Inbox::new(&unanswered, counts_for),
+                    };
+                    let socket = Socket::new(stream, client.inbox.clone(), place);
+                    tokio::spawn(connection(socket, client, router.clone(), stop.clone()));
                 }
                 Err(why) => tracing::warn!(%address, why, "refusing a connection"),
             },
@@ -133,6 +142,7 @@ async fn connection(socket: Socket<TcpStream>, client: Client, router: Router, s
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -156,7 +166,11 @@ fn json(status: StatusCode, body: Bytes) -> Response {
 }
 
 fn refused(status: StatusCode, message: &'static str) -> Response {
-    json(status, dispatch::refusal(&RpcError::invalid_request(message)).into())
+    let error = match status {
+        StatusCode::SERVICE_UNAVAILABLE => RpcError::limit(message),
+        _ => RpcError::invalid_request(message),
+    };
+    json(status, dispatch::refusal(&error).into())
 }
 
 async fn post<B: Backend>(
@@ -164,7 +178,7 @@ async fn post<B: Backend>(
     Extension(client): Extension<Client>,
     request: Request,
 ) -> Response {
-    let read = timeout(READ_TIMEOUT, read_body(request, app.backend.config().max_body_bytes)).await;
+    let read = timeout(READ_TIMEOUT, read_body(request, app.backend.config().max_body_bytes, &client.inbox)).await;
     let body = match read.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "request body took too long"))) {
         Ok(body) => body,
         // It is a call as far as the client's allowance goes: it took as much work.
@@ -173,13 +187,14 @@ async fn post<B: Backend>(
             return json(StatusCode::TOO_MANY_REQUESTS, dispatch::refusal(&dispatch::rate_error()).into());
         }
     };
-    let answer = dispatch::handle(&app.backend, body, Caller { client, link: None }).await;
+    let link = Some(Link::new(&client, None));
+    let answer = dispatch::handle(&app.backend, body, Caller { client, link }).await;
     let status = if answer.rate_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
     json(status, held_bytes(answer.body.unwrap_or_default(), answer.held))
 }
 
-/// The body, or how the request is refused.
-async fn read_body(request: Request, limit: usize) -> Result<Bytes, (StatusCode, &'static str)> {
+/// The body, which holds room from its first byte on, or how the request is refused.
+async fn read_body(request: Request, limit: usize, inbox: &Inbox) -> Result<Bytes, (StatusCode, &'static str)> {
     if !is_json(request.headers()) {
         let message = "invalid content type, only application/json is supported";
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -189,11 +204,30 @@ async fn read_body(request: Request, limit: usize) -> Result<Bytes, (StatusCode,
     if declared.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large);
     }
-    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
-        let length =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if length { too_large } else { (StatusCode::BAD_REQUEST, "request body cannot be read") }
-    })
+    let (mut text, mut held) = (Vec::new(), Some(inbox.body()));
+    let (mut body, mut length) = (request.into_body(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| (StatusCode::BAD_REQUEST, "request body cannot be read"))?;
+        // Trailers mean nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > limit {
+            return Err(too_large);
+        }
+        if held.as_mut().is_some_and(|held| held.grow(data.len())) {
+            text.extend_from_slice(&data);
+        } else {
+            // The rest is read and forgotten: a client that still sends would not see the answer.
+            (text, held) = (Vec::new(), None);
+        }
+    }
+    let Some(held) = held else {
+        io::no_room();
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many requests wait to be answered"));
+    };
+    // It may wait long: only what it needs is kept.
+    text.shrink_to_fit();
+    Ok(held_bytes(text, vec![held]))
 }
 
 /// Opens a WebSocket; to a plain GET it only says that it is there, as load balancers ask.
@@ -216,26 +250,27 @@ async fn open<B: Backend>(
     upgrade
         .max_message_size(limit)
         .max_frame_size(limit)
+        .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move { websocket(app.backend, client, app.stop, socket).await })
 }
 
 async fn websocket<B: Backend>(backend: B, client: Client, stop: Stop, socket: WebSocket) {
     let (sink, messages) = socket.split();
     let heard = Arc::new(AtomicBool::new(true));
-    let hearing = heard.clone();
-    let requests = messages
-        .map(move |message| {
-            hearing.store(true, Ordering::Relaxed);
-            message
+    let (hearing, inbox) = (heard.clone(), client.inbox.clone());
+    inbox.count(Some(READ_TIMEOUT));
+    let requests = messages.filter_map(move |message| {
+        hearing.store(true, Ordering::Relaxed);
+        std::future::ready(match message {
+            Ok(Frame::Text(text)) => Some(inbox.message(text.as_bytes())),
+            Ok(Frame::Binary(bytes)) => Some(inbox.message(&bytes)),
+            Ok(Frame::Ping(payload) | Frame::Pong(payload)) => {
+                inbox.control(payload.len());
+                None
+            }
+            Ok(Frame::Close(_)) | Err(_) => Some(None),
         })
-        .take_while(|message| std::future::ready(matches!(message, Ok(frame) if !matches!(frame, Frame::Close(_)))))
-        .filter_map(|message| {
-            std::future::ready(match message {
-                Ok(Frame::Text(text)) => Some(Bytes::from(text)),
-                Ok(Frame::Binary(bytes)) => Some(bytes),
-                _ => None,
-            })
-        });
+    });
     session::serve(backend, client, &stop.graceful, requests, move |outbox| write(outbox, sink, heard)).await;
 }
 

@@ -1,9 +1,10 @@
 //! IPC: JSON values one after another on a Unix socket, as geth's `.ipc` has them. An answer is followed by a newline.
 
 use crate::{
+    backlog::{Budget, UNREAD},
     dispatch::{Backend, Client},
     http::Stop,
-    io::Socket,
+    io::{Inbox, Socket},
     limits::Connections,
     session::{self, Outbox},
 };
@@ -45,8 +46,14 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Accepts connections until `stop`.
-pub(crate) async fn listen<B: Backend>(listener: UnixListener, backend: B, connections: Arc<Connections>, stop: Stop) {
+/// Accepts connections until `stop`. `unanswered` is the budget of requests.
+pub(crate) async fn listen<B: Backend>(
+    listener: UnixListener,
+    backend: B,
+    unanswered: Budget,
+    connections: Arc<Connections>,
+    stop: Stop,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.graceful.cancelled() => return,
@@ -54,7 +61,14 @@ pub(crate) async fn listen<B: Backend>(listener: UnixListener, backend: B, conne
         };
         match accepted {
             Ok((stream, _)) => match connections.admit(None) {
-                Ok(place) => drop(tokio::spawn(connection(Socket::new(stream, place), backend.clone(), stop.clone()))),
+                Ok(place) => {
+                    let backlog = backend.budget().connection(UNREAD, None);
+                    let inbox = Inbox::new(&unanswered, None);
+                    inbox.count(None);
+                    let socket = Socket::new(stream, inbox.clone(), place);
+                    let client = Client { ip: None, counts_for: None, backlog, inbox };
+                    tokio::spawn(connection(socket, client, backend.clone(), stop.clone()));
+                }
                 Err(why) => tracing::warn!(why, "refusing an IPC connection"),
             },
             Err(error) => {
@@ -65,13 +79,11 @@ pub(crate) async fn listen<B: Backend>(listener: UnixListener, backend: B, conne
     }
 }
 
-async fn connection<B: Backend>(socket: Socket<UnixStream>, backend: B, stop: Stop) {
+async fn connection<B: Backend>(socket: Socket<UnixStream>, client: Client, backend: B, stop: Stop) {
     let (reader, writer) = tokio::io::split(socket);
     let values = Values { limit: backend.config().max_body_bytes, ..Values::default() };
-    let requests = FramedRead::new(reader, values)
-        .take_while(|value| std::future::ready(value.is_ok()))
-        .filter_map(|value| std::future::ready(value.ok()));
-    let client = Client { ip: None, backlog: backend.budget().connection() };
+    let inbox = client.inbox.clone();
+    let requests = FramedRead::new(reader, values).map(move |value| inbox.message(&value.ok()?));
     let serve = session::serve(backend, client, &stop.graceful, requests, move |outbox| write(outbox, writer));
     tokio::select! {
         () = serve => {}

@@ -123,6 +123,13 @@ pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
+impl Place {
+    /// Whose limits the connection counts against; none on IPC, and where clients are not told apart.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
@@ -192,6 +199,7 @@ mod tests {
         let connections = Connections::new(4, 2);
         let (a, b) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
         let one = connections.admit(a).expect("room");
+        assert_eq!(one.client(), a);
         let _two = connections.admit(a).expect("room");
         assert_eq!(connections.admit(a).err(), Some("too many connections of one client"));
         let _three = connections.admit(b).expect("another client");
@@ -204,6 +212,6 @@ mod tests {
         assert_eq!(connections.free(), 4);
         let unlimited = Connections::new(4, 0);
         let held: Vec<_> = (0..4).filter_map(|_| unlimited.admit(a).ok()).collect();
-        assert_eq!(held.len(), 4);
+        assert!(held.len() == 4 && held.iter().all(|place| place.client().is_none()));
     }
 }

@@ -1,6 +1,7 @@
 //! The server: listeners, and an orderly end.
 
 use crate::{
+    backlog::Budget,
     config::ServerConfig,
     http::{self, Stop},
     ipc,
@@ -64,12 +65,14 @@ impl Server {
 
         let connections = Connections::new(config.max_connections, config.max_connections_per_address);
         let stop = Stop::default();
+        let unanswered = Budget::new(config.max_unanswered_bytes);
         let context = Context::new(node, config);
         tokio::spawn(crate::watch::run(context.clone(), context.node.events(), stop.graceful.clone()));
         let router = http::router(context.clone(), stop.clone(), extra);
-        tokio::spawn(http::listen(listener, router, context.budget.clone(), connections.clone(), stop.clone()));
+        let unread = context.budget.clone();
+        tokio::spawn(http::listen(listener, router, unread, unanswered.clone(), connections.clone(), stop.clone()));
         if let Some(listener) = ipc {
-            tokio::spawn(ipc::listen(listener, context.clone(), connections.clone(), stop.clone()));
+            tokio::spawn(ipc::listen(listener, context.clone(), unanswered, connections.clone(), stop.clone()));
         }
         tracing::info!(http = %local_addr, ipc = ipc_path.as_deref().map(|path| path.display().to_string()), "JSON-RPC server started");
         Ok(Self { local_addr, ipc_path, context, connections, stop })

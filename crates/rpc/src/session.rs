@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     future::Future,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -158,14 +159,18 @@ impl Peer {
 /// A connection as one of its requests sees it.
 #[derive(Clone)]
 pub(crate) struct Link {
-    pub(crate) peer: Arc<Peer>,
+    /// Where it can carry subscriptions.
+    pub(crate) peer: Option<Arc<Peer>>,
+    /// Whose limits it counts against; see [`Client`].
+    pub(crate) counts_for: Option<IpAddr>,
     /// Subscriptions that start once this request has been answered.
     starts: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
 }
 
 impl Link {
-    fn new(peer: &Arc<Peer>) -> Self {
-        Self { peer: peer.clone(), starts: Arc::default() }
+    /// As a request of `client` sees it; `peer` if the connection stays open.
+    pub(crate) fn new(client: &Client, peer: Option<Arc<Peer>>) -> Self {
+        Self { peer, counts_for: client.counts_for, starts: Arc::default() }
     }
 
     fn start(&self) {
@@ -176,7 +181,8 @@ impl Link {
     }
 }
 
-/// Serves a connection until either side ends it. `write` sends queued messages out, and returns when it cannot.
+/// Serves a connection until either side ends it. `requests` ends with a `None` if there is no room for the next one. `write` sends
+/// queued messages out, and returns when it cannot.
 pub(crate) async fn serve<B, S, W>(
     backend: B,
     client: Client,
@@ -185,7 +191,7 @@ pub(crate) async fn serve<B, S, W>(
     write: impl FnOnce(Outbox) -> W,
 ) where
     B: Backend,
-    S: Stream<Item = Bytes> + Unpin,
+    S: Stream<Item = Option<Bytes>> + Unpin,
     W: Future<Output = ()> + Send + 'static,
 {
     let closed = stop.child_token();
@@ -205,7 +211,7 @@ pub(crate) async fn serve<B, S, W>(
             request = requests.next() => request,
         };
         let Ok(place) = place else { break };
-        let Some(request) = request else {
+        let Some(request) = request.flatten() else {
             // A client may close its sending half and still read: what it asked for is answered first.
             drop(place);
             let width = u32::try_from(WIDTH).unwrap_or(u32::MAX);
@@ -218,7 +224,7 @@ pub(crate) async fn serve<B, S, W>(
         };
         let (backend, client, peer, closed) = (backend.clone(), client.clone(), peer.clone(), closed.clone());
         tokio::spawn(async move {
-            let link = Link::new(&peer);
+            let link = Link::new(&client, Some(peer.clone()));
             let caller = Caller { client, link: Some(link.clone()) };
             let work = async {
                 peer.answer(dispatch::handle(&backend, request, caller).await, place);

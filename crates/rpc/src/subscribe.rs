@@ -3,6 +3,7 @@
 //! When blocks are withdrawn, the logs that were sent are sent again with `removed: true`, and the new heads and logs follow.
 
 use crate::{
+    backlog::Held,
     error::RpcError,
     eth::{
         convert,
@@ -11,7 +12,7 @@ use crate::{
     follow::Follower,
     methods::{Call, Context, Methods, to_json},
     request::Quantity,
-    session::Peer,
+    session::{Link, Peer},
     texts::SharedLog,
 };
 use alloy_primitives::U64;
@@ -30,44 +31,51 @@ pub(crate) fn register(methods: &mut Methods) {
     methods.wait("eth_subscribe", subscribe);
     methods.quick("eth_unsubscribe", |call| {
         let (id,): (Quantity,) = call.args()?;
-        let link = call.link.as_ref().ok_or_else(unsupported)?;
-        if link.peer.unsubscribe(id.0) { Ok(true) } else { Err(RpcError::server("subscription not found")) }
+        let (_, peer) = connection(call)?;
+        if peer.unsubscribe(id.0) { Ok(true) } else { Err(RpcError::server("subscription not found")) }
     });
 }
 
-fn unsupported() -> RpcError {
-    RpcError::server("notifications not supported: use WebSocket or IPC")
+/// The connection, if it can carry subscriptions.
+fn connection(call: &Call) -> Result<(&Link, &Arc<Peer>), RpcError> {
+    let link = call.link.as_ref();
+    link.and_then(|link| Some((link, link.peer.as_ref()?)))
+        .ok_or_else(|| RpcError::server("notifications not supported: use WebSocket or IPC"))
 }
 
 /// What a subscriber of the chain is sent of each block.
-#[derive(Clone)]
 enum Feed {
     Heads,
-    Logs(Arc<Filter>),
+    Logs {
+        filter: Box<Filter>,
+        /// The room that the filter takes.
+        _held: Held,
+    },
 }
 
 async fn subscribe(call: Call) -> Result<U64, RpcError> {
     let (kind, details): (SubscriptionKind, Option<Value>) = call.args()?;
-    let link = call.link.as_ref().ok_or_else(unsupported)?;
-    let context = call.context.clone();
-    let peer = link.peer.clone();
+    let (link, of) = connection(&call)?;
+    let (context, peer) = (call.context.clone(), of.clone());
     let invalid = |error: serde_json::Error| RpcError::invalid_params(format!("invalid argument 1: {error}"));
     // Events from now on; the head is read after, so that nothing lies between.
     let events = context.node.events();
     let id = match kind {
-        SubscriptionKind::NewHeads => link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Heads)),
+        SubscriptionKind::NewHeads => of.subscribe(link, |id| follow(context, peer, id, events, Feed::Heads)),
         SubscriptionKind::Logs => {
             let details = details.unwrap_or_else(|| Value::Object(Default::default()));
             let FilterObject(filter) = serde_json::from_value(details).map_err(invalid)?;
-            logs::check(&filter)?;
-            link.peer.subscribe(link, |id| follow(context, peer, id, events, Feed::Logs(Arc::new(filter))))
+            logs::check_standing(&filter)?;
+            let held = call.context.filters.hold(link.counts_for, logs::alternatives(&filter))?;
+            let feed = Feed::Logs { filter: Box::new(filter), _held: held };
+            of.subscribe(link, |id| follow(context, peer, id, events, feed))
         }
         SubscriptionKind::NewPendingTransactions => {
             let full: bool = details.map_or(Ok(false), serde_json::from_value).map_err(invalid)?;
-            link.peer.subscribe(link, |id| pending(peer, id, events, full))
+            of.subscribe(link, |id| pending(peer, id, events, full))
         }
         // The node has nothing to catch up with: it says so once.
-        SubscriptionKind::Syncing => link.peer.subscribe(link, |id| async move {
+        SubscriptionKind::Syncing => of.subscribe(link, |id| async move {
             peer.notify(id, Bytes::from_static(b"false"));
             std::future::pending().await
         }),
@@ -93,7 +101,7 @@ impl Subscriber {
         let mut sent = Vec::new();
         let alive = match &self.feed {
             Feed::Heads => self.peer.notify(self.id, context.texts.head(block)?),
-            Feed::Logs(filter) => {
+            Feed::Logs { filter, .. } => {
                 if filter.matches_bloom(block.header.logs_bloom) {
                     let logs = context.texts.logs(block)?;
                     sent.extend(logs.iter().filter(|shared| filter.rpc_matches(&shared.log)).cloned());

@@ -24,6 +24,7 @@ struct Running {
     stop: Stop,
     places: Arc<Connections>,
     budget: Budget,
+    unanswered: Budget,
 }
 
 async fn start(config: ServerConfig) -> Running {
@@ -38,10 +39,12 @@ async fn start_with(backend: Fake) -> Running {
     let config = backend.config();
     let places = Connections::new(config.max_connections, config.max_connections_per_address);
     let budget = backend.budget.clone();
+    let unanswered_bytes = config.max_unanswered_bytes;
     let extra = Router::new().route("/health", get(|| async { "fine" }));
     let router = http::router(backend, stop.clone(), extra);
-    tokio::spawn(http::listen(listener, router, budget.clone(), places.clone(), stop.clone()));
-    Running { address, stop, places, budget }
+    let unanswered = Budget::new(unanswered_bytes);
+    tokio::spawn(http::listen(listener, router, budget.clone(), unanswered.clone(), places.clone(), stop.clone()));
+    Running { address, stop, places, budget, unanswered }
 }
 
 fn echo(id: u64) -> Value {
@@ -258,7 +261,7 @@ async fn ipc_answers_a_stream_of_values() {
     let path = directory.path().join("jove.ipc");
     let listener = ipc::bind(&path).expect("bound");
     let (backend, stop) = (Fake::new(ServerConfig { max_body_bytes: 1000, ..Default::default() }), Stop::default());
-    tokio::spawn(ipc::listen(listener, backend, Connections::new(10, 0), stop.clone()));
+    tokio::spawn(ipc::listen(listener, backend, Budget::new(0), Connections::new(10, 0), stop.clone()));
 
     let mut stream = UnixStream::connect(&path).await.expect("connected");
     let requests =
@@ -301,7 +304,8 @@ const HUGE: &str = r#"{"jsonrpc":"2.0","id":77,"method":"huge"}"#;
 async fn what_clients_leave_unread_is_bounded_in_all() {
     // Room for four answers, beside 256 KiB for each connection.
     let room = 16_500_000;
-    let running = start(ServerConfig { max_unread_bytes: room, ..Default::default() }).await;
+    let config = ServerConfig { max_unread_bytes: room, max_connections_per_address: 0, ..Default::default() };
+    let running = start(config).await;
     let deaf: Vec<_> = (0..6).map(|_| tokio::spawn(ask_deaf(running.address))).collect();
     let used_up = timeout(Duration::from_secs(20), async {
         let mut full = 0;
@@ -329,7 +333,8 @@ async fn what_clients_leave_unread_is_bounded_in_all() {
 
 #[tokio::test]
 async fn an_answer_over_http_holds_room_until_it_is_read() {
-    let running = start(ServerConfig { max_unread_bytes: 20_000_000, ..Default::default() }).await;
+    let config = ServerConfig { max_unread_bytes: 20_000_000, max_connections_per_address: 0, ..Default::default() };
+    let running = start(config).await;
     // Too much for the system's buffers.
     let batch = format!("[{}]", [HUGE; 4].join(","));
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -385,4 +390,138 @@ async fn what_is_no_request_is_charged_too() {
         assert_eq!(status(raw(running.address, &request).await), "429", "after {first}");
         assert_eq!(status(raw(running.address, &post(JSON, &echo(1).to_string())).await), "429", "after {first}");
     }
+}
+
+/// Waits until `ready`, a little while.
+async fn until(what: &str, ready: impl Fn() -> bool) {
+    let waiting = async {
+        while !ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// A call that takes a second, in a request of `bytes`.
+fn lingering(bytes: usize) -> String {
+    let call = |padding: &str| format!(r#"{{"jsonrpc":"2.0","id":9,"method":"linger","params":["{padding}"]}}"#);
+    call(&"x".repeat(bytes - call("").len()))
+}
+
+/// Opens a WebSocket and sends a frame of `bytes`, but for its last byte.
+async fn begin(address: SocketAddr, bytes: usize) -> TcpStream {
+    let tokio_tungstenite::MaybeTlsStream::Plain(mut stream) = open(address).await.into_inner() else {
+        panic!("it is not encrypted")
+    };
+    // A binary frame with a length of eight bytes and a mask of zeros (RFC 6455, section 5.2).
+    let mut frame = [&[0x82, 0xff][..], &(bytes as u64).to_be_bytes(), &[0; 4]].concat();
+    frame.resize(frame.len() + bytes - 1, b' ');
+    // The server may close before it has read all.
+    let _ = stream.write_all(&frame).await;
+    stream
+}
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn what_clients_have_begun_to_send_is_bounded_in_all() {
+    let config = ServerConfig { max_unanswered_bytes: 5 * MIB, max_connections_per_address: 0, ..Default::default() };
+    let running = start(config).await;
+    let (address, budget) = (running.address, &running.unanswered);
+    let one = begin(address, 2 * MIB).await;
+    let two = begin(address, 2 * MIB).await;
+    until("unfinished messages draw on the budget", || budget.left() < MIB + MIB / 4).await;
+
+    let mut refused = begin(address, 2 * MIB).await;
+    let end = timeout(Duration::from_secs(10), async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
+    end.await.expect("what finds no room ends its connection");
+    let body = raw(address, &post(JSON, &lingering(2 * MIB))).await;
+    assert!(body.starts_with("HTTP/1.1 503 ") && body.contains(r#""error":{"code":-32005"#), "{body}");
+    let small = raw(address, &post(JSON, &format!("{}{}", echo(1), " ".repeat(50_000)))).await;
+    assert!(small.ends_with(r#""result":[1]}"#), "{small}");
+    let mut socket = open(address).await;
+    socket.send(Message::text(echo(1).to_string())).await.expect("sent");
+    assert_eq!(next(&mut socket).await["result"], json!([1]), "what is small needs no room");
+
+    drop((one, two));
+    until("the room is given back", || budget.left() == 5 * MIB).await;
+    assert!(raw(address, &post(JSON, &lingering(2 * MIB))).await.ends_with(r#""result":"lingered"}"#));
+}
+
+#[tokio::test]
+async fn a_request_holds_room_until_it_is_answered() {
+    let config = ServerConfig { max_unanswered_bytes: 8 * MIB, max_connections_per_address: 0, ..Default::default() };
+    let running = start(config).await;
+    let (address, budget) = (running.address, &running.unanswered);
+    let asked = tokio::spawn(async move { raw(address, &post(JSON, &lingering(MIB))).await });
+    until("a body draws on the budget", || budget.left() <= 7 * MIB + 64 * 1024).await;
+    assert!(asked.await.expect("no panic").ends_with(r#""result":"lingered"}"#));
+    until("and gives it back", || budget.left() == 8 * MIB).await;
+
+    // One buffer of a MiB, and three requests of as much that run.
+    let mut socket = open(address).await;
+    for _ in 0..3 {
+        socket.send(Message::text(lingering(MIB))).await.expect("sent");
+    }
+    until("messages draw on the budget", || budget.left() <= 4 * MIB + 128 * 1024).await;
+    for _ in 0..3 {
+        assert_eq!(next(&mut socket).await["result"], "lingered");
+    }
+    until("and give it back", || budget.left() >= 7 * MIB - 128 * 1024).await;
+    // More than there is room for: the connection ends, once those that had room are answered.
+    let (mut sink, mut answers) = socket.split();
+    let sending = tokio::spawn(async move { while sink.send(Message::text(lingering(2 * MIB))).await.is_ok() {} });
+    let end = timeout(Duration::from_secs(20), async { while let Some(Ok(_)) = answers.next().await {} });
+    end.await.expect("the connection ends");
+    sending.await.expect("no panic");
+    drop(answers);
+    until("nothing is held", || budget.left() == 8 * MIB).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_over_ipc_draws_on_the_same_budget() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jove.ipc");
+    let (backend, budget) = (Fake::new(ServerConfig::default()), Budget::new(4 * MIB));
+    let listener = ipc::bind(&path).expect("bound");
+    tokio::spawn(ipc::listen(listener, backend, budget.clone(), Connections::new(10, 0), Stop::default()));
+    let mut held = UnixStream::connect(&path).await.expect("connected");
+    held.write_all(&vec![b'['; 3 * MIB]).await.expect("sent");
+    until("an unfinished value draws on the budget", || budget.left() <= MIB + 64 * 1024).await;
+    let mut refused = UnixStream::connect(&path).await.expect("connected");
+    let _ = refused.write_all(&vec![b'['; 3 * MIB]).await;
+    let end = timeout(Duration::from_secs(10), async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
+    end.await.expect("what finds no room ends its connection");
+    drop(held);
+    until("the room is given back", || budget.left() == 4 * MIB).await;
+}
+
+/// Connects from an address of this machine.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((from, 0).into()).expect("bound");
+    socket.set_recv_buffer_size(1 << 16).expect("set");
+    socket.connect(to).await.expect("connected")
+}
+
+#[tokio::test]
+async fn one_address_cannot_fill_what_is_unread() {
+    // Each answer is too much for the system's buffers; an eighth is room for two.
+    let running = start(ServerConfig { max_unread_bytes: 260_000_000, ..Default::default() }).await;
+    let batch = post(JSON, &format!("[{}]", [HUGE; 4].join(",")));
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = connect_from([127, 0, 0, 2], running.address).await;
+        stream.write_all(batch.as_bytes()).await.expect("sent");
+        // It reads, a little: the status line.
+        let mut status = [0; 12];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut status)).await.expect("in time").expect("read");
+        slow.push(stream);
+    }
+    let held = 260_000_000 - running.budget.left();
+    assert!((16_000_000..=32_500_000).contains(&held), "{held}");
+    let seen = raw(running.address, &post(JSON, HUGE)).await;
+    assert!(seen.len() > 4_000_000, "another client has its answer: {}", &seen[..seen.len().min(300)]);
+    drop(slow);
+    until("the room is given back", || running.budget.left() == 260_000_000).await;
 }

@@ -514,6 +514,37 @@ async fn subscribers_see_every_block_and_what_is_withdrawn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn log_subscriptions_and_filters_are_bounded_in_bytes() {
+    let chain = Chain::start(true).await;
+    let topics = |count: usize| -> Vec<String> { (0..count).map(|i| format!("0x{i:064x}")).collect() };
+    let two = json!({"topics": [topics(501), topics(500)]});
+    assert_eq!(chain.get("eth_getLogs", json!([two])).await, json!([]), "a query may have as many in each position");
+    assert_eq!(chain.refused("eth_newFilter", json!([two])).await.0, -32602);
+    let mut socket = chain.socket().await;
+    assert_eq!(socket.ask("eth_subscribe", json!(["logs", two])).await["error"]["code"], -32602);
+
+    let large = json!({"topics": [topics(1000)]});
+    let mut last = Value::Null;
+    let refused = loop {
+        let answer = socket.ask("eth_subscribe", json!(["logs", large])).await;
+        match answer.get("error") {
+            None => last = answer["result"].clone(),
+            Some(error) => break error["code"].clone(),
+        }
+        assert!(number(&last) < 100, "they find room for ever");
+    };
+    assert_eq!(refused, -32005);
+    assert_eq!(chain.refused("eth_newFilter", json!([large])).await.0, -32005, "filters draw on the same room");
+    assert_eq!(socket.ask("eth_unsubscribe", json!([last])).await["result"], true);
+    let start = Instant::now();
+    while let Err((code, _, _)) = chain.ask("eth_newFilter", json!([large])).await {
+        assert!(code == -32005 && start.elapsed() < Duration::from_secs(20), "its room is given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    chain.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn subscribers_under_load_miss_nothing() {
     let chain = Chain::start(true).await;
     let mut socket = chain.socket().await;

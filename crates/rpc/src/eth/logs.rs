@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 /// Most logs in one answer.
 const MAX_LOGS: usize = 10_000;
-/// Most addresses, and most topics in one position, as in geth.
+/// Most addresses, and most topics in one position, of a query, as in geth; of what stands, all of them together.
 const MAX_ALTERNATIVES: usize = 1000;
 
 pub(crate) fn register(methods: &mut Methods) {
@@ -80,6 +80,20 @@ pub(crate) fn check(filter: &Filter) -> Result<(), RpcError> {
     Ok(())
 }
 
+/// Refuses filters that may not stand, as polling filters and subscriptions do: each keeps its alternatives in memory.
+pub(crate) fn check_standing(filter: &Filter) -> Result<(), RpcError> {
+    if alternatives(filter) > MAX_ALTERNATIVES {
+        let message = format!("exceed max addresses and topics: at most {MAX_ALTERNATIVES} in all");
+        return Err(RpcError::invalid_params(message));
+    }
+    check(filter)
+}
+
+/// Addresses, and topics of all positions.
+pub(crate) fn alternatives(filter: &Filter) -> usize {
+    filter.address.len() + filter.topics.iter().map(|topic| topic.len()).sum::<usize>()
+}
+
 /// First and last block of a filter. Without bounds it is the head, as in geth.
 fn range(view: &View, tags: Tags, filter: &Filter) -> Result<(u64, u64), RpcError> {
     Ok(match filter.block_option {
@@ -97,6 +111,7 @@ fn range(view: &View, tags: Tags, filter: &Filter) -> Result<(u64, u64), RpcErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy_primitives::Address;
 
     fn refusal(json: &str) -> String {
         let filter: Filter = serde_json::from_str(json).expect("a filter");
@@ -111,6 +126,14 @@ mod tests {
         let topics: Vec<String> = (0..1001).map(|i| format!("\"0x{i:064x}\"")).collect();
         let many = refusal(&format!(r#"{{"topics":[null,[{}]]}}"#, topics.join(",")));
         assert_eq!(many, "exceed max addresses or topics per search position");
+        let of = |topics: usize| {
+            let topics: Vec<String> = (0..topics).map(|i| format!("\"0x{i:064x}\"")).collect();
+            let json = format!(r#"{{"address":"{:#x}","topics":[null,[{}]]}}"#, Address::ZERO, topics.join(","));
+            serde_json::from_str::<Filter>(&json).expect("a filter")
+        };
+        assert!(check(&of(1000)).is_ok() && check_standing(&of(999)).is_ok());
+        let refused = check_standing(&of(1000)).expect_err("more than a filter that stands may have");
+        assert_eq!(refused.code, RpcError::INVALID_PARAMS);
         let FilterObject(known) =
             serde_json::from_str(r#"{"fromBlock":"0x1","limit":5,"chain":{"id":[1]}}"#).expect("a filter");
         assert_eq!(known.get_from_block(), Some(1), "what is unknown is ignored");
