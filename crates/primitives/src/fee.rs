@@ -69,7 +69,7 @@ impl GasParams {
 }
 
 /// `factor · e^(numerator / denominator)` by its Taylor series in integers, as EIP-4844 defines it.
-fn fake_exponential(factor: u64, numerator: u64, denominator: u64) -> U256 {
+pub(crate) fn fake_exponential(factor: u64, numerator: u64, denominator: u64) -> U256 {
     let (numerator, denominator) = (U256::from(numerator), U256::from(denominator));
     let mut sum = U256::ZERO;
     let mut term = U256::from(factor) * denominator;

@@ -2,7 +2,7 @@
 
 use crate::{
     beacon::Slots,
-    fee::GasParams,
+    fee::{GasParams, fake_exponential},
     header::Extra,
     predeploys,
     state::{Account, AccountChange, Change, ChangeSet},
@@ -13,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{eip1559, eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HASH, eip7825};
+use alloy_eips::{eip1559, eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HASH, eip7691, eip7825};
 use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,59 @@ pub struct EthereumParams {
     pub slot_seconds: u64,
 }
 
+/// How fast L1's blob base fee moves, from a time on (EIP-7892). L1's own schedule: it decides what the L1 attributes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlobFeeUpdate {
+    /// First L1 block time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// `BLOB_BASE_FEE_UPDATE_FRACTION`, in blob gas.
+    pub fraction: u64,
+}
+
+/// The L1 that a chain settles on, and its contracts there (docs/settlement.md). `jove deploy` writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settlement {
+    /// EIP-155 chain id of the L1.
+    pub chain_id: u64,
+    /// L1's blob fee updates, in ascending order; the first holds from the beginning.
+    pub blob_fee_updates: Vec<BlobFeeUpdate>,
+    /// The L1 block in which the chain was opened: nothing of it is in an earlier one.
+    pub block: u64,
+    /// The chain of batches.
+    pub rollup: Address,
+    /// What was proven.
+    pub proofs: Address,
+    /// The queue of messages.
+    pub inbox: Address,
+    /// The vault. L2's genesis names it.
+    pub bridge: Address,
+    /// Executes messages from L2.
+    pub outbox: Address,
+    /// Pays after a halt.
+    pub escape_hatch: Address,
+    /// Says who may commit.
+    pub authority: Address,
+    /// The delay before any change.
+    pub timelock: Address,
+    /// The council's pause.
+    pub pause: Address,
+    /// Hashes of L1 blocks.
+    pub origins: Address,
+}
+
+impl Settlement {
+    /// The blob base fee that an L1 block names by its time, in seconds, and `excessBlobGas`, in wei per blob gas (EIP-4844).
+    pub fn blob_base_fee(&self, timestamp: u64, excess_blob_gas: u64) -> u128 {
+        let holds = |update: &&BlobFeeUpdate| update.timestamp <= timestamp;
+        let update = self.blob_fee_updates.iter().rfind(holds).or(self.blob_fee_updates.first());
+        let fraction = update.map_or(eip7691::BLOB_GASPRICE_UPDATE_FRACTION_PECTRA as u64, |update| update.fraction);
+        let excess = excess_blob_gas.min(fraction.saturating_mul(MAX_BLOB_FEE_EXPONENT));
+        fake_exponential(1, excess, fraction.max(1)).saturating_to()
+    }
+}
+
 /// A chain: what every node of it must agree on before the first block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -126,6 +179,9 @@ pub struct ChainSpec {
     /// Set on a chain under Ethereum's rules instead of Jove's. Of the gas budget it has only the block gas limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ethereum: Option<EthereumParams>,
+    /// Where the chain settles; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settlement: Option<Settlement>,
     /// Block 0.
     pub genesis: Genesis,
 }
@@ -151,6 +207,9 @@ pub enum SpecError {
     /// A setting that Ethereum's rules have no place for.
     #[error("chain spec: under Ethereum's rules {0}")]
     Ethereum(&'static str),
+    /// What is said of L1 cannot be.
+    #[error("chain spec: settlement.{0}")]
+    Settlement(&'static str),
     /// An account that genesis itself defines.
     #[error("chain spec: genesis.alloc may not set {0}, which every chain has")]
     Reserved(Address),
@@ -170,6 +229,8 @@ const L1_BALANCE: U256 = U256::from_limbs([
 ]);
 /// Most gas of a block under Ethereum's rules: at 10 gas for the cheapest byte (EIP-7623) it is below the 8 MiB of EIP-7934.
 const MAX_ETHEREUM_BLOCK_GAS: u64 = 75_000_000;
+/// Logarithm of the highest blob base fee that is told from higher ones: e⁸⁸ wei are 10²⁰ ether.
+const MAX_BLOB_FEE_EXPONENT: u64 = 88;
 /// Longest slot, in seconds.
 const MAX_SLOT_SECONDS: u64 = 3_600;
 
@@ -179,8 +240,12 @@ const CREATE2_DEPLOYER_CODE: [u8; 69] = hex!(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
 );
 
-/// The getters of the L1 attributes, as `e2e/contracts` compiles them.
-const L1_BLOCK_ARTIFACT: &str = include_str!("../../../contracts/artifacts/L1Block.json");
+/// Contracts that are in place at genesis, as `e2e/contracts` compiles them.
+mod artifact {
+    pub(super) const L1_BLOCK: &str = include_str!("../../../contracts/artifacts/L1Block.json");
+    pub(super) const L2_MESSENGER: &str = include_str!("../../../contracts/artifacts/L2Messenger.json");
+    pub(super) const L2_BRIDGE: &str = include_str!("../../../contracts/artifacts/L2Bridge.json");
+}
 
 /// A compiled contract, of which only the code that it has once deployed is read.
 #[derive(Deserialize)]
@@ -251,6 +316,15 @@ impl ChainSpec {
         if !(1..=1 << 40).contains(&gas.base_fee_floor) {
             return Err(SpecError::Gas("baseFeeFloor must be from 1 to 2^40"));
         }
+        if let Some(settlement) = &self.settlement {
+            let updates = &settlement.blob_fee_updates;
+            if updates.is_empty() || updates.iter().any(|update| !(1 << 16..=1 << 40).contains(&update.fraction)) {
+                return Err(SpecError::Settlement("blobFeeUpdates: at least one, with a fraction from 2^16 to 2^40"));
+            }
+            if !updates.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
+                return Err(SpecError::Settlement("blobFeeUpdates must ascend"));
+            }
+        }
         match self.common_accounts().into_keys().find(|address| self.genesis.alloc.contains_key(address)) {
             Some(address) => Err(SpecError::Reserved(address)),
             None => Ok(()),
@@ -274,6 +348,9 @@ impl ChainSpec {
         if self.l1_prices != GenesisL1Prices::default() {
             return Err(SpecError::Ethereum("there is no L1 data fee: leave l1Prices out"));
         }
+        if self.settlement.is_some() {
+            return Err(SpecError::Ethereum("there is no L1 to settle on: leave settlement out"));
+        }
         Ok(())
     }
 
@@ -289,8 +366,8 @@ impl ChainSpec {
         active.last().map_or(Fork::Osaka, |activation| activation.fork)
     }
 
-    /// What every chain has at block 0: EIP-2935's history contract and the deterministic deployer; then the L1 attributes, or the other system contracts
-    /// of Ethereum. Those of EIP-7002 and EIP-7251 are as they were deployed: until the end of a block calls them, which never happens here, they
+    /// What every chain has at block 0: EIP-2935's history contract and the deterministic deployer; then the L1 attributes, the messenger and the L2 bridge, or
+    /// the other system contracts of Ethereum. Those of EIP-7002 and EIP-7251 are as they were deployed: until the end of a block calls them, which never happens here, they
     /// take no requests.
     fn common_accounts(&self) -> BTreeMap<Address, GenesisAccount> {
         let slot = |value: U256| B256::from(value);
@@ -299,7 +376,11 @@ impl ChainSpec {
             (predeploys::L1_BLOB_BASE_FEE_SLOT, slot(self.l1_prices.blob_base_fee)),
         ];
         #[allow(clippy::expect_used)] // a constant, and a test reads it
-        let artifact: Artifact = serde_json::from_str(L1_BLOCK_ARTIFACT).expect("the compiled contract is valid");
+        let compiled = |artifact: &str, storage: &[(U256, B256)]| {
+            let artifact: Artifact = serde_json::from_str(artifact).expect("the compiled contract is valid");
+            let storage = storage.iter().copied().collect();
+            GenesisAccount { nonce: 1, code: artifact.deployed_bytecode, storage, ..Default::default() }
+        };
         let contract =
             |code: &[u8]| GenesisAccount { nonce: 1, code: Bytes::copy_from_slice(code), ..Default::default() };
         let inhibited =
@@ -309,8 +390,12 @@ impl ChainSpec {
             (CREATE2_DEPLOYER, contract(&CREATE2_DEPLOYER_CODE)),
         ]);
         if self.ethereum.is_none() {
-            let account = GenesisAccount { storage: l1_block.into(), ..contract(&artifact.deployed_bytecode) };
-            accounts.insert(predeploys::L1_BLOCK, account);
+            let outbox = [(predeploys::OUTBOX_ROOT_SLOT, predeploys::EMPTY_OUTBOX_ROOT)];
+            let l1_bridge = self.settlement.as_ref().map_or(Address::ZERO, |settlement| settlement.bridge);
+            let bridge = [(predeploys::L1_BRIDGE_SLOT, l1_bridge.into_word())];
+            accounts.insert(predeploys::L1_BLOCK, compiled(artifact::L1_BLOCK, &l1_block));
+            accounts.insert(predeploys::L2_MESSENGER, compiled(artifact::L2_MESSENGER, &outbox));
+            accounts.insert(predeploys::L2_BRIDGE, compiled(artifact::L2_BRIDGE, &bridge));
             return accounts;
         }
         let withdrawals = inhibited(&eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_CODE);
@@ -372,8 +457,9 @@ impl ChainSpec {
     }
 
     /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
-    /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain, then each fork
-    /// that holds by then, counted from Berlin = 0, and its time; under Ethereum's rules at last the length of a slot.
+    /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain; the number of L1's blob
+    /// fee updates that hold by then, and time and fraction of each; then each fork that holds by then, counted from Berlin = 0, and its time;
+    /// under Ethereum's rules at last the length of a slot.
     pub fn config(&self, timestamp: u64) -> Vec<u8> {
         let gas = &self.gas;
         let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
@@ -382,8 +468,22 @@ impl ChainSpec {
         let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
         let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
         let slot = self.ethereum.map(|ethereum| ethereum.slot_seconds);
-        let words = fixed.into_iter().chain([self.development.into()]).chain(forks).chain(slot);
+        let updates = self.settlement.iter().flat_map(|settlement| &settlement.blob_fee_updates);
+        let updates = updates.take_while(|update| update.timestamp <= timestamp);
+        let count = updates.clone().count() as u64;
+        let updates = updates.flat_map(|update| [update.timestamp, update.fraction]);
+        let words = fixed.into_iter().chain([self.development.into(), count]).chain(updates).chain(forks).chain(slot);
         words.flat_map(|word| B256::from(U256::from(word)).0).collect()
+    }
+
+    /// The configuration hash that batches and `Rollup` name: keccak256 of [`Self::config`] with all forks, those to come too.
+    pub fn config_hash(&self) -> B256 {
+        keccak256(self.config(u64::MAX))
+    }
+
+    /// The sum of all balances at genesis, in wei, which the bridge on L1 locks.
+    pub fn genesis_supply(&self) -> U256 {
+        self.genesis.alloc.values().fold(U256::ZERO, |sum, account| sum.saturating_add(account.balance))
     }
 
     /// The same spec without the L1 data fee.
@@ -411,10 +511,58 @@ mod tests {
         assert_eq!(spec.genesis.alloc.len(), 10);
         assert_eq!(ChainSpec::from_json(&spec.to_json()).expect("valid"), spec);
         let changes = spec.genesis_changes();
-        assert_eq!(changes.accounts.len(), 13);
+        assert_eq!(changes.accounts.len(), 15);
         assert_eq!(changes.accounts[&predeploys::L1_BLOCK].storage.len(), 2);
-        assert_eq!(changes.codes.len(), 3);
+        assert_eq!(changes.accounts[&predeploys::L2_BRIDGE].storage.len(), 0);
+        assert_eq!(changes.codes.len(), 5);
         assert_eq!(spec.without_l1_fee().genesis_changes().accounts[&predeploys::L1_BLOCK].storage.len(), 0);
+    }
+
+    fn settlement() -> Settlement {
+        let update = |timestamp, fraction| BlobFeeUpdate { timestamp, fraction };
+        let blob_fee_updates = vec![update(0, 5_007_716), update(1000, 8_346_193)];
+        Settlement { bridge: Address::repeat_byte(7), blob_fee_updates, ..Default::default() }
+    }
+
+    #[test]
+    fn the_blob_base_fee_is_l1s() {
+        let settlement = settlement();
+        assert_eq!(settlement.blob_base_fee(0, 0), 1);
+        assert!(settlement.blob_base_fee(0, u64::MAX) > 1 << 126, "and no overflow");
+        assert_eq!(settlement.blob_base_fee(999, 100_000_000), 470_442_149); // e^(10^8 / 5,007,716)
+        assert_eq!(settlement.blob_base_fee(1000, 100_000_000), 159_773); // e^(10^8 / 8,346,193)
+        let spec = |edit: fn(&mut Vec<BlobFeeUpdate>)| {
+            let mut settlement = settlement.clone();
+            edit(&mut settlement.blob_fee_updates);
+            let spec = ChainSpec { settlement: Some(settlement), ..ChainSpec::dev() };
+            (ChainSpec::from_json(&spec.to_json()).is_ok(), spec.config_hash())
+        };
+        let (valid, hash) = spec(|_| ());
+        assert!(valid);
+        let edits: [(fn(&mut Vec<BlobFeeUpdate>), bool); 4] = [
+            (Vec::clear, false),
+            (|updates| updates.reverse(), false),
+            (|updates| updates[0].fraction = 0, false),
+            (|updates| updates[1].fraction += 1, true),
+        ];
+        for (edit, valid) in edits {
+            let (was, other) = spec(edit);
+            assert_eq!(was, valid);
+            assert_ne!(other, hash);
+        }
+    }
+
+    #[test]
+    fn genesis_names_the_bridge_and_the_empty_outbox() {
+        let settlement = settlement();
+        let spec = ChainSpec { settlement: Some(settlement.clone()), ..ChainSpec::dev() };
+        assert_eq!(ChainSpec::from_json(&spec.to_json()).expect("valid"), spec);
+        let changes = spec.genesis_changes();
+        let slot = |address, slot| B256::from(changes.accounts[&address].storage[&slot].after);
+        assert_eq!(slot(predeploys::L2_BRIDGE, predeploys::L1_BRIDGE_SLOT), settlement.bridge.into_word());
+        let root = (0..32).fold(B256::ZERO, |root, _| keccak256([root, root].concat()));
+        assert_eq!(slot(predeploys::L2_MESSENGER, predeploys::OUTBOX_ROOT_SLOT), root);
+        assert_eq!(spec.genesis_supply(), U256::from(10).pow(U256::from(23)));
     }
 
     #[test]
@@ -466,7 +614,8 @@ mod tests {
         assert!(!changes.accounts.contains_key(&predeploys::L1_BLOCK));
         assert_ne!(spec.config(0), ChainSpec::l1(900, 1).config(0), "slots are part of the rules");
 
-        let edits: [fn(&mut ChainSpec); 5] = [
+        let edits: [fn(&mut ChainSpec); 6] = [
+            |spec| spec.settlement = Some(Settlement::default()),
             |spec| spec.ethereum = Some(EthereumParams { slot_seconds: 0 }),
             |spec| spec.gas.block_gas_limit = 100_000_000,
             |spec| spec.gas.transaction_gas_limit_cap = None,

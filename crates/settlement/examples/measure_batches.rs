@@ -6,13 +6,17 @@ mod corpora;
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy_eips::{
+    eip2718::Encodable2718,
     eip2930::{AccessList, AccessListItem},
     eip7702::{Authorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, Signature, U256};
 use corpora::{CHAIN_ID, Corpus, Random, traffic};
-use jove_primitives::batch::{
-    BLOB_CAPACITY, BlockData, Compressor, MAX_BLOBS, MAX_BLOCKS, MAX_CONTENT, MAX_STREAM, decode, encode, pack,
+use jove_primitives::{
+    batch::{
+        BLOB_CAPACITY, BlockData, Compressor, MAX_BLOBS, MAX_BLOCKS, MAX_CONTENT, MAX_STREAM, decode, encode, pack,
+    },
+    fee::{data_size, fastlz_len},
 };
 use jove_settlement::{Batch, Batcher, Zstd};
 use std::{
@@ -72,7 +76,7 @@ fn transactions(blocks: &[BlockData]) -> usize {
 
 fn full(corpus: Corpus) -> (Batch, u64) {
     let mut batcher = Batcher::new(CHAIN_ID, 1, MAX_BLOBS, Zstd::new().expect("libzstd"));
-    let batch = traffic(corpus).find_map(|block| batcher.push(block).expect("encodes")).expect("traffic never ends");
+    let batch = traffic(corpus).find_map(|block| batcher.push(block, true).expect("encodes")).expect("traffic never ends");
     (batch, batcher.encodings())
 }
 
@@ -195,9 +199,9 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
 
 fn main() {
     println!(
-        "| corpus | transactions | a blob | bytes each | fill | encodings | encoding ms | decoding ms | peak MiB | allocations |"
+        "| corpus | transactions | a blob | bytes each | FastLZ each | charged each | fill | encodings | encoding ms | decoding ms | peak MiB | allocations |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for corpus in [Corpus::A, Corpus::B, Corpus::C] {
         let (batch, encodings) = full(corpus);
         let n = transactions(&batch.blocks);
@@ -205,10 +209,16 @@ fn main() {
         let stream = encode(1, &batch.blocks, CHAIN_ID, &mut Zstd::new().expect("libzstd")).expect("encodes");
         let encoding = start.elapsed();
         let (decoding, peak, calls) = decoding(&pack(&stream));
+        let encoded: Vec<_> =
+            batch.blocks.iter().flat_map(|block| &block.transactions).map(Encodable2718::encoded_2718).collect();
+        let fastlz: usize = encoded.iter().map(|encoded| fastlz_len(encoded)).sum();
+        let charged: u64 = encoded.iter().map(|encoded| data_size(encoded)).sum();
         println!(
-            "| {corpus:?} | {n} | {} | {:.2} | {:.2} % | {encodings} | {:.0} | {:.2} | {peak:.1} | {calls} |",
+            "| {corpus:?} | {n} | {} | {:.2} | {:.2} | {:.2} | {:.2} % | {encodings} | {:.0} | {:.2} | {peak:.1} | {calls} |",
             n / MAX_BLOBS,
             stream.len() as f64 / n as f64,
+            fastlz as f64 / n as f64,
+            charged as f64 / 1e6 / n as f64,
             100.0 * stream.len() as f64 / (MAX_BLOBS * BLOB_CAPACITY) as f64,
             ms(encoding),
             ms(decoding),

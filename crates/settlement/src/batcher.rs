@@ -7,6 +7,9 @@
 //! - it does not fit: fewer blocks are tried, by interpolation and bisection, until those that fit leave less room than [`SLACK`] or one more does not fit.
 //!
 //! A batch is encoded three to five times, however many blocks it has.
+//!
+//! A batch may not end everywhere: messages from L1 that are due must all be in it. So blocks come in *units* that stay together, and a batch is cut
+//! between them.
 
 use crate::Zstd;
 use jove_primitives::batch::{
@@ -36,19 +39,24 @@ pub struct Batcher {
     capacity: usize,
     zstd: Zstd,
     first_block: u64,
+    /// Of complete units.
     blocks: Vec<BlockData>,
-    /// Sum of the bounds of the first k blocks, for each k.
+    /// Number of blocks in the first k units, for each k.
+    ends: Vec<usize>,
+    /// Sum of the bounds of the first k units, for each k.
     bounds: Vec<usize>,
     content: usize,
-    /// The first blocks that have been encoded and fit.
+    /// The unit under way.
+    open: Vec<BlockData>,
+    /// The first units that have been encoded and fit.
     known: Prefix,
     encodings: u64,
 }
 
-/// So many blocks have this stream.
+/// So many units have this stream.
 #[derive(Default)]
 struct Prefix {
-    blocks: usize,
+    units: usize,
     stream: Vec<u8>,
 }
 
@@ -62,30 +70,38 @@ impl Batcher {
             zstd,
             first_block,
             blocks: Vec::new(),
+            ends: vec![0],
             bounds: vec![0],
             content: 0,
+            open: Vec::new(),
             known: Prefix::default(),
             encodings: 0,
         }
     }
 
-    /// Adds the next block. Once the batch is full, it is returned, and what did not fit begins the next one.
+    /// Adds the next block; `end` says whether a batch may end with it. Once the batch is full, it is returned, and what did not fit begins the next one.
     ///
     /// # Errors
-    /// If the blocks cannot be encoded, or one alone has no room in the blobs: nothing that `stf` accepts, given four blobs.
-    pub fn push(&mut self, block: BlockData) -> Result<Option<Batch>, EncodeError> {
-        let content: usize = block.transactions.iter().map(content_size).sum();
-        let limit = self.blocks.len() == MAX_BLOCKS || self.content + content > MAX_CONTENT;
+    /// If the blocks cannot be encoded, or a unit alone has no room in the blobs: nothing that `stf` accepts, given four blobs and units of one block
+    /// with signed transactions.
+    pub fn push(&mut self, block: BlockData, end: bool) -> Result<Option<Batch>, EncodeError> {
+        self.open.push(block);
+        if !end {
+            return Ok(None);
+        }
+        let unit = take(&mut self.open);
+        let content: usize = unit.iter().map(content).sum();
+        let limit = self.blocks.len() + unit.len() > MAX_BLOCKS || self.content + content > MAX_CONTENT;
         let full = if limit { self.flush()? } else { None };
-        self.add(block, content);
+        self.add(unit);
         if full.is_some() || self.estimate() <= self.capacity {
             return Ok(full);
         }
-        let length = self.encode(self.blocks.len())?;
+        let length = self.encode(self.units())?;
         if length + SLACK > self.capacity { self.flush_from(length).map(Some) } else { Ok(None) }
     }
 
-    /// Ends the batch, full or not: returns it, and nothing if there are no blocks. Blocks can be left that did not fit: flush again.
+    /// Ends the batch, full or not, at its last complete unit: returns it, and nothing if there is none. Blocks can be left that did not fit: flush again.
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -94,27 +110,41 @@ impl Batcher {
             return Ok(None);
         }
         let length = match &self.known {
-            Prefix { blocks, stream } if *blocks == self.blocks.len() => stream.len(),
-            _ => self.encode(self.blocks.len())?,
+            Prefix { units, stream } if *units == self.units() => stream.len(),
+            _ => self.encode(self.units())?,
         };
         self.flush_from(length).map(Some)
     }
 
+    /// Number of the block that is pushed next.
+    pub fn next_block(&self) -> u64 {
+        self.first_block + (self.blocks.len() + self.open.len()) as u64
+    }
+
+    /// The blocks that a flush would end a batch with, or some of them.
+    pub fn waiting(&self) -> &[BlockData] {
+        &self.blocks
+    }
+
+    fn units(&self) -> usize {
+        self.ends.len() - 1
+    }
+
     /// Number of blocks that have not left in a batch.
     pub fn len(&self) -> usize {
-        self.blocks.len()
+        self.blocks.len() + self.open.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of the stream that these blocks will take, about. Before the first of them are encoded it is a bound.
     pub fn estimate(&self) -> usize {
-        let Prefix { blocks, stream } = &self.known;
-        let (known, all) = (self.bounds[*blocks], self.bounds[self.blocks.len()]);
-        if *blocks == 0 { all } else { stream.len() + scale(all - known, stream.len(), known) }
+        let Prefix { units, stream } = &self.known;
+        let (known, all) = (self.bounds[*units], self.bounds[self.units()]);
+        if *units == 0 { all } else { stream.len() + scale(all - known, stream.len(), known) }
     }
 
     /// How often blocks have been encoded.
@@ -122,30 +152,34 @@ impl Batcher {
         self.encodings
     }
 
-    fn add(&mut self, block: BlockData, content: usize) {
-        self.content += content;
-        let bound = BLOCK_OVERHEAD + block.transactions.iter().map(size_bound).sum::<usize>();
-        self.bounds.push(self.bounds[self.blocks.len()] + bound);
-        self.blocks.push(block);
+    fn add(&mut self, unit: impl IntoIterator<Item = BlockData>) {
+        let mut bound = self.bounds[self.units()];
+        for block in unit {
+            self.content += content(&block);
+            bound += BLOCK_OVERHEAD + block.transactions.iter().map(size_bound).sum::<usize>();
+            self.blocks.push(block);
+        }
+        self.bounds.push(bound);
+        self.ends.push(self.blocks.len());
     }
 
-    /// The length of the first `count` blocks' stream; if they fit, they are known.
+    /// The length of the first `count` units' stream; if they fit, they are known.
     fn encode(&mut self, count: usize) -> Result<usize, EncodeError> {
         self.encodings += 1;
-        let stream = encode(self.first_block, &self.blocks[..count], self.chain_id, &mut self.zstd)?;
+        let stream = encode(self.first_block, &self.blocks[..self.ends[count]], self.chain_id, &mut self.zstd)?;
         let length = stream.len();
         if length <= self.capacity {
-            self.known = Prefix { blocks: count, stream };
+            self.known = Prefix { units: count, stream };
         }
         Ok(length)
     }
 
-    /// Cuts as many blocks as fit, given the length of them all.
+    /// Cuts as many units as fit, given the length of them all.
     fn flush_from(&mut self, length: usize) -> Result<Batch, EncodeError> {
-        let (mut above, mut above_length) = (self.blocks.len(), length);
+        let (mut above, mut above_length) = (self.units(), length);
         let mut interpolate = true;
-        while above_length > self.capacity && above - self.known.blocks > 1 {
-            let (below, below_length) = (self.known.blocks, self.known.stream.len());
+        while above_length > self.capacity && above - self.known.units > 1 {
+            let (below, below_length) = (self.known.units, self.known.stream.len());
             if below > 0 && self.capacity - below_length < SLACK {
                 break;
             }
@@ -164,26 +198,32 @@ impl Batcher {
                 (above, above_length) = (middle, middle_length);
             }
         }
-        if self.known.blocks == 0 {
+        if self.known.units == 0 {
             return Err(EncodeError::BlockSize(self.first_block));
         }
         Ok(self.cut())
     }
 
-    /// The blocks that are known to fit; what is after them begins the next batch.
+    /// The units that are known to fit; what is after them begins the next batch.
     fn cut(&mut self) -> Batch {
-        let Prefix { blocks: count, stream } = take(&mut self.known);
-        let left = self.blocks.split_off(count);
+        let Prefix { units, stream } = take(&mut self.known);
+        let count = self.ends[units];
+        let mut left = self.blocks.split_off(count).into_iter();
+        let ends = self.ends.split_off(units);
         let batch = Batch { first_block: self.first_block, blocks: take(&mut self.blocks), stream };
         self.first_block += count as u64;
+        self.ends.truncate(1);
         self.bounds.truncate(1);
         self.content = 0;
-        for block in left {
-            let content = block.transactions.iter().map(content_size).sum();
-            self.add(block, content);
+        for ends in ends.windows(2) {
+            self.add(left.by_ref().take(ends[1] - ends[0]));
         }
         batch
     }
+}
+
+fn content(block: &BlockData) -> usize {
+    block.transactions.iter().map(content_size).sum()
 }
 
 /// `value` · `numerator` / `denominator`. All are lengths: their product is far below 2¹²⁸.

@@ -29,7 +29,7 @@ fn block(transactions: Vec<SignedTransaction>) -> BlockData {
 fn cut(batcher: &mut Batcher, blobs: usize, blocks: Vec<BlockData>) -> Vec<Batch> {
     let mut batches = Vec::new();
     for block in blocks.clone() {
-        batches.extend(batcher.push(block).expect("encodes"));
+        batches.extend(batcher.push(block, true).expect("encodes"));
     }
     while let Some(batch) = batcher.flush().expect("encodes") {
         batches.push(batch);
@@ -75,7 +75,7 @@ fn blocks_that_do_not_compress_are_cut_where_they_must_be() {
     assert_eq!(batches.iter().map(|batch| batch.blocks.len()).collect::<Vec<_>>(), [2, 2, 1]);
 
     let mut small = batcher(1);
-    let error = small.push(large(&mut random)).expect_err("three blobs do not fit into one");
+    let error = small.push(large(&mut random), true).expect_err("three blobs do not fit into one");
     assert_eq!(error, EncodeError::BlockSize(100));
 }
 
@@ -99,6 +99,27 @@ fn batches_stay_within_the_formats_limits() {
     assert_eq!(batches[0].blocks.len(), MAX_CONTENT / 100_000);
     let batches = cut(&mut batcher(1), 1, vec![block(Vec::new()); MAX_BLOCKS + 1]);
     assert_eq!(batches.iter().map(|batch| batch.blocks.len()).collect::<Vec<_>>(), [MAX_BLOCKS, 1]);
+}
+
+/// Units of three blocks with 30,000 bytes each: a blob has room for one block more than a unit, and is not given it.
+#[test]
+fn a_batch_is_cut_between_units() {
+    let mut random = Random(3);
+    let mut batcher = batcher(1);
+    let blocks: Vec<_> = (0..9).map(|_| block(vec![with_input(random.bytes(30_000))])).collect();
+    let mut batches = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
+        batches.extend(batcher.push(block.clone(), index % 3 == 2).expect("encodes"));
+    }
+    batches.extend(batcher.flush().expect("encodes"));
+    assert_eq!(batches.iter().map(|batch| (batch.first_block, batch.blocks.len())).collect::<Vec<_>>(), [
+        (100, 3),
+        (103, 3),
+        (106, 3)
+    ]);
+    assert_eq!(batcher.push(blocks[0].clone(), false), Ok(None));
+    assert_eq!(batcher.flush(), Ok(None), "a unit under way does not leave");
+    assert_eq!((batcher.len(), batcher.next_block()), (1, 110));
 }
 
 #[test]

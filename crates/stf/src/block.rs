@@ -3,7 +3,7 @@
 use crate::{
     rules::Rules,
     state::BlockState,
-    transaction::{ExecuteError, Executed, TransactionError, deposit_env, tx_env},
+    transaction::{BLOCK_ROOM, ExecuteError, Executed, TransactionError, deposit_env, tx_env},
 };
 use alloc::{format, vec::Vec};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, constants::EMPTY_WITHDRAWALS};
@@ -12,7 +12,9 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
 use jove_primitives::{
-    Account, ChainSpec, ChangeSet, Fork, Receipt, beacon,
+    Account, ChainSpec, ChangeSet, Fork, Receipt,
+    batch::size_bound,
+    beacon,
     block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
     fee::l1_data_fee,
     header::{Extra, ExtraError, mix_hash, next_excess, time_ms},
@@ -294,6 +296,8 @@ struct JoveBlock {
     queue: Queue,
     /// Whether the origin is too old for transactions of the pool.
     old_origin: bool,
+    /// What signed transactions may take of a batch still, in bytes.
+    room: usize,
 }
 
 impl<DB: DatabaseRef> BlockExecutor<DB> {
@@ -325,7 +329,8 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
                 let age = header.timestamp.saturating_sub(origin.1);
                 let old_origin = origin.0 > 0 && age > spec.max_origin_age;
                 let queue = Queue::from_slot(state.storage(predeploys::L1_BLOCK, L1_QUEUE_SLOT)?);
-                Some(JoveBlock { excess_gas, max_excess: spec.gas.max_excess(), messages, origin, queue, old_origin })
+                let max_excess = spec.gas.max_excess();
+                Some(JoveBlock { excess_gas, max_excess, messages, origin, queue, old_origin, room: BLOCK_ROOM })
             }
             Rules::Ethereum { .. } => {
                 store_beacon_root(&mut state, header)?;
@@ -503,7 +508,11 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         transact: impl FnOnce(&mut Evm<DB, I>, TxEnv) -> Result<ExecutionResult, EVMError<DB::Error, InvalidTransaction>>,
     ) -> Result<Executed, ExecuteError<DB::Error>> {
         let sender = transaction.signer();
+        let size = self.jove.and(transaction.inner().as_signed()).map_or(0, size_bound);
         let charged = match self.jove {
+            Some(block) if size > block.room => {
+                return Err(TransactionError::BlockSize { size, left: block.room }.into());
+            }
             Some(block) => self.charge_l1_fee(block, transaction)?,
             None => None,
         };
@@ -528,6 +537,9 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         let l1_fee = charged.map_or(U256::ZERO, |(_, fee)| fee);
         let gas_used = result.tx_gas_used();
         let base_fee = U256::from(self.evm.ctx.block.basefee);
+        if let Some(block) = &mut self.jove {
+            block.room -= size;
+        }
         let pays_vaults = self.jove.is_some();
         let state = self.state();
         state.commit(changes).map_err(ExecuteError::Database)?;

@@ -4,7 +4,10 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use alloy_consensus::Transaction as _;
 use alloy_eips::Typed2718;
 use alloy_primitives::U256;
-use jove_primitives::transaction::{RecoveredTransaction, TxDeposit};
+use jove_primitives::{
+    batch::{BLOCK_OVERHEAD, MAX_BLOCK_SIZE},
+    transaction::{RecoveredTransaction, TxDeposit},
+};
 use revm::{
     context::{
         TxEnv,
@@ -13,6 +16,9 @@ use revm::{
     context_interface::either::Either,
 };
 use thiserror::Error;
+
+/// What transactions may take of a batch in one block, in bytes.
+pub(crate) const BLOCK_ROOM: usize = MAX_BLOCK_SIZE - BLOCK_OVERHEAD;
 
 /// What an included transaction did, beside its receipt.
 #[derive(Clone, Debug)]
@@ -66,6 +72,14 @@ pub enum TransactionError {
         /// Blob gas left in the block.
         left: u64,
     },
+    /// L1's blobs have no room for what the block would hold with it ([`jove_primitives::batch::MAX_BLOCK_SIZE`]). It may fit into the next block.
+    #[error("the transaction may take {size} bytes of a batch, more than the {left} that the block has left")]
+    BlockSize {
+        /// What it takes at most, in bytes.
+        size: usize,
+        /// What the block has left, in bytes.
+        left: usize,
+    },
     /// The chain has used 64 seconds of its gas target ahead of time. It may be included once time has passed.
     #[error("the chain's gas budget is exhausted")]
     ExcessGas,
@@ -89,6 +103,7 @@ impl TransactionError {
             Self::BlockGas { .. } | Self::BlobGas { .. } | Self::ExcessGas | Self::OldOrigin | Self::MessagesDue => {
                 true
             }
+            Self::BlockSize { size, .. } => *size <= BLOCK_ROOM,
             Self::Evm(error) => {
                 use InvalidTransaction::{BlobGasPriceGreaterThanMax, GasPriceLessThanBasefee, NonceTooHigh};
                 matches!(error, GasPriceLessThanBasefee | BlobGasPriceGreaterThanMax { .. } | NonceTooHigh { .. })

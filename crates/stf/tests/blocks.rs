@@ -9,6 +9,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use chain::{ALICE, BOB, chain, transfer};
 use jove_primitives::{
     ChangeSet, Transaction,
+    batch::BLOB_CAPACITY,
     block::{L1Prices, RecoveredTransaction},
     fee::l1_data_fee,
     header::{Extra, mix_hash, time_ms},
@@ -162,6 +163,38 @@ fn a_spent_gas_budget_refuses_transactions() {
     block.execute(&next()).expect("the excess is at its most, nothing was used in this block");
     let error = block.execute(&next()).expect_err("refused");
     assert!(matches!(error, ExecuteError::Transaction(TransactionError::ExcessGas)));
+}
+
+#[test]
+fn a_block_has_room_for_what_fits_into_four_blobs() {
+    let chain = chain();
+    let mut block = chain.block();
+    let data = |nonce, length| {
+        let tx = TxLegacy {
+            chain_id: Some(5683),
+            nonce,
+            gas_limit: 10_000_000,
+            gas_price: 100_000_000,
+            to: TxKind::Call(BOB),
+            input: vec![1; length].into(),
+            ..Default::default()
+        };
+        RecoveredTransaction::new_unchecked(Transaction::from(tx.into_signed(Signature::test_signature())), ALICE)
+    };
+    let refusal = |block: &mut BlockExecutor<&chain::Db>, tx: &RecoveredTransaction| match block.execute(tx) {
+        Err(ExecuteError::Transaction(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let whole = 4 * BLOB_CAPACITY;
+    let error = refusal(&mut block, &data(0, whole));
+    assert!(matches!(error, TransactionError::BlockSize { .. }) && !error.is_passing(), "no block has room for it");
+    for nonce in 0..4 {
+        block.execute(&data(nonce, whole / 5)).expect("has room");
+    }
+    let error = refusal(&mut block, &data(4, whole / 5));
+    assert!(matches!(error, TransactionError::BlockSize { .. }) && error.is_passing(), "another block has room for it");
+    block.execute(&data(4, whole / 6)).expect("has room");
+    assert_eq!(block.finish().receipts.len(), 5);
 }
 
 #[test]

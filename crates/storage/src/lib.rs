@@ -319,18 +319,30 @@ impl Storage {
         View { store: self.store.clone(), head: self.store.head() }
     }
 
-    /// Keeps a small value of the node's own (pool journal position, settlement cursor, flags) under `key`: atomic, synced. At most 1,024 bytes of
-    /// key.
+    /// Keeps a small value of the node's own (settlement's cursor, flags) under `key`: atomic, synced. At most 1,024 bytes of key.
     ///
     /// # Errors
     /// The database's; an `InvalidInput` if the key is longer.
     pub fn put_meta(&self, key: &str, value: &[u8]) -> Result<(), StorageError> {
-        if key.len() > 1024 {
-            return Err(StorageError::Io(io::ErrorKind::InvalidInput.into()));
-        }
+        self.put_metas([(key, value)])
+    }
+
+    /// Keeps several such values, all of them or none.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    pub fn put_metas<K: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), StorageError> {
         let _writer = self.store.writer.lock();
         let mut batch = self.store.batch(1);
-        batch.insert(&self.store.keyspaces.meta, user_key(key).as_str(), value);
+        for (key, value) in entries {
+            if key.as_ref().len() > 1024 {
+                return Err(StorageError::Io(io::ErrorKind::InvalidInput.into()));
+            }
+            batch.insert(&self.store.keyspaces.meta, user_key(key.as_ref()).as_str(), value.as_ref());
+        }
         Ok(batch.commit()?)
     }
 

@@ -1,10 +1,14 @@
 //! Why the pool refuses a transaction.
 
 use alloy_primitives::{Address, B256, U256};
+use std::sync::Arc;
 
 /// A rejection. Texts are those of geth, which tools and people know; [`PoolError::code`] is the JSON-RPC code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
+    /// The node takes no transactions now; the text says why and what it waits for ([`super::Pool::set_closed`]). Send it later, or to another node.
+    #[error("transactions are not accepted: {0}")]
+    Closed(Arc<str>),
     /// The pool holds this very transaction. Nothing needs to be done.
     #[error("already known")]
     AlreadyKnown,
@@ -239,6 +243,7 @@ impl PoolError {
     /// A short name, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Closed(_) => "closed",
             Self::AlreadyKnown => "already_known",
             Self::TooShort | Self::Rlp(_) => "malformed",
             Self::TypeNotSupported | Self::BlobsNotAccepted => "type_not_supported",

@@ -145,6 +145,7 @@ pub struct Pool {
     /// Locked before the book where both are.
     journal: Option<Mutex<Journal>>,
     listener: RwLock<Option<Arc<Listener>>>,
+    closed: RwLock<Option<Arc<str>>>,
     next_seq: AtomicU64,
     /// Transactions that come back from withdrawn blocks arrived before all others.
     first_seq: AtomicU64,
@@ -182,6 +183,7 @@ impl Pool {
             accounts,
             journal: config.journal.map(|path| Mutex::new(Journal::new(path))),
             listener: RwLock::new(None),
+            closed: RwLock::new(None),
             next_seq: AtomicU64::new(FIRST_SEQ),
             first_seq: AtomicU64::new(FIRST_SEQ),
             work: Mutex::new(false),
@@ -193,6 +195,9 @@ impl Pool {
 
     /// Decodes, recovers (many at once, on all cores), checks and adds signed transactions in their EIP-2718 encoding. One result each, in order.
     pub fn add_raw(&self, raw: &[Bytes]) -> Vec<Result<B256, PoolError>> {
+        if let Some(closed) = self.closed() {
+            return vec![Err(closed); raw.len()];
+        }
         let started = Instant::now();
         let checked = self.check_raw(raw);
         histogram!("jove_pool_recovery_seconds").record(started.elapsed());
@@ -207,11 +212,23 @@ impl Pool {
     /// # Errors
     /// If the pool refuses it.
     pub fn add(&self, transaction: RecoveredTransaction) -> Result<B256, PoolError> {
+        if let Some(closed) = self.closed() {
+            return Err(closed);
+        }
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let entry = self.checker.recovered(transaction, None, false, seq, Instant::now());
         let mut added = self.admit(vec![entry.map(Arc::new)], Funds::Required);
         self.report(&added.results);
         added.results.swap_remove(0)
+    }
+
+    /// Takes no transactions from outside, for this reason, until it is called without one. What the pool holds stays, and blocks take it.
+    pub fn set_closed(&self, reason: Option<&str>) {
+        *self.closed.write() = reason.map(Into::into);
+    }
+
+    fn closed(&self) -> Option<PoolError> {
+        self.closed.read().clone().map(PoolError::Closed)
     }
 
     /// The transaction of this hash.

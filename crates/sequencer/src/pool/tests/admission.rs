@@ -197,6 +197,18 @@ fn every_rejection_has_geths_words() {
 }
 
 #[test]
+fn a_closed_pool_says_why_and_keeps_what_it_has() {
+    let chain = chain();
+    let first = chain.insert(key(1).transfer(0, 1, 2));
+    chain.pool.set_closed(Some("max_uncommitted: 3 MB wait for L1"));
+    let error = chain.add(key(2).transfer(0, 1, 2)).expect_err("closed");
+    assert_eq!(error.to_string(), "transactions are not accepted: max_uncommitted: 3 MB wait for L1");
+    assert_eq!(chain.best(1), [first]);
+    chain.pool.set_closed(None);
+    chain.insert(key(2).transfer(0, 1, 2));
+}
+
+#[test]
 fn a_block_gas_limit_below_the_cap_is_the_limit() {
     let mut spec = ChainSpec::dev().without_l1_fee();
     spec.gas.block_gas_limit = 2_000_000;
