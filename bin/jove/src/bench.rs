@@ -238,6 +238,7 @@ fn measure(
         block_time: Duration::from_millis(10),
         heartbeat: Duration::ZERO,
         sync: options.sync,
+        sequencing: true,
         dev: false,
         // Room for all of them.
         pool: PoolConfig {
@@ -296,7 +297,7 @@ fn start_server(node: &Arc<Node>, runtime: &Runtime, batch: usize) -> Result<Ser
         ..defaults
     };
     let _within = runtime.enter();
-    Server::start(node.clone(), config, axum::Router::new()).map_err(|error| error.to_string())
+    Server::start(node.clone(), config, Vec::new(), axum::Router::new()).map_err(|error| error.to_string())
 }
 
 /// Seconds that each stage has taken so far.

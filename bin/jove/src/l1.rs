@@ -9,9 +9,11 @@ use jove_sequencer::L1Config;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// EIP-155 chain id unless another is given.
-const CHAIN_ID: u64 = 900;
+pub(crate) const CHAIN_ID: u64 = 900;
+/// How long blobs are kept unless another time is given: as Ethereum does, 4,096 epochs of 32 slots of 12 seconds.
+const BLOB_WINDOW: Duration = Duration::from_secs(4096 * 32 * 12);
 /// Port of everything that is served.
-const PORT: u16 = 9545;
+pub(crate) const PORT: u16 = 9545;
 
 options! {
     /// Everything a layer 1 can be told. In the TOML file the keys are the flags' names with `_` for `-`.
@@ -34,7 +36,7 @@ options! {
     /// Blocks from the head down to the one that `finalized` names [default: 4]
     #[arg(long, env = "JOVE_L1_FINALIZED_DEPTH", value_name = "N")]
     finalized_depth: u64,
-    /// How long blobs are kept; 0 for ever [default: 0]
+    /// How long blobs are kept, as "30d"; 0 for ever [default: 18 days, as on Ethereum]
     #[arg(long, env = "JOVE_L1_BLOBS", value_name = "TIME")]
     blobs: Span,
     /// Sync each block and its blobs to disk before anyone learns of them [default: true]
@@ -81,7 +83,7 @@ impl Options {
         if finalized_depth < safe_depth {
             return Err("--finalized-depth must not be below --safe-depth: what is final is safe".into());
         }
-        let blob_window = self.blobs.map(|span| span.0).filter(|window| !window.is_zero());
+        let blob_window = Some(self.blobs.map_or(BLOB_WINDOW, |span| span.0)).filter(|window| !window.is_zero());
         Ok(L1Config { safe_depth, finalized_depth, blob_window })
     }
 }
@@ -134,5 +136,16 @@ mod tests {
         assert_eq!(depths(Some(64), None), Ok((64, 64)), "deeper than the default");
         assert_eq!(depths(None, Some(2)), Ok((2, 2)));
         assert!(depths(Some(5), Some(4)).is_err());
+    }
+
+    #[test]
+    fn blobs_are_kept_as_long_as_on_ethereum_unless_told_otherwise() {
+        let window = |text: Option<&str>| {
+            let blobs = text.map(|text| text.parse().expect("a time"));
+            Options { blobs, ..Default::default() }.depths().expect("valid").blob_window
+        };
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert!(window(None).is_some_and(|window| window > days(18) && window < days(19)));
+        assert_eq!((window(Some("0")), window(Some("30d"))), (None, Some(days(30))));
     }
 }

@@ -1,9 +1,15 @@
 //! Jove: an Ethereum layer 2 that one binary runs from end to end.
 
 mod bench;
+mod bridge;
+mod deploy;
+mod key;
 mod l1;
+mod ladder;
 mod node;
 mod options;
+mod settle;
+mod settlement;
 mod statetest;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +36,12 @@ enum Command {
     Node(Run),
     /// Run a layer 1 to develop against: Ethereum's rules, blobs, beacon endpoints
     L1(L1),
+    /// Put a chain's contracts on L1 and write its chain file; the same command goes on after an interruption
+    Deploy(Box<deploy::Options>),
+    /// Print who can do what on a deployed chain, with which delay, in Markdown
+    Risks(deploy::RisksOptions),
+    /// Move ether and tokens between L1 and the chain
+    Bridge(bridge::Options),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
@@ -58,10 +70,14 @@ struct L1 {
 }
 
 fn main() -> ExitCode {
+    without_huge_pages();
     let outcome = match Cli::parse().command {
         Command::Dev(run) => run.options.with_file(run.config.as_ref()).and_then(|run| node::run(run, Mode::Dev)),
         Command::Node(run) => run.options.with_file(run.config.as_ref()).and_then(|run| node::run(run, Mode::Node)),
         Command::L1(run) => run.options.with_file(run.config.as_ref()).and_then(l1::run),
+        Command::Deploy(options) => deploy::run(&options),
+        Command::Risks(options) => deploy::risks(&options),
+        Command::Bridge(options) => bridge::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };
@@ -74,6 +90,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Has the system keep this process's memory in small pages. In huge ones a buffer that a client fills with a few bytes takes 2 MiB, of which
+/// no budget knows, and memory that is given back piece by piece stays.
+fn without_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        eprintln!("jove: cannot turn huge pages off, idle connections may take more memory than configured: {error}");
+    }
+}
+
 #[allow(clippy::print_stdout)] // the result is what it prints
 fn run_state_tests(path: &std::path::Path) -> Result<(), String> {
     let summary = statetest::run(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -82,4 +107,13 @@ fn run_state_tests(path: &std::path::Path) -> Result<(), String> {
     }
     println!("{} passed, {} failed", summary.passed, summary.failed.len());
     if summary.failed.is_empty() && summary.passed > 0 { Ok(()) } else { Err("state tests failed".into()) }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn huge_pages_are_turned_off() {
+        super::without_huge_pages();
+        assert!(rustix::thread::transparent_huge_pages_are_disabled().expect("readable"));
+    }
 }

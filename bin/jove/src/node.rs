@@ -1,9 +1,13 @@
 //! `jove dev`, `jove node` and `jove l1`: from options to a running node, and back down on Ctrl-C.
 
-use crate::options::{Options, Span};
+use crate::{
+    ladder,
+    options::{Options, Role, Span},
+    settlement,
+};
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use jove_primitives::ChainSpec;
-use jove_rpc::{Server, ServerConfig};
+use jove_rpc::{Extension, Server, ServerConfig};
 use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
@@ -45,47 +49,118 @@ impl Mode {
 pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
     start_log(options.log.as_deref().unwrap_or("info,fjall=warn,lsm_tree=warn"))?;
     let metrics = start_metrics()?;
-    let spec = chain_spec(&options, &mode)?;
+    let template = chain_spec(&options, &mode)?;
+    check_roles(&options, &mode)?;
     let datadir = match options.datadir.clone() {
         Some(datadir) => datadir,
-        None => default_datadir(&spec, &mode)?,
+        None => default_datadir(&template, &mode)?,
     };
     std::fs::create_dir_all(&datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
-    let config = node_config(&options, spec, datadir.clone(), &mode);
-    let server_config = server_config(&options, &datadir);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
         // Heard from the first moment on, so that an early Ctrl-C is clean as well.
         let stop = shutdown_signal()?;
-        let node = tokio::task::spawn_blocking(move || Node::start(config))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
-        let extra = Router::new()
-            .route("/health", get(health))
-            .with_state(node.clone())
-            .merge(jove_rpc::beacon_router(node.clone()))
-            .merge(Router::new().route("/metrics", get(render_metrics)).with_state(metrics.clone()));
-        let server = Server::start(node.clone(), server_config, extra).map_err(|error| error.to_string())?;
-        announce(&node, &server, &datadir, &mode);
-        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         tokio::pin!(stop);
+        let started = async {
+            let (l1, spec) = match &mode {
+                Mode::Dev if settles(&options, &template) => {
+                    let (l1, spec) = settlement::develop(&options, template, &datadir, &metrics).await?;
+                    (l1, spec)
+                }
+                _ => (None, template),
+            };
+            let config = node_config(&options, spec, datadir.clone(), &mode);
+            let node = start_node(config).await?;
+            let l1_url = l1.as_ref().map(|l1: &Running| format!("http://{}", l1.server.local_addr()));
+            let settle = settlement::start(&options, &mode, node.clone(), l1_url, &datadir).await?;
+            let handle = settle.as_ref().map(|settle| settle.handle.clone());
+            let methods = ladder::methods(node.clone(), handle);
+            let server = serve(&node, server_config(&options, &datadir), methods, &metrics)?;
+            Ok::<_, String>((l1, settle, Running { node, server }))
+        };
+        let (l1, settle, l2) = tokio::select! {
+            () = &mut stop => return Ok(()),
+            started = started => started?,
+        };
+        announce(&l2, l1.as_ref(), &datadir, &mode);
+        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         let failed = loop {
             tokio::select! {
                 () = &mut stop => break false,
                 _ = upkeep.tick() => {
                     metrics.run_upkeep();
-                    if !node.is_running() {
+                    if !l2.node.is_running() || l1.as_ref().is_some_and(|l1| !l1.node.is_running()) {
                         break true;
                     }
                 }
             }
         };
         tracing::info!("stopping");
-        server.stop().await;
-        tokio::task::spawn_blocking(move || node.stop()).await.map_err(|error| error.to_string())?;
+        drop(settle);
+        l2.stop().await?;
+        if let Some(l1) = l1 {
+            l1.stop().await?;
+        }
         if failed { Err("the engine stopped; the log says why".into()) } else { Ok(()) }
     })
+}
+
+/// A node and its server.
+pub(crate) struct Running {
+    pub(crate) node: Arc<Node>,
+    pub(crate) server: Server,
+}
+
+impl Running {
+    async fn stop(self) -> Result<(), String> {
+        self.server.stop().await;
+        tokio::task::spawn_blocking(move || self.node.stop()).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) async fn start_node(config: NodeConfig) -> Result<Arc<Node>, String> {
+    let started = tokio::task::spawn_blocking(move || Node::start(config)).await;
+    started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// Serves a node: JSON-RPC, health, metrics, and of a layer 1 the beacon endpoints.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) fn serve(
+    node: &Arc<Node>,
+    config: ServerConfig,
+    methods: Vec<Extension>,
+    metrics: &PrometheusHandle,
+) -> Result<Server, String> {
+    let extra = Router::new()
+        .route("/health", get(health))
+        .with_state(node.clone())
+        .merge(jove_rpc::beacon_router(node.clone()))
+        .merge(Router::new().route("/metrics", get(render_metrics)).with_state(metrics.clone()));
+    Server::start(node.clone(), config, methods, extra).map_err(|error| error.to_string())
+}
+
+/// Whether the chain settles somewhere.
+fn settles(options: &Options, spec: &ChainSpec) -> bool {
+    !options.no_settlement.unwrap_or(false) && spec.ethereum.is_none()
+}
+
+fn check_roles(options: &Options, mode: &Mode) -> Result<(), String> {
+    let full = options.role == Some(Role::Full);
+    if options.no_settlement == Some(true) && !matches!(mode, Mode::Dev) {
+        return Err("--no-settlement is for jove dev: the chain spec of a node says where it settles".into());
+    }
+    match (mode, full, options.from_l1.unwrap_or(false)) {
+        (Mode::Node, true, true) | (_, false, false) => Ok(()),
+        (Mode::Node, true, false) => Err("a full node takes its blocks from L1: --from-l1".into()),
+        (Mode::Node, false, true) => Err("only a full node is rebuilt from L1: --role full".into()),
+        _ => Err("--role full and --from-l1 are for jove node".into()),
+    }
 }
 
 pub(crate) fn start_log(filter: &str) -> Result<(), String> {
@@ -141,7 +216,7 @@ fn default_datadir(spec: &ChainSpec, mode: &Mode) -> Result<PathBuf, String> {
     Ok(home.join(".jove").join(name))
 }
 
-fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, mode: &Mode) -> NodeConfig {
+pub(crate) fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, mode: &Mode) -> NodeConfig {
     let span = |option: Option<Span>, default: Duration| option.map_or(default, |span| span.0);
     let history = span(options.history, Duration::ZERO);
     NodeConfig {
@@ -149,6 +224,7 @@ fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, mode: &Mode
         block_time: span(options.block_time, Duration::from_millis(10)),
         heartbeat: span(options.heartbeat, Duration::from_secs(60)),
         sync: options.sync.unwrap_or(true),
+        sequencing: options.role != Some(Role::Full),
         dev: mode.is_dev(),
         pool: PoolConfig {
             max_per_sender: options.pool_per_sender.unwrap_or(1024),
@@ -165,7 +241,7 @@ fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, mode: &Mode
     }
 }
 
-fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
+pub(crate) fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
     let address = options.http_addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let mut config = ServerConfig {
         http_addr: SocketAddr::new(address, options.http_port.unwrap_or(8545)),
@@ -233,7 +309,8 @@ async fn render_metrics(State(metrics): State<PrometheusHandle>) -> String {
 }
 
 #[allow(clippy::print_stdout)] // what a developer wants to copy
-fn announce(node: &Node, server: &Server, datadir: &Path, mode: &Mode) {
+fn announce(running: &Running, l1: Option<&Running>, datadir: &Path, mode: &Mode) {
+    let Running { node, server } = running;
     let (head, url) = (node.head(), server.local_addr());
     tracing::info!(chain = %node.spec().name, chain_id = node.spec().chain_id, block = head.header.number, rpc = %url, datadir = %datadir.display(), "ready");
     if !mode.is_dev() {
@@ -246,6 +323,15 @@ fn announce(node: &Node, server: &Server, datadir: &Path, mode: &Mode) {
         println!("  Beacon   http://{url}");
     }
     println!("  Metrics  http://{url}/metrics   Health  http://{url}/health\n");
+    if let Some(settlement) = &node.spec().settlement {
+        if let Some(l1) = l1 {
+            let (l1_url, chain_id) = (l1.server.local_addr(), l1.node.spec().chain_id);
+            println!("  Layer 1  http://{l1_url}, chain id {chain_id}, beacon endpoints too");
+        }
+        println!("  Rollup   {}   Inbox  {}", settlement.rollup, settlement.inbox);
+        println!("  Bridge   {}   Outbox {}", settlement.bridge, settlement.outbox);
+        println!("  Chain    {}\n", datadir.join(settlement::CHAIN_FILE).display());
+    }
     let ether = if matches!(mode, Mode::L1(..)) { 1_000_000 } else { 10_000 };
     println!("  Accounts, with {ether} ether each at genesis. Their keys are public: never use them elsewhere.");
     println!("  Mnemonic: {MNEMONIC}\n");

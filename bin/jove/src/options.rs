@@ -40,6 +40,17 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// What a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Makes blocks.
+    #[default]
+    Sequencer,
+    /// Takes them from L1.
+    Full,
+}
+
 /// Least bytes that the largest request may have: a small transaction is sent in less.
 const MIN_REQUEST: usize = 1024;
 
@@ -139,6 +150,42 @@ options! {
     /// Most transactions of one sender in the pool [default: 1024]
     #[arg(long, env = "JOVE_POOL_PER_SENDER", value_name = "N")]
     pool_per_sender: usize,
+    /// What the node does: sequencer (makes blocks) or full (takes them from L1) [default: sequencer]
+    #[arg(long, env = "JOVE_ROLE", value_name = "ROLE")]
+    role: Role,
+    /// Rebuild the chain from L1 and its blobs alone; what a full node does
+    #[arg(long, env = "JOVE_FROM_L1", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    from_l1: bool,
+    /// JSON-RPC of the L1 that the chain settles on [default for dev: an L1 of its own]
+    #[arg(long, env = "JOVE_L1_URL", hide_env_values = true, value_name = "URL")]
+    l1_url: String,
+    /// Where blobs are had from, in the order in which they are asked: beacon nodes, archives, other Jove nodes [default: the L1's URL]
+    #[arg(long, env = "JOVE_L1_BEACON_URL", hide_env_values = true, value_name = "URLS", value_delimiter = ',')]
+    l1_beacon_url: Vec<String>,
+    /// L1 blocks from the head down to the one whose messages are taken; 0: the last that L1 has finalized [default: 0; for dev: 1]
+    #[arg(long, env = "JOVE_L1_DEPTH", value_name = "N")]
+    l1_depth: u64,
+    /// Port of the L1 of a development chain's own; 0 for any free one [default: 9545]
+    #[arg(long, env = "JOVE_L1_HTTP_PORT", value_name = "PORT")]
+    l1_http_port: u16,
+    /// File with the private key that batches are committed with [default: the environment variable JOVE_COMMIT_KEY; without, no batch is committed]
+    #[arg(long, env = "JOVE_COMMIT_KEY_FILE", value_name = "FILE")]
+    commit_key_file: PathBuf,
+    /// Age at which a block is committed at the latest [default: 1h; for dev: 10m]
+    #[arg(long, env = "JOVE_COMMIT_DEADLINE", value_name = "TIME")]
+    commit_deadline: Span,
+    /// Age of the oldest block that is not committed beyond which no transactions are taken; 0 for no limit [default: 12h; for dev: 0]
+    #[arg(long, env = "JOVE_MAX_UNCOMMITTED", value_name = "TIME")]
+    max_uncommitted: Span,
+    /// Bytes of blobs that may wait to be committed before no transactions are taken; 0 for no limit [default: 67108864; for dev: 0]
+    #[arg(long, env = "JOVE_MAX_UNCOMMITTED_BYTES", value_name = "BYTES")]
+    max_uncommitted_bytes: u64,
+    /// Batches that may wait to become final before no transactions are taken; 0 for no limit [default: 0]
+    #[arg(long, env = "JOVE_MAX_UNPROVEN", value_name = "N")]
+    max_unproven: u64,
+    /// Settle nowhere (dev only) [default: false]
+    #[arg(long, env = "JOVE_NO_SETTLEMENT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_settlement: bool,
     /// What is logged: error, warn, info, debug, trace, or by module (jove_rpc=debug,info) [default: info]
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER")]
     log: String,

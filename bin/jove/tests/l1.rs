@@ -5,8 +5,9 @@
 mod blob;
 mod client;
 
-use alloy_primitives::hex;
+use alloy_primitives::{B256, hex};
 use client::{Client, Process, number};
+use jove_settlement::{BlobError, Blobs, watcher::L1Block};
 use serde_json::{Value, json};
 use std::{path::Path, process::Command, thread, time::Duration};
 
@@ -87,18 +88,45 @@ fn a_blob_is_sent_included_and_served_after_a_restart() {
     let one = found(&client, &format!("/eth/v1/beacon/blobs/{slot}?versioned_hashes={second}"));
     assert_eq!(one, json!([both[1]]));
     assert_eq!(found(&client, "/eth/v1/beacon/blobs/genesis"), json!([]));
+
+    // As derivation reads them.
+    let sources = Blobs::new([client.url()]).expect("a URL");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let at = L1Block { number: number(&block["number"]), hash: B256::ZERO, timestamp: number(&block["timestamp"]) };
+    let read = runtime.block_on(sources.get(at, &blob::hashes(&[5, 2]))).expect("there, and right");
+    assert_eq!((&read[0][..], &read[1][..]), (&blob::blob(5)[..], &blob::blob(2)[..]));
+    let missing = runtime.block_on(sources.get(at, &blob::hashes(&[1]))).expect_err("another block's");
+    assert!(matches!(missing, BlobError::Missing { .. }), "{missing}");
     for (path, status) in [
         // The slot after that of block 0, long ago.
         ("/eth/v1/beacon/blobs/8".into(), 404),
         (format!("/eth/v1/beacon/blobs/{}", u64::MAX), 404),
         (format!("/eth/v1/beacon/blobs/{}", block["hash"].as_str().expect("a hash")), 404),
         ("/eth/v1/beacon/blobs/soon".into(), 400),
+        ("/eth/v1/beacon/blobs/+8".into(), 400),
         ("/eth/v1/beacon/headers/0x12".into(), 400),
+        ("/eth/v1/beacon/headers?slot=8".into(), 404),
+        ("/eth/v1/beacon/headers?slot=soon".into(), 400),
+        (format!("/eth/v1/beacon/headers?parent_root={root}"), 404),
+        (format!("/eth/v1/beacon/blob_sidecars/{slot}"), 404),
+        ("/eth/v2/beacon/blocks/head".into(), 404),
         (format!("/eth/v1/beacon/blobs/{slot}?versioned_hashes=0x12"), 400),
     ] {
         let (found, body) = get(&client, &path);
         assert_eq!((found, &body["code"]), (status, &json!(status)), "{path}");
     }
+    for query in [
+        String::new(),
+        format!("?slot={slot}"),
+        format!("?parent_root={}", header["header"]["message"]["parent_root"].as_str().expect("a root")),
+    ] {
+        let list = found(&client, &format!("/eth/v1/beacon/headers{query}"));
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{query}");
+        assert!(query.is_empty() || list[0] == header, "{query}");
+    }
+    let syncing = found(&client, "/eth/v1/node/syncing");
+    assert_eq!((&syncing["is_syncing"], &syncing["sync_distance"]), (&json!(false), &json!("0")));
+    assert_eq!(client.get("/eth/v1/node/health").expect("answered").0, 200);
     assert_eq!(found(&client, "/eth/v1/node/version")["version"].as_str().map(|name| &name[..5]), Some("jove/"));
 }
 

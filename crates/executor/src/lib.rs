@@ -93,15 +93,8 @@ impl Executor {
         db: DB,
     ) -> Result<Built, ExecuteError<DB::Error>> {
         let mut block = BlockExecutor::new(&self.rules, header, db).map_err(ExecuteError::Database)?;
-        let mut taken = 0;
-        for message in messages {
-            match block.execute(message) {
-                Ok(_) => taken += 1,
-                Err(ExecuteError::Transaction(TransactionError::BlockGas { .. })) if taken > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Built { transactions: messages[..taken].to_vec(), output: block.finish(), rejected: Vec::new() })
+        let transactions = block.execute_messages(messages.iter().cloned())?;
+        Ok(Built { transactions, output: block.finish(), rejected: Vec::new() })
     }
 
     /// Runs a sealed block on the state of its parent and checks it, its state root apart.

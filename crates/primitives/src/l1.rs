@@ -15,7 +15,7 @@
 //! A block that steps to an origin starts with its [attributes](L1Origin::attributes): a deposit from [`DEPOSITOR`] to [`L1_BLOCK`] with 224
 //! bytes of input, seven words: number, timestamp, base fee, hash, blob base fee, `mixHash`, messages that the L1 queue held at the end of that
 //! block. It runs no code and uses no gas: the state-transition function writes the slots. The messages up to that number are then due: the block and
-//! those after it hold them in the queue's order, and nothing else until all are consumed.
+//! those after it hold them in the queue's order, as many as fit, and nothing else until all are consumed.
 
 use crate::{
     predeploys::{L1_BASE_FEE_SLOT, L1_BLOB_BASE_FEE_SLOT, L1_BLOCK},
@@ -36,6 +36,9 @@ pub const L1_MIX_HASH_SLOT: U256 = U256::from_limbs([8, 0, 0, 0]);
 
 /// Slot of [`L1_BLOCK`] with the state of the message queue.
 pub const L1_QUEUE_SLOT: U256 = U256::from_limbs([9, 0, 0, 0]);
+
+/// Most gas of a message: L1's `Inbox` takes none with more.
+pub const MAX_MESSAGE_GAS: u64 = 2_000_000;
 
 /// How far the chain is through the L1 queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -531,7 +531,8 @@ mod tests {
         assert!(settlement.blob_base_fee(0, u64::MAX) > 1 << 126, "and no overflow");
         assert_eq!(settlement.blob_base_fee(999, 100_000_000), 470_442_149); // e^(10^8 / 5,007,716)
         assert_eq!(settlement.blob_base_fee(1000, 100_000_000), 159_773); // e^(10^8 / 8,346,193)
-        let spec = |edit: fn(&mut Vec<BlobFeeUpdate>)| {
+        type Edit = fn(&mut Vec<BlobFeeUpdate>);
+        let spec = |edit: Edit| {
             let mut settlement = settlement.clone();
             edit(&mut settlement.blob_fee_updates);
             let spec = ChainSpec { settlement: Some(settlement), ..ChainSpec::dev() };
@@ -539,7 +540,7 @@ mod tests {
         };
         let (valid, hash) = spec(|_| ());
         assert!(valid);
-        let edits: [(fn(&mut Vec<BlobFeeUpdate>), bool); 4] = [
+        let edits: [(Edit, bool); 4] = [
             (Vec::clear, false),
             (|updates| updates.reverse(), false),
             (|updates| updates[0].fraction = 0, false),

@@ -104,6 +104,9 @@ fn send_transaction(call: &Call) -> Result<B256, RpcError> {
     let transaction = complete_and_sign(call, request)?;
     let pool = call.context.node.pool();
     if call.context.dev.is_impersonated(transaction.signer()) {
+        if let Some(dev) = call.context.node.dev() {
+            dev.detach("impersonation")?;
+        }
         return Ok(pool.add(transaction)?);
     }
     match pool.add_raw(&[transaction.inner().encoded_2718().into()]).pop() {

@@ -4,7 +4,8 @@
 //!
 //! - *unread*: answers and notifications, until their client has taken them (`max_unread_bytes`);
 //! - *unanswered*: requests, from the first byte read until they are answered (`max_unanswered_bytes`, [`crate::io::Inbox`]);
-//! - *standing*: filters and log subscriptions ([`crate::filters`]).
+//! - *standing*: filters and log subscriptions ([`crate::filters`]);
+//! - *remembered*: what filters keep in case blocks are withdrawn ([`crate::filters`]).
 //!
 //! A connection has a small allowance of its own first, so that clients, however many and whatever they do, cannot keep others from
 //! what is small. Beyond it one client address may take an eighth of the budget ([`SHARES`]), so that a few connections of one client
@@ -153,6 +154,20 @@ impl Held {
         }
         drawn
     }
+
+    /// Holds room for `bytes` in all; false, and nothing changes, if there is not so much left.
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        let Some(less) = self.bytes().checked_sub(bytes) else { return self.grow(bytes - self.bytes()) };
+        let Connection { own, budget, client } = &*self.backlog.0;
+        let drawn = less.min(self.drawn);
+        if drawn > 0 {
+            budget.give_back(*client, drawn);
+            self.drawn -= drawn;
+        }
+        own.fetch_add(less - drawn, Ordering::Relaxed);
+        self.own -= less - drawn;
+        true
+    }
 }
 
 impl Drop for Held {
@@ -204,6 +219,19 @@ mod tests {
         assert_eq!(budget.left(), 1000 + OWN);
         assert!(one.hold(usize::MAX).is_none());
         assert!(one.hold(OWN).is_some() && budget.left() == 1000 + OWN, "what found no room took none");
+    }
+
+    #[test]
+    fn room_grows_and_shrinks() {
+        let budget = Budget::new(800);
+        let mut held = budget.connection(50, Some([10, 0, 0, 1].into())).none();
+        for (bytes, left) in [(40, 800), (140, 700), (20, 800), (120, 700), (60, 760), (0, 800)] {
+            assert!(held.resize(bytes), "{bytes}");
+            assert_eq!((held.bytes(), budget.left()), (bytes, left));
+        }
+        assert!(held.resize(100) && !held.resize(201) && held.bytes() == 100, "what finds no room changes nothing");
+        drop(held);
+        assert_eq!(budget.left(), 800);
     }
 
     #[test]

@@ -5,25 +5,31 @@
 //! | `/eth/v1/beacon/genesis` | the time of slot 0 |
 //! | `/eth/v1/config/spec` | lengths of slots and epochs, forks, limits |
 //! | `/eth/v1/node/version` | this program's |
+//! | `/eth/v1/node/health` | 200, without a body |
+//! | `/eth/v1/node/syncing` | the head's slot: there is nothing to catch up with |
+//! | `/eth/v1/beacon/headers` | the head's slot and roots in a list, or those of the block that `slot` or `parent_root` names |
 //! | `/eth/v1/beacon/headers/{block}` | slot and roots of a block |
 //! | `/eth/v1/beacon/blobs/{block}` | its blobs in order, or those that `versioned_hashes` names |
 //!
 //! A block is named by its slot, its root, `head`, `genesis` or `finalized`. A slot without a block is answered 404, as are blobs that are not kept any
-//! more. There is no beacon chain behind it: [`jove_primitives::beacon`] says what stands in for its slots and roots. A header's `state_root` is that of
+//! more. Any other path below `/eth/` is 404 too. An answer counts among what its client has not read ([`crate::backlog`]): one that finds no room is
+//! 503. There is no beacon chain behind it: [`jove_primitives::beacon`] says what stands in for its slots and roots. A header's `state_root` is that of
 //! the execution state, its `body_root` the hash of the execution block, its signature zero.
 
+use crate::{backlog::held_bytes, dispatch::Client};
 use alloy_consensus::{Header, Transaction as _};
 use alloy_primitives::{B256, Bytes, FixedBytes};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, RawQuery, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use jove_primitives::beacon::{Slots, block_root};
 use jove_sequencer::{Node, NodeError};
 use jove_storage::{StorageError, View};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -51,17 +57,22 @@ pub fn beacon_router(node: Arc<Node>) -> Router {
         .route("/eth/v1/beacon/genesis", get(genesis))
         .route("/eth/v1/config/spec", get(spec))
         .route("/eth/v1/node/version", get(version))
-        .route("/eth/v1/beacon/headers/{block}", get(header))
+        .route("/eth/v1/node/health", get(StatusCode::OK))
+        .route("/eth/v1/node/syncing", get(syncing))
+        .route("/eth/v1/beacon/headers", get(headers))
+        .route("/eth/v1/beacon/headers/{block}", get(header_of))
         .route("/eth/v1/beacon/blobs/{block}", get(blobs))
+        .route("/eth/{*path}", any(Refusal(StatusCode::NOT_FOUND, "not found: there is no such endpoint here")))
         .with_state(Beacon { node, slots, places: Arc::new(Semaphore::new(PLACES)) })
 }
 
 /// An error as the beacon API shows it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Refusal(StatusCode, &'static str);
 
 impl Refusal {
     const NOT_FOUND: Self = Self(StatusCode::NOT_FOUND, "block not found");
+    const INTERNAL: Self = Self(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
 }
 
 impl IntoResponse for Refusal {
@@ -74,7 +85,7 @@ impl IntoResponse for Refusal {
 impl From<NodeError> for Refusal {
     fn from(error: NodeError) -> Self {
         tracing::error!(%error, "a beacon request failed inside the node");
-        Self(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+        Self::INTERNAL
     }
 }
 
@@ -124,58 +135,120 @@ async fn spec(State(beacon): State<Beacon>) -> Json<Value> {
     Json(json!({ "data": data }))
 }
 
-async fn header(State(beacon): State<Beacon>, Path(block): Path<String>) -> Result<Json<Value>, Refusal> {
-    beacon.run(move |beacon| beacon.header(&block)).await
+async fn syncing(State(beacon): State<Beacon>) -> Json<Value> {
+    Json(json!({ "data": {
+        "head_slot": beacon.slots.at(beacon.node.head().header.timestamp).to_string(),
+        "sync_distance": "0",
+        "is_syncing": false,
+        "is_optimistic": false,
+        "el_offline": !beacon.node.is_running(),
+    }}))
+}
+
+async fn headers(
+    State(beacon): State<Beacon>,
+    Extension(client): Extension<Client>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    beacon.run(client, move |beacon| beacon.headers(query.as_deref().unwrap_or_default())).await
+}
+
+async fn header_of(
+    State(beacon): State<Beacon>,
+    Extension(client): Extension<Client>,
+    Path(block): Path<String>,
+) -> Result<Response, Refusal> {
+    beacon.run(client, move |beacon| beacon.header(&block)).await
 }
 
 async fn blobs(
     State(beacon): State<Beacon>,
+    Extension(client): Extension<Client>,
     Path(block): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Refusal> {
-    beacon.run(move |beacon| beacon.blobs(&block, query.as_deref().unwrap_or_default())).await
+) -> Result<Response, Refusal> {
+    beacon.run(client, move |beacon| beacon.blobs(&block, query.as_deref().unwrap_or_default())).await
+}
+
+/// What is asked for, and how far it is final.
+#[derive(Serialize)]
+struct Answer<T> {
+    execution_optimistic: bool,
+    finalized: bool,
+    data: T,
+}
+
+/// An answer that holds room until its client has read it.
+fn answer(client: &Client, value: &impl Serialize) -> Result<Response, Refusal> {
+    let text = serde_json::to_vec(value).map_err(|_| Refusal::INTERNAL)?;
+    let no_room = Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many answers wait to be read");
+    let held = client.backlog.hold(text.len()).ok_or(no_room)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], held_bytes(text, vec![held])).into_response())
 }
 
 impl Beacon {
-    /// Runs `answer`, which reads from disk, on the blocking pool.
-    async fn run(
+    /// Runs `work`, which reads from disk, on the blocking pool.
+    async fn run<T: Serialize>(
         self,
-        answer: impl FnOnce(&Self) -> Result<Value, Refusal> + Send + 'static,
-    ) -> Result<Json<Value>, Refusal> {
-        let failed = || Refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
-        let place = self.places.clone().acquire_owned().await.map_err(|_| failed())?;
+        client: Client,
+        work: impl FnOnce(&Self) -> Result<Answer<T>, Refusal> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| Refusal::INTERNAL)?;
         let task = tokio::task::spawn_blocking(move || {
-            let answer = answer(&self);
+            let answer = work(&self).and_then(|value| answer(&client, &value));
             drop(place);
             answer
         });
-        task.await.map_err(|_| failed())?.map(Json)
+        task.await.map_err(|_| Refusal::INTERNAL)?
     }
 
-    fn header(&self, block: &str) -> Result<Value, Refusal> {
+    /// An answer about a block.
+    fn about<T>(&self, block: &Header, data: T) -> Answer<T> {
+        Answer { execution_optimistic: false, finalized: block.number <= self.node.tags().finalized, data }
+    }
+
+    fn headers(&self, query: &str) -> Result<Answer<Vec<Value>>, Refusal> {
         let view = self.node.storage().view();
-        let (header, hash) = self.find(&view, block)?;
-        Ok(json!({
-            "execution_optimistic": false,
-            "finalized": header.number <= self.node.tags().finalized,
-            "data": {
-                "root": block_root(hash),
-                "canonical": true,
-                "header": {
-                    "message": {
-                        "slot": self.slots.at(header.timestamp).to_string(),
-                        "proposer_index": "0",
-                        "parent_root": header.parent_beacon_block_root,
-                        "state_root": header.state_root,
-                        "body_root": hash,
-                    },
-                    "signature": FixedBytes::<96>::ZERO,
-                },
-            },
-        }))
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let (header, hash) = match (value("slot"), value("parent_root")) {
+            (None, None) => self.find(&view, "head")?,
+            (Some(slot), None) => {
+                let number = self.number_at(&view, slot_number(slot)?)?.ok_or(Refusal::NOT_FOUND)?;
+                numbered(&view, number)?
+            }
+            (None, Some(root)) if root.starts_with("0x") => {
+                numbered(&view, self.find(&view, root)?.0.number.saturating_add(1))?
+            }
+            _ => return Err(Refusal(StatusCode::BAD_REQUEST, "invalid query: a slot or a parent_root")),
+        };
+        let data = vec![self.header_data(&header, hash)];
+        Ok(self.about(&header, data))
     }
 
-    fn blobs(&self, block: &str, query: &str) -> Result<Value, Refusal> {
+    fn header(&self, block: &str) -> Result<Answer<Value>, Refusal> {
+        let (header, hash) = self.find(&self.node.storage().view(), block)?;
+        let data = self.header_data(&header, hash);
+        Ok(self.about(&header, data))
+    }
+
+    fn header_data(&self, header: &Header, hash: B256) -> Value {
+        json!({
+            "root": block_root(hash),
+            "canonical": true,
+            "header": {
+                "message": {
+                    "slot": self.slots.at(header.timestamp).to_string(),
+                    "proposer_index": "0",
+                    "parent_root": header.parent_beacon_block_root,
+                    "state_root": header.state_root,
+                    "body_root": hash,
+                },
+                "signature": FixedBytes::<96>::ZERO,
+            },
+        })
+    }
+
+    fn blobs(&self, block: &str, query: &str) -> Result<Answer<Vec<Bytes>>, Refusal> {
         let wanted = wanted_hashes(query)?;
         let view = self.node.storage().view();
         let (header, _) = self.find(&view, block)?;
@@ -187,11 +260,7 @@ impl Beacon {
             let blob = self.node.blob(*hash)?;
             blobs.push(blob.ok_or(Refusal(StatusCode::NOT_FOUND, "the block's blobs are not kept any more"))?);
         }
-        Ok(json!({
-            "execution_optimistic": false,
-            "finalized": header.number <= self.node.tags().finalized,
-            "data": blobs,
-        }))
+        Ok(self.about(&header, blobs))
     }
 
     /// The block that a path names, and its hash.
@@ -204,14 +273,9 @@ impl Beacon {
                 let root: B256 = root.parse().map_err(|_| invalid_block())?;
                 view.block_number(block_root(root))?.ok_or(Refusal::NOT_FOUND)?
             }
-            slot => {
-                let slot: u64 = slot.parse().map_err(|_| invalid_block())?;
-                self.number_at(view, slot)?.ok_or(Refusal::NOT_FOUND)?
-            }
+            slot => self.number_at(view, slot_number(slot)?)?.ok_or(Refusal::NOT_FOUND)?,
         };
-        let header = view.header(number)?.ok_or(Refusal::NOT_FOUND)?;
-        let hash = view.block_hash(number)?.ok_or(Refusal::NOT_FOUND)?;
-        Ok((header, hash))
+        numbered(view, number)
     }
 
     /// The number of the block in a slot, if there is one.
@@ -228,6 +292,19 @@ impl Beacon {
         }
         Ok((slot_of(low)? == slot).then_some(low))
     }
+}
+
+/// A block and its hash.
+fn numbered(view: &View, number: u64) -> Result<(Header, B256), Refusal> {
+    let header = view.header(number)?.ok_or(Refusal::NOT_FOUND)?;
+    let hash = view.block_hash(number)?.ok_or(Refusal::NOT_FOUND)?;
+    Ok((header, hash))
+}
+
+/// A slot in decimal digits, and nothing else.
+fn slot_number(text: &str) -> Result<u64, Refusal> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(invalid_block)
 }
 
 fn invalid_block() -> Refusal {
@@ -253,6 +330,39 @@ fn wanted_hashes(query: &str) -> Result<Option<Vec<B256>>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_holds_room_until_it_is_read() {
+        use crate::{
+            backlog::{Budget, UNREAD},
+            io::Inbox,
+        };
+        let budget = Budget::new(3 * UNREAD);
+        let client = |last: u8| {
+            let ip = Some([10, 0, 0, last].into());
+            Client { ip, counts_for: None, backlog: budget.connection(UNREAD, None), inbox: Inbox::default() }
+        };
+        let data = "x".repeat(2 * UNREAD);
+        let value = Answer { execution_optimistic: false, finalized: true, data: &data };
+        let (one, other) = (client(1), client(2));
+        let response = answer(&one, &value).expect("room");
+        let left = budget.left();
+        assert!(left < UNREAD);
+        assert_eq!(answer(&other, &value).expect_err("no room").0, StatusCode::SERVICE_UNAVAILABLE);
+        answer(&other, &"small").expect("its own room");
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("whole");
+        assert!(body.starts_with(br#"{"execution_optimistic":false,"finalized":true,"data":"xxx"#));
+        drop(body);
+        assert_eq!(budget.left(), 3 * UNREAD, "it is given back");
+    }
+
+    #[test]
+    fn a_slot_is_digits() {
+        assert_eq!((slot_number("0"), slot_number("18446744073709551615")), (Ok(0), Ok(u64::MAX)));
+        for bad in ["", "+7", "-7", " 7", "7 ", "0x7", "18446744073709551616", "soon"] {
+            assert_eq!(slot_number(bad), Err(invalid_block()), "{bad}");
+        }
+    }
 
     #[test]
     fn queries_name_hashes_in_either_form() {

@@ -33,12 +33,13 @@ pub struct ServerConfig {
     /// request that finds no room is refused (503); a WebSocket or IPC connection is closed. What a WebSocket or IPC connection reads
     /// into keeps the size of its largest request until it ends. Default 256 MiB.
     pub max_unanswered_bytes: usize,
-    /// Most polling filters, of which one client address may have 1,000. With log subscriptions they take at most 64 MiB, one client
-    /// address an eighth of it. Default 10,000.
+    /// Most polling filters, of which one client address may have 1,000. Their addresses and topics, with those of log subscriptions, take
+    /// at most 64 MiB, and what they remember of blocks 64 MiB more; one client address has an eighth of each. Default 10,000.
     pub max_filters: usize,
     /// Milliseconds that a request may take. Default 10,000. It is also the longest that a send may wait for its receipt (EIP-7966).
     pub request_timeout_ms: u64,
-    /// Executions, log queries and traces that may run at once. Default 0: one for each core, but at least two.
+    /// Executions, log queries and traces that may run at once, half of them, but at least one, for one client address. Default 0: one for
+    /// each core, but at least two.
     pub heavy_calls: usize,
     /// Calls per second that a client address may make (a batch counts each of its calls), with a burst of one second. Default 0: no
     /// limit.

@@ -64,7 +64,7 @@ pub(crate) fn register(methods: &mut Methods) {
     methods.read("evm_mine", evm_mine);
     methods.read("evm_increaseTime", |call| {
         let (seconds,): (Quantity,) = call.args()?;
-        Ok(dev(call)?.increase_time(seconds.0))
+        Ok(dev(call)?.increase_time(seconds.0)?)
     });
     methods.read("evm_setNextBlockTimestamp", |call| {
         let (seconds,): (Quantity,) = call.args()?;

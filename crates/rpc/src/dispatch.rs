@@ -17,7 +17,7 @@ use axum::body::Bytes;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, de};
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 use std::{
     borrow::Cow,
     fmt,
@@ -308,20 +308,20 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// Reads one call from `text`, a part of `body`. The error is the answer.
 fn parse_call(text: &[u8], body: &Bytes, deadline: Instant, caller: &Caller) -> Result<Request, Refused> {
     let refuse = |id: Option<Bytes>, message: &'static str| Refused::unreadable(id, RpcError::invalid_request(message));
-    let envelope: Envelope<'_> =
-        serde_json::from_slice(text).map_err(|error| Refused::unreadable(None, unreadable(&error)))?;
+    let object = text.trim_ascii_start().first() == Some(&b'{');
+    let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| match error.classify() {
+        // Its members can be of any type: all that an object can have wrong is one of them twice.
+        Category::Data if object => {
+            let id = serde_json::from_slice::<OnlyId<'_>>(text).ok().and_then(|only| id_of(body, only.id).ok()?);
+            refuse(id, "invalid request: duplicate field")
+        }
+        _ => Refused::unreadable(None, unreadable(&error)),
+    })?;
     // serde reads a struct from an array of its members, too.
-    if text.trim_ascii_start().first() != Some(&b'{') {
+    if !object {
         return Err(refuse(None, "invalid request: not an object"));
     }
-    let id = match envelope.id {
-        Some(id) if matches!(id.get().as_bytes().first(), Some(b'{' | b'[' | b't' | b'f')) => {
-            return Err(refuse(None, "invalid request: id must be a string, a number or null"));
-        }
-        Some(id) if id.get().len() > MAX_ID => return Err(refuse(None, "invalid request: id is too long")),
-        Some(id) => Some(part(body, id)),
-        None => None,
-    };
+    let id = id_of(body, envelope.id).map_err(|message| refuse(None, message))?;
     if envelope.jsonrpc.map(RawValue::get) != Some(r#""2.0""#) {
         return Err(refuse(id, r#"invalid request: jsonrpc must be "2.0""#));
     }
@@ -332,6 +332,24 @@ fn parse_call(text: &[u8], body: &Bytes, deadline: Instant, caller: &Caller) -> 
     };
     let params = envelope.params.map_or_else(Bytes::new, |params| part(body, params));
     Ok(Request { method, params, id, deadline, link: caller.link.clone() })
+}
+
+/// The id of a request whose other members are not looked at.
+#[derive(Deserialize)]
+struct OnlyId<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+}
+
+/// The id as it comes back in the answer, or what is wrong with it.
+fn id_of(body: &Bytes, id: Option<&RawValue>) -> Result<Option<Bytes>, &'static str> {
+    match id {
+        Some(id) if matches!(id.get().as_bytes().first(), Some(b'{' | b'[' | b't' | b'f')) => {
+            Err("invalid request: id must be a string, a number or null")
+        }
+        Some(id) if id.get().len() > MAX_ID => Err("invalid request: id is too long"),
+        id => Ok(id.map(|id| part(body, id))),
+    }
 }
 
 /// A string, borrowed where it has no escapes.
@@ -345,7 +363,7 @@ fn part(body: &Bytes, value: &RawValue) -> Bytes {
 
 fn unreadable(error: &serde_json::Error) -> RpcError {
     match error.classify() {
-        serde_json::error::Category::Data => RpcError::invalid_request("invalid request: not an object"),
+        Category::Data => RpcError::invalid_request("invalid request: not an object"),
         _ => RpcError::parse(format!("parse error: {error}")),
     }
 }

@@ -158,8 +158,18 @@ async fn malformed_requests_have_their_codes() {
     ] {
         assert_eq!(code(request.to_string()).await, (-32600, id), "{request}");
     }
-    let twice = r#"{"jsonrpc":"2.0","id":1,"method":"echo","method":"echo"}"#;
-    assert_eq!(code(twice).await.0, -32600, "a repeated member is ambiguous");
+    for (twice, id) in [
+        (r#"{"jsonrpc":"2.0","id":1,"method":"echo","method":"echo"}"#, json!(1)),
+        (r#" {"params":[],"params":[],"id":"a","jsonrpc":"2.0","method":"echo"}"#, json!("a")),
+        (r#"{"jsonrpc":"2.0","id":1,"id":1,"method":"echo"}"#, null.clone()),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"echo","method":"echo"}"#, null.clone()),
+    ] {
+        let answer = ask(twice).await.expect("an answer");
+        let error = json!({"code": -32600, "message": "invalid request: duplicate field"});
+        assert_eq!((&answer["error"], &answer["id"]), (&error, &id), "a repeated member is ambiguous: {twice}");
+    }
+    let array = ask("[[1]]").await.expect("an answer");
+    assert_eq!(array[0]["error"]["message"], "invalid request: not an object");
 }
 
 #[tokio::test]

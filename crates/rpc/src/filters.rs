@@ -1,7 +1,9 @@
 //! Filters that are polled. A filter that nobody asked for five minutes is gone.
 //!
-//! Filters and log subscriptions stand in memory: together they take at most [`MAX_BYTES`], of which one client address has an
-//! eighth ([`crate::backlog`]), and one client address has at most [`MAX_OF_CLIENT`] filters.
+//! Filters and log subscriptions stand in memory: their addresses and topics together take at most [`MAX_BYTES`], and what filters
+//! remember of blocks, in case they are withdrawn, at most [`MAX_REMEMBERED`]. Of each total one client address has an eighth
+//! ([`crate::backlog`]), and one client address has at most [`MAX_OF_CLIENT`] filters. A filter that finds no room to remember
+//! forgets its oldest blocks: should those be withdrawn, it does not say so.
 
 use crate::{
     backlog::{Budget, Held},
@@ -32,10 +34,10 @@ const MAX_BLOCKS: u64 = 100_000;
 
 /// Most filters of one client address.
 const MAX_OF_CLIENT: usize = 1000;
-/// Most bytes, about, of all filters and log subscriptions, without the logs that they keep for the case of an unwinding.
+/// Most bytes, about, of the addresses and topics of all filters and log subscriptions.
 const MAX_BYTES: usize = 64 << 20;
-/// Bytes of a filter without alternatives, about.
-const FILTER_BYTES: usize = 1024;
+/// Most bytes, about, of what filters remember of blocks: hashes, and logs.
+const MAX_REMEMBERED: usize = 64 << 20;
 /// Bytes of an address or topic of a filter, about: its place in a hash table, and its bloom of 256 bytes.
 const ALTERNATIVE_BYTES: usize = 320;
 
@@ -47,7 +49,8 @@ pub(crate) fn register(methods: &mut Methods) {
     methods.quick("eth_newBlockFilter", |call| {
         call.no_args()?;
         let head = call.context.node.head();
-        add(call, Kind::Blocks(Follower::after(head.header.number, head.hash, ())))
+        let room = call.context.filters.memory(client(call));
+        add(call, Kind::Blocks(Follower::after(head.header.number, head.hash, ()).within(room)))
     });
     methods.quick("eth_newPendingTransactionFilter", |call| {
         let (full,): (Option<bool>,) = call.args()?;
@@ -76,8 +79,12 @@ pub(crate) fn register(methods: &mut Methods) {
 }
 
 fn add(call: &Call, kind: Kind) -> Result<U128, RpcError> {
-    let client = call.link.as_ref().and_then(|link| link.counts_for);
-    call.context.filters.add(kind, client, &call.context.watch)
+    call.context.filters.add(kind, client(call), &call.context.watch)
+}
+
+/// Whose filter a call makes.
+fn client(call: &Call) -> Option<IpAddr> {
+    call.link.as_ref().and_then(|link| link.counts_for)
 }
 
 fn not_found() -> RpcError {
@@ -91,14 +98,15 @@ fn new_log_filter(call: &Call) -> Result<U128, RpcError> {
         return Err(RpcError::invalid_params("a filter cannot be bound to a block hash: use eth_getLogs"));
     }
     let head = call.context.node.head();
-    let follower = Follower::after(head.header.number, head.hash, Vec::new());
-    add(call, Kind::Logs { filter: Box::new(filter), follower, withdrawn: Vec::new() })
+    let room = call.context.filters.memory(client(call));
+    let follower = Follower::after(head.header.number, head.hash, Vec::new()).within(room);
+    add(call, Kind::Logs { filter: Box::new(filter), follower })
 }
 
 /// What a filter asks for, and where it stands.
 enum Kind {
     Blocks(Follower<()>),
-    Logs { filter: Box<Filter>, follower: Follower<Vec<Log>>, withdrawn: Vec<Log> },
+    Logs { filter: Box<Filter>, follower: Follower<Vec<Log>> },
     Pending { position: u64, full: bool },
 }
 
@@ -122,9 +130,7 @@ impl Kind {
                 }
                 Ok(FilterChanges::Hashes(hashes))
             }
-            Self::Logs { filter, follower, withdrawn } => {
-                log_changes(call, filter, follower, withdrawn).map(FilterChanges::Logs)
-            }
+            Self::Logs { filter, follower } => log_changes(call, filter, follower).map(FilterChanges::Logs),
             Self::Pending { position, full } => {
                 let (transactions, next) = call.context.watch.pending_since(*position);
                 *position = next;
@@ -139,18 +145,11 @@ impl Kind {
 }
 
 /// Logs that were withdrawn, newest first, then those that are new: of all blocks since the last call, or of as many as fit
-/// into one answer. `withdrawn` keeps what could not be delivered.
-fn log_changes(
-    call: &Call,
-    filter: &Filter,
-    follower: &mut Follower<Vec<Log>>,
-    withdrawn: &mut Vec<Log>,
-) -> Result<Vec<Log>, RpcError> {
+/// into one answer. What cannot be delivered now is found again by the next call: nothing is taken back before.
+fn log_changes(call: &Call, filter: &Filter, follower: &mut Follower<Vec<Log>>) -> Result<Vec<Log>, RpcError> {
     let view = call.context.node.storage().view();
-    for block in follower.withdraw(&view)? {
-        withdrawn.extend(block.kept.into_iter().rev().map(|log| Log { removed: true, ..log }));
-    }
-    let first = follower.last() + 1;
+    let stale = follower.stale(&view)?;
+    let first = follower.last_without(stale, &view) + 1;
     let mut last = view.head_number();
     let (from, to) = filter.extract_block_range();
     let (from, to) = (from.unwrap_or(0).max(first), to.unwrap_or(u64::MAX));
@@ -174,13 +173,16 @@ fn log_changes(
     let hashes: Vec<B256> = (first..=last)
         .map(|number| view.block_hash(number)?.ok_or_else(RpcError::header_not_found))
         .collect::<Result<_, _>>()?;
+    let mut changes = Vec::new();
+    for block in follower.take_back(stale, &view)? {
+        changes.extend(block.kept.into_iter().rev().map(|log| Log { removed: true, ..log }));
+    }
     let mut rest = new.as_slice();
     for (number, hash) in (first..).zip(hashes) {
         let (kept, later) = rest.split_at(rest.iter().take_while(|log| log.block_number == Some(number)).count());
         follower.push(number, hash, kept.to_vec());
         rest = later;
     }
-    let mut changes = std::mem::take(withdrawn);
     changes.extend(new);
     Ok(changes)
 }
@@ -189,6 +191,7 @@ fn log_changes(
 pub(crate) struct Filters {
     max: usize,
     room: Budget,
+    remembered: Budget,
     /// Ids are random, so that nobody asks for another's filter by chance.
     ids: RandomState,
     filters: Mutex<Table>,
@@ -205,22 +208,31 @@ struct Installed {
     pending: bool,
     asked: Instant,
     client: Option<IpAddr>,
-    _held: Held,
+    _held: Option<Held>,
 }
 
 impl Filters {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, room: Budget::new(MAX_BYTES), ids: RandomState::new(), filters: Mutex::default() }
+        let (room, remembered) = (Budget::new(MAX_BYTES), Budget::new(MAX_REMEMBERED));
+        Self { max, room, remembered, ids: RandomState::new(), filters: Mutex::default() }
     }
 
-    /// Room for a filter or subscription of `client` with so many addresses and topics.
+    /// Room for a filter or subscription of `client` with so many addresses and topics. Without any it takes none: it is small, and how many
+    /// there may be is limited.
     ///
     /// # Errors
     /// -32005 if there is none.
-    pub(crate) fn hold(&self, client: Option<IpAddr>, alternatives: usize) -> Result<Held, RpcError> {
-        let bytes = FILTER_BYTES.saturating_add(alternatives.saturating_mul(ALTERNATIVE_BYTES));
-        let held = self.room.connection(0, client).hold(bytes);
-        held.ok_or_else(|| RpcError::limit("too many addresses and topics in filters and subscriptions"))
+    pub(crate) fn hold(&self, client: Option<IpAddr>, alternatives: usize) -> Result<Option<Held>, RpcError> {
+        if alternatives == 0 {
+            return Ok(None);
+        }
+        let held = self.room.connection(0, client).hold(alternatives.saturating_mul(ALTERNATIVE_BYTES));
+        held.map(Some).ok_or_else(|| RpcError::limit("too many addresses and topics in filters and subscriptions"))
+    }
+
+    /// What a filter of `client` remembers in: room for nothing yet.
+    fn memory(&self, client: Option<IpAddr>) -> Held {
+        self.remembered.connection(0, client).none()
     }
 
     /// Adds a filter of `client`; of nobody, if clients are not told apart.
@@ -314,7 +326,7 @@ mod tests {
         let large = || {
             let topics: Vec<B256> = (0..1000u64).map(|i| alloy_primitives::U256::from(i).into()).collect();
             let follower = Follower::after(0, B256::ZERO, Vec::new());
-            Kind::Logs { filter: Box::new(Filter::new().event_signature(topics)), follower, withdrawn: Vec::new() }
+            Kind::Logs { filter: Box::new(Filter::new().event_signature(topics)), follower }
         };
         let clients = (1..=20u8).map(|i| Some(IpAddr::from([10, 0, 0, i])));
         let mut installed = Vec::new();
@@ -333,6 +345,8 @@ mod tests {
         assert!(installed.len() * 1000 * ALTERNATIVE_BYTES <= MAX_BYTES);
         assert!(installed.len() > 150, "{}", installed.len());
         assert!(filters.hold(None, 1000).is_err(), "subscriptions count too");
+        let blocks = Kind::Blocks(Follower::after(0, B256::ZERO, ()));
+        filters.add(blocks, None, &watch).expect("what has no addresses and topics needs no room");
         assert!(filters.remove(installed[0], &watch) && filters.hold(None, 1000).is_ok());
     }
 }

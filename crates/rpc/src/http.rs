@@ -17,10 +17,7 @@ use crate::{
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
-    extract::{
-        Request, State,
-        ws::{Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -28,6 +25,7 @@ use axum::{
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use http_body_util::BodyExt;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     net::IpAddr,
@@ -41,12 +39,29 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        handshake::server::create_response_with_body,
+        protocol::{
+            Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Bytes that a connection is read into: of a request's headers, and of a WebSocket beside a large message.
 const READ_BUFFER: usize = UNANSWERED;
+/// Most bytes of a WebSocket frame that the server sends; a longer message goes out in several (RFC 6455, section 5.4). What a frame is written
+/// from is kept until the connection ends.
+pub(crate) const FRAME: usize = 64 * 1024;
 /// A WebSocket client that is silent for one interval is asked for a sign of life, and disconnected after another.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -230,28 +245,43 @@ async fn read_body(request: Request, limit: usize, inbox: &Inbox) -> Result<Byte
     Ok(held_bytes(text, vec![held]))
 }
 
+type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+
 /// Opens a WebSocket; to a plain GET it only says that it is there, as load balancers ask.
 async fn open<B: Backend>(
     State(app): State<App<B>>,
     Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Response {
     let config = app.backend.config();
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(_) if !headers.contains_key(header::UPGRADE) => return StatusCode::OK.into_response(),
-        Err(rejection) => return rejection.into_response(),
-    };
-    if !origin_allowed(config, &headers) {
+    let headers = request.headers();
+    if !headers.contains_key(header::UPGRADE) {
+        return StatusCode::OK.into_response();
+    }
+    if !origin_allowed(config, headers) {
         return refused(StatusCode::FORBIDDEN, "origin not allowed");
     }
-    let limit = config.max_body_bytes;
-    upgrade
-        .max_message_size(limit)
-        .max_frame_size(limit)
+    let Ok(response) = create_response_with_body(&request, Body::empty) else {
+        return refused(StatusCode::BAD_REQUEST, "invalid WebSocket handshake");
+    };
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(config.max_body_bytes))
+        .max_frame_size(Some(config.max_body_bytes))
         .read_buffer_size(READ_BUFFER)
-        .on_upgrade(move |socket| async move { websocket(app.backend, client, app.stop, socket).await })
+        // A frame is written when it is there: nothing gathers.
+        .write_buffer_size(0);
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => {
+                let socket = TokioIo::new(upgraded);
+                let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await;
+                websocket(app.backend, client, app.stop, socket).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection ended before it became a WebSocket"),
+        }
+    });
+    response
 }
 
 async fn websocket<B: Backend>(backend: B, client: Client, stop: Stop, socket: WebSocket) {
@@ -262,19 +292,21 @@ async fn websocket<B: Backend>(backend: B, client: Client, stop: Stop, socket: W
     let requests = messages.filter_map(move |message| {
         hearing.store(true, Ordering::Relaxed);
         std::future::ready(match message {
-            Ok(Frame::Text(text)) => Some(inbox.message(text.as_bytes())),
-            Ok(Frame::Binary(bytes)) => Some(inbox.message(&bytes)),
-            Ok(Frame::Ping(payload) | Frame::Pong(payload)) => {
+            Ok(Message::Text(text)) => Some(inbox.message(text.as_bytes())),
+            Ok(Message::Binary(bytes)) => Some(inbox.message(&bytes)),
+            Ok(Message::Ping(payload) | Message::Pong(payload)) => {
                 inbox.control(payload.len());
                 None
             }
-            Ok(Frame::Close(_)) | Err(_) => Some(None),
+            // Frames are put together before they come here.
+            Ok(Message::Frame(_)) => None,
+            Ok(Message::Close(_)) | Err(_) => Some(None),
         })
     });
     session::serve(backend, client, &stop.graceful, requests, move |outbox| write(outbox, sink, heard)).await;
 }
 
-async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard: Arc<AtomicBool>) {
+async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Message>, heard: Arc<AtomicBool>) {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.tick().await;
@@ -282,15 +314,14 @@ async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard:
         let sent = tokio::select! {
             message = outbox.next() => match message {
                 Some(message) => {
-                    let Ok(text) = Utf8Bytes::try_from(message.text) else { return };
-                    let sent = sink.send(Frame::Text(text)).await;
+                    let sent = send_text(&mut sink, message.text.into()).await;
                     // Only now is its room given back, and the client's next request read.
                     drop((message.held, message.place));
                     sent
                 }
                 None => {
                     // The other side may be gone already.
-                    let _ = sink.send(Frame::Close(None)).await;
+                    let _ = sink.send(Message::Close(None)).await;
                     return;
                 }
             },
@@ -300,12 +331,26 @@ async fn write(mut outbox: Outbox, mut sink: SplitSink<WebSocket, Frame>, heard:
                     outbox.end();
                     return;
                 }
-                sink.send(Frame::Ping(Bytes::new())).await
+                sink.send(Message::Ping(Bytes::new())).await
             }
         };
         if sent.is_err() {
             return;
         }
+    }
+}
+
+/// Sends JSON text in frames of at most [`FRAME`] bytes.
+async fn send_text(sink: &mut SplitSink<WebSocket, Message>, mut text: Bytes) -> Result<(), tungstenite::Error> {
+    let mut kind = Data::Text;
+    loop {
+        let frame = text.split_to(text.len().min(FRAME));
+        let last = text.is_empty();
+        sink.send(Message::Frame(Frame::message(frame, OpCode::Data(kind), last))).await?;
+        if last {
+            return Ok(());
+        }
+        kind = Data::Continue;
     }
 }
 

@@ -71,4 +71,5 @@ mod watch;
 pub use accounts::dev_accounts;
 pub use beacon::beacon_router;
 pub use config::ServerConfig;
+pub use methods::{Extension, ExtensionAnswer, ExtensionError};
 pub use server::{RpcServerError, Server};

@@ -1,13 +1,13 @@
-//! Limits that outlive a request: the rate of a client, and connections.
+//! Limits that outlive a request: the rate of a client, connections, and calls that take long.
 
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Instant,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Clients in one of the two generations that are remembered.
 const GENERATION: usize = 32_768;
@@ -143,6 +143,72 @@ impl Drop for Place {
     }
 }
 
+/// Turns at what takes long: so many at once in all, and of each client half of them, at least one.
+///
+/// A client's calls wait for each other first, and only the first of them wait for those of other clients. So a client that asks for much, in
+/// however many calls, delays others by what it may run at once.
+pub(crate) struct Turns {
+    all: Arc<Semaphore>,
+    of_client: usize,
+    clients: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+}
+
+impl Turns {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Arc::new(Self { all: Arc::new(Semaphore::new(max)), of_client: (max / 2).max(1), clients: Mutex::default() })
+    }
+
+    /// Waits for a turn of `client`; of nobody, where clients are not told apart.
+    ///
+    /// # Errors
+    /// Never: nothing closes the semaphores.
+    pub(crate) async fn take(self: Arc<Self>, client: Option<IpAddr>) -> Result<Turn, AcquireError> {
+        let queue = client.map(|client| Queue::join(&self, client));
+        let own = match queue.as_ref().and_then(|queue| queue.own.clone()) {
+            Some(own) => Some(own.acquire_owned().await?),
+            None => None,
+        };
+        let all = self.all.clone().acquire_owned().await?;
+        Ok(Turn { _all: all, _own: own, _queue: queue })
+    }
+}
+
+/// A turn. It ends when it is dropped.
+pub(crate) struct Turn {
+    _all: OwnedSemaphorePermit,
+    // The permit goes before the queue that it is of.
+    _own: Option<OwnedSemaphorePermit>,
+    _queue: Option<Queue>,
+}
+
+/// A client's calls that run or wait. The last to leave takes the queue away.
+struct Queue {
+    turns: Arc<Turns>,
+    client: IpAddr,
+    own: Option<Arc<Semaphore>>,
+}
+
+impl Queue {
+    fn join(turns: &Arc<Turns>, client: IpAddr) -> Self {
+        let mut clients = turns.clients.lock();
+        let own = clients.entry(client).or_insert_with(|| Arc::new(Semaphore::new(turns.of_client))).clone();
+        Self { turns: turns.clone(), client, own: Some(own) }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let mut clients = self.turns.clients.lock();
+        self.own = None;
+        if let Entry::Occupied(own) = clients.entry(self.client)
+            && Arc::strong_count(own.get()) == 1
+        {
+            own.remove();
+        }
+    }
+}
+
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
@@ -192,6 +258,28 @@ mod tests {
         let one: IpAddr = "2001:db8::1".parse().expect("an address");
         let other: IpAddr = "2001:db8::2".parse().expect("an address");
         assert!(limiter.take(one, 1, now) && !limiter.take(other, 1, now), "one network is one client");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_client_cannot_take_every_turn() {
+        let turns = Turns::new(4);
+        let (a, b) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+        let take = |client| tokio::time::timeout(Duration::from_secs(1), turns.clone().take(client));
+        let two = [take(a).await.expect("a turn").expect("open"), take(a).await.expect("a turn").expect("open")];
+        assert!(take(a).await.is_err(), "half of them are its own");
+        // Many that wait do not stand before another client's, or before nobody's.
+        let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(turns.clone().take(a))).collect();
+        tokio::task::yield_now().await;
+        let others = [take(b).await.expect("a turn").expect("open"), take(None).await.expect("a turn").expect("open")];
+        assert!(take(b).await.is_err(), "there are no more");
+        drop((two, others));
+        for one in waiting {
+            drop(one.await.expect("no panic").expect("open"));
+        }
+        assert!(turns.clients.lock().is_empty(), "nobody is remembered who waits for nothing");
+        assert_eq!(turns.all.available_permits(), 4);
+        let one = Turns::new(1);
+        assert!(one.clone().take(a).await.is_ok() && one.take(None).await.is_ok(), "one at least");
     }
 
     #[test]

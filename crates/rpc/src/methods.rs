@@ -11,7 +11,7 @@ use crate::{
     dispatch::{Backend, Request},
     error::RpcError,
     filters::Filters,
-    limits::RateLimiter,
+    limits::{RateLimiter, Turns},
     session::Link,
     texts::Texts,
     watch::Watch,
@@ -20,9 +20,9 @@ use axum::body::Bytes;
 use jove_sequencer::Node;
 use metrics::{Counter, Histogram};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::{collections::HashMap, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore};
 
 /// Reads that may be on the blocking pool at once.
 const READS: usize = 64;
@@ -40,25 +40,55 @@ pub(crate) struct Context {
     /// Places on the blocking pool for reads.
     pub(crate) reads: Arc<Semaphore>,
     /// Places on the blocking pool for execution, logs and traces.
-    pub(crate) heavy: Arc<Semaphore>,
+    heavy: Arc<Turns>,
     limiter: RateLimiter,
 }
 
 impl Context {
-    pub(crate) fn new(node: Arc<Node>, config: ServerConfig) -> Arc<Self> {
+    pub(crate) fn new(node: Arc<Node>, config: ServerConfig, extensions: Vec<Extension>) -> Arc<Self> {
         Arc::new(Self {
-            methods: Methods::all(node.dev().is_some()),
+            methods: Methods::all(node.dev().is_some()).with(extensions),
             filters: Filters::new(config.max_filters),
             watch: Arc::default(),
             texts: Texts::default(),
             budget: Budget::new(config.max_unread_bytes),
             dev: Dev::default(),
             reads: Arc::new(Semaphore::new(READS)),
-            heavy: Arc::new(Semaphore::new(config.heavy_places())),
+            heavy: Turns::new(config.heavy_places()),
             limiter: RateLimiter::new(config.rate_limit),
             node,
             config,
         })
+    }
+}
+
+/// What a method answers that was added from outside.
+pub type ExtensionAnswer = Result<Value, ExtensionError>;
+
+/// A method that this crate does not know: the binary adds it. It may read from disk.
+#[derive(Clone)]
+pub struct Extension {
+    /// Its name, namespace included.
+    pub name: &'static str,
+    /// Answers to positional parameters.
+    pub run: Arc<dyn Fn(Vec<Value>) -> ExtensionAnswer + Send + std::marker::Sync>,
+}
+
+/// Why such a method has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExtensionError {
+    /// The parameters are not the method's: -32602.
+    Params(String),
+    /// The store or another part failed: -32603.
+    Internal(String),
+}
+
+impl From<ExtensionError> for RpcError {
+    fn from(error: ExtensionError) -> Self {
+        match error {
+            ExtensionError::Params(message) => Self::invalid_params(message),
+            ExtensionError::Internal(message) => Self::internal(message),
+        }
     }
 }
 
@@ -204,6 +234,19 @@ impl Methods {
         methods
     }
 
+    /// With methods that this crate does not know.
+    fn with(mut self, extensions: Vec<Extension>) -> Self {
+        for Extension { name, run } in extensions {
+            let run: Sync = Arc::new(move |call: &Call| {
+                let params = split(&call.params)?.into_iter().map(|value| serde_json::from_str(value.get()));
+                let params = params.collect::<Result<Vec<Value>, _>>().map_err(RpcError::internal)?;
+                to_json(&run(params)?, call.context.config.max_response_bytes)
+            });
+            self.add(name, Run::Read(run));
+        }
+        self
+    }
+
     /// Registers a method that takes microseconds and touches no disk.
     pub(crate) fn quick<T: Serialize + 'static>(&mut self, name: &'static str, run: fn(&Call) -> Result<T, RpcError>) {
         self.add(name, Run::Quick(sync(run)));
@@ -288,8 +331,11 @@ impl Backend for Arc<Context> {
             Call { context: self.clone(), params: request.params, deadline: request.deadline, link: request.link };
         let reply = match &method.run {
             Run::Quick(run) => run(&call),
-            Run::Read(run) => blocking(&self.reads, run.clone(), call).await,
-            Run::Heavy(run) => blocking(&self.heavy, run.clone(), call).await,
+            Run::Read(run) => blocking(self.reads.clone().acquire_owned(), run.clone(), call).await,
+            Run::Heavy(run) => {
+                let client = call.link.as_ref().and_then(|link| link.counts_for);
+                blocking(self.heavy.clone().take(client), run.clone(), call).await
+            }
             Run::Wait(run) => run(call).await,
         };
         method.requests.increment(1);
@@ -300,7 +346,7 @@ impl Backend for Arc<Context> {
     async fn send_all(&self, requests: Vec<Request>) -> Vec<Reply> {
         let Some(deadline) = requests.first().map(|request| request.deadline) else { return Vec::new() };
         let (start, count) = (Instant::now(), requests.len());
-        let replies = on_blocking_pool(&self.reads, deadline, {
+        let replies = on_blocking_pool(self.reads.clone().acquire_owned(), deadline, {
             let context = self.clone();
             move || crate::eth::send::send_all(&context, &requests)
         });
@@ -313,21 +359,25 @@ impl Backend for Arc<Context> {
     }
 }
 
-async fn blocking(places: &Arc<Semaphore>, run: Sync, call: Call) -> Reply {
-    on_blocking_pool(places, call.deadline, move || call.check_deadline().and_then(|()| run(&call))).await?
+async fn blocking<P: Send + 'static>(
+    place: impl Future<Output = Result<P, AcquireError>>,
+    run: Sync,
+    call: Call,
+) -> Reply {
+    on_blocking_pool(place, call.deadline, move || call.check_deadline().and_then(|()| run(&call))).await?
 }
 
-/// Runs `work` on the blocking pool, within `places`. Work that outlives the deadline keeps its place until it notices.
+/// Runs `work` on the blocking pool, once it has its `place`. Work that outlives the deadline keeps its place until it notices.
 ///
 /// # Errors
 /// A timeout once the deadline has passed, or an internal error if `work` panics.
-pub(crate) async fn on_blocking_pool<T: Send + 'static>(
-    places: &Arc<Semaphore>,
+pub(crate) async fn on_blocking_pool<T: Send + 'static, P: Send + 'static>(
+    place: impl Future<Output = Result<P, AcquireError>>,
     deadline: Instant,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RpcError> {
     let run = async {
-        let place = places.clone().acquire_owned().await.map_err(|_| RpcError::server("the node is shutting down"))?;
+        let place = place.await.map_err(|_| RpcError::server("the node is shutting down"))?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(place);

@@ -6,7 +6,7 @@ use crate::{
     http::{self, Stop},
     ipc,
     limits::Connections,
-    methods::Context,
+    methods::{Context, Extension},
 };
 use jove_sequencer::Node;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -45,12 +45,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds HTTP, WebSocket and IPC, and serves `node` on them. `extra` has further routes of the HTTP port (`/health`, `/metrics`). It must be
+    /// Binds HTTP, WebSocket and IPC, and serves `node` on them, with methods of the caller's own. `extra` has further routes of the HTTP port (`/health`, `/metrics`). It must be
     /// called within a tokio runtime, after the metrics recorder is installed.
     ///
     /// # Errors
     /// If an address cannot be bound.
-    pub fn start(node: Arc<Node>, config: ServerConfig, extra: axum::Router) -> Result<Self, RpcServerError> {
+    pub fn start(
+        node: Arc<Node>,
+        config: ServerConfig,
+        extensions: Vec<Extension>,
+        extra: axum::Router,
+    ) -> Result<Self, RpcServerError> {
         let address = config.http_addr;
         let http_error = |source| RpcServerError::Http { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(http_error)?;
@@ -66,7 +71,7 @@ impl Server {
         let connections = Connections::new(config.max_connections, config.max_connections_per_address);
         let stop = Stop::default();
         let unanswered = Budget::new(config.max_unanswered_bytes);
-        let context = Context::new(node, config);
+        let context = Context::new(node, config, extensions);
         tokio::spawn(crate::watch::run(context.clone(), context.node.events(), stop.graceful.clone()));
         let router = http::router(context.clone(), stop.clone(), extra);
         let unread = context.budget.clone();

@@ -49,7 +49,7 @@ enum Feed {
     Logs {
         filter: Box<Filter>,
         /// The room that the filter takes.
-        _held: Held,
+        _held: Option<Held>,
     },
 }
 

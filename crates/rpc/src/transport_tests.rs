@@ -196,6 +196,75 @@ async fn websocket_answers_batches_and_subscriptions() {
     assert!(matches!(pong, Some(Ok(Message::Pong(_)))), "{pong:?}");
 }
 
+/// The payload of a message that is read as it comes, and the bytes of each of its frames. The server masks nothing (RFC 6455, section 5.1).
+async fn frames(stream: &mut TcpStream) -> (Vec<u8>, Vec<usize>) {
+    let (mut payload, mut lengths) = (Vec::new(), Vec::new());
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await.expect("a frame");
+        let length = match head[1] {
+            126 => usize::from(stream.read_u16().await.expect("its length")),
+            127 => usize::try_from(stream.read_u64().await.expect("its length")).expect("fits"),
+            short => short.into(),
+        };
+        let opcode = if lengths.is_empty() { 1 } else { 0 };
+        assert_eq!(head[0] & 0x7f, opcode, "text, then what continues it");
+        let before = payload.len();
+        payload.resize(before + length, 0);
+        stream.read_exact(&mut payload[before..]).await.expect("its payload");
+        lengths.push(length);
+        if head[0] & 0x80 != 0 {
+            return (payload, lengths);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_goes_out_in_frames_that_leave_no_long_buffer() {
+    let running = start(ServerConfig::default()).await;
+    let mut socket = open(running.address).await;
+    socket.send(Message::text(HUGE)).await.expect("sent");
+    socket.send(Message::text(echo(1).to_string())).await.expect("sent");
+    let tokio_tungstenite::MaybeTlsStream::Plain(mut stream) = socket.into_inner() else {
+        panic!("it is not encrypted")
+    };
+    let read = timeout(Duration::from_secs(10), async { [frames(&mut stream).await, frames(&mut stream).await] });
+    for (payload, lengths) in read.await.expect("in time") {
+        let answer: Value = serde_json::from_slice(&payload).expect("JSON");
+        let (last, full) = lengths.split_last().expect("a frame");
+        assert!(full.iter().all(|length| *length == http::FRAME) && (1..=http::FRAME).contains(last), "{lengths:?}");
+        match answer["id"].as_u64() {
+            Some(77) => assert!(answer["result"].as_str().expect("text").len() == 4_000_000 && full.len() == 61),
+            _ => assert!(answer["result"] == json!([1]) && full.is_empty(), "{answer}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_none_is_refused() {
+    let running = start(ServerConfig::default()).await;
+    let get = |more: &str| format!("GET / HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    let whole = "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    for wrong in [
+        "Connection: close, Upgrade\r\nUpgrade: h2c\r\n",
+        "Connection: close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AA==\r\n",
+        "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: AA==\r\n",
+        whole,
+    ] {
+        let answer = raw(running.address, &get(wrong)).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("invalid WebSocket handshake"), "{answer}");
+    }
+    // The key and what it is answered with are RFC 6455's, section 1.3.
+    let mut stream = TcpStream::connect(running.address).await.expect("connected");
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    stream.write_all(get(&format!("{whole}{key}")).as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 1000];
+    let length = timeout(Duration::from_secs(10), stream.read(&mut answer)).await.expect("in time").expect("read");
+    let answer = String::from_utf8_lossy(&answer[..length]).to_lowercase();
+    assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+    assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{answer}");
+}
+
 #[tokio::test]
 async fn websocket_keeps_its_gates() {
     let running = start(ServerConfig { max_body_bytes: 1000, ..Default::default() }).await;

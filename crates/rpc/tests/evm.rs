@@ -28,6 +28,7 @@ impl Chain {
             block_time: Duration::from_millis(10),
             heartbeat: Duration::ZERO,
             sync: false,
+            sequencing: true,
             dev: true,
             pool: PoolConfig { journal: None, ..Default::default() },
             history: None,
@@ -36,7 +37,7 @@ impl Chain {
         };
         let node = Node::start(config).expect("the node starts");
         let config = ServerConfig { http_addr: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
-        let server = Server::start(node, config, axum::Router::new()).expect("the server starts");
+        let server = Server::start(node, config, Vec::new(), axum::Router::new()).expect("the server starts");
         let url = format!("http://{}", server.local_addr());
         Self { client: reqwest::Client::new(), url, server: Some(server), _folder: folder }
     }

@@ -38,6 +38,7 @@ fn config(datadir: &Path, dev: bool) -> NodeConfig {
         block_time: Duration::from_millis(10),
         heartbeat: Duration::ZERO,
         sync: false,
+        sequencing: true,
         dev,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,
@@ -59,7 +60,7 @@ impl Chain {
             ipc_path: Some(directory.path().join("jove.ipc")),
             ..server
         };
-        let server = Server::start(node.clone(), config, axum::Router::new()).expect("the server starts");
+        let server = Server::start(node.clone(), config, Vec::new(), axum::Router::new()).expect("the server starts");
         Self { node, server, http: reqwest::Client::new(), directory }
     }
 

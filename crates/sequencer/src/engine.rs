@@ -1,9 +1,10 @@
 //! The engine: the one thread that seals blocks.
 
 use crate::{
-    node::{Amendment, Event, Head, NodeError, Shared, head},
-    pool::Sidecar,
-    prune::Pruner,
+    derive::{Derived, DerivedBatch},
+    node::{Amendment, Event, Head, NodeError, Shared, Tags, head},
+    pool::{Returning, Sidecar},
+    prune::{Horizon, Order, Pruner},
 };
 use alloy_consensus::{Header, Transaction as _};
 use alloy_eips::{Typed2718, eip1559::BaseFeeParams};
@@ -13,7 +14,7 @@ use jove_executor::{CodeCache, TrieReader};
 use jove_primitives::{
     Account, ExecutedBlock,
     header::{next_excess, time_ms},
-    l1::{L1_MIX_HASH_SLOT, L1Origin},
+    l1::{L1_MIX_HASH_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
     transaction::{RecoveredTransaction, TxDeposit, deposit},
 };
@@ -74,6 +75,18 @@ pub(crate) enum Command {
         messages: Vec<TxDeposit>,
         reply: Reply<()>,
     },
+    Derive {
+        batch: Box<DerivedBatch>,
+        reply: Reply<Derived>,
+    },
+    Unwind {
+        number: u64,
+        reply: Reply<()>,
+    },
+    SetTags {
+        tags: Tags,
+        reply: Reply<()>,
+    },
     Amend {
         amendments: Vec<Amendment>,
         reply: Reply<()>,
@@ -83,7 +96,7 @@ pub(crate) enum Command {
 type Reply<T> = Sender<Result<T, NodeError>>;
 
 pub(crate) struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     commands: Receiver<Command>,
     codes: CodeCache,
     pruner: Pruner,
@@ -95,7 +108,7 @@ pub(crate) struct Engine {
     snapshots: Vec<Snapshot>,
     snapshots_taken: u64,
     /// The store failed while committing: what it holds is unknown until a restart reads it.
-    failed: bool,
+    pub(crate) failed: bool,
 }
 
 struct Snapshot {
@@ -103,6 +116,15 @@ struct Snapshot {
     number: u64,
     hash: B256,
     clock_ahead: i64,
+}
+
+/// What becomes of withdrawn blocks' transactions.
+#[derive(Clone, Copy)]
+pub(crate) enum Transactions {
+    /// They return to the pool.
+    Return,
+    /// They are gone, as tools expect of `evm_revert`.
+    Forgotten,
 }
 
 impl Engine {
@@ -116,7 +138,7 @@ impl Engine {
             // A full channel wakes the engine as well.
             let _ = wake.try_send(Command::Wake);
         });
-        let pruner = Pruner::start(shared.storage.clone()).map_err(NodeError::Thread)?;
+        let pruner = Pruner::start(shared.storage.clone(), shared.blobs.clone()).map_err(NodeError::Thread)?;
         let mut engine = Self {
             shared,
             pruner,
@@ -183,12 +205,23 @@ impl Engine {
             && head.header.number > 0
         {
             self.shared.pool.set_fees(self.next_base_fee(), head.l1_prices);
+            self.set_blob_base_fee();
+        }
+    }
+
+    /// Tells the pool what blobs cost in the next block.
+    fn set_blob_base_fee(&self) {
+        if self.shared.spec.ethereum.is_some() {
+            let head = self.shared.head.load();
+            let params = self.shared.executor.rules().blob_params(head.header.timestamp);
+            self.shared.pool.set_blob_base_fee(head.header.next_block_blob_fee(params).unwrap_or(1));
         }
     }
 
     /// When the next block is due, unless something happens: none while there is no work and no heartbeat.
     fn next_seal(&self) -> Option<Instant> {
-        if !self.shared.automine.load(Ordering::Relaxed) {
+        let waits_for_messages = self.shared.head.load().queue.is_due();
+        if !self.shared.config.sequencing || !self.shared.automine.load(Ordering::Relaxed) || waits_for_messages {
             return None;
         }
         if let Some(slots) = self.shared.spec.slots() {
@@ -255,10 +288,26 @@ impl Engine {
             Command::Consume { origin, messages, reply } => {
                 let _ = reply.send(self.consume(origin, messages));
             }
+            Command::Derive { batch, reply } => {
+                let _ = reply.send(self.derive(&batch));
+            }
+            Command::Unwind { number, reply } => {
+                let _ = reply.send(self.withdraw(number));
+            }
+            Command::SetTags { tags, reply } => {
+                let _ = reply.send(self.set_tags(tags));
+            }
             Command::Amend { amendments, reply } => {
                 let _ = reply.send(self.amend(&amendments));
             }
         }
+    }
+
+    /// # Errors
+    /// If this node does not sequence.
+    fn check_sequencing(&self) -> Result<(), NodeError> {
+        let refusal = || NodeError::Invalid("this node does not sequence: its blocks come from L1".into());
+        self.shared.config.sequencing.then_some(()).ok_or_else(refusal)
     }
 
     fn mine(&mut self, count: u64, interval: u64) -> Result<(), NodeError> {
@@ -302,7 +351,8 @@ impl Engine {
         if self.shared.storage.view().block_hash(snapshot.number)? != Some(snapshot.hash) {
             return Ok(false);
         }
-        self.unwind(snapshot.number)?;
+        self.check_safe(snapshot.number)?;
+        self.unwind(snapshot.number, Transactions::Forgotten)?;
         self.shared.clock.set_ahead(snapshot.clock_ahead);
         Ok(true)
     }
@@ -316,31 +366,84 @@ impl Engine {
             return Err(NodeError::Invalid(format!("depth {depth}: at least 1 and at most {most} blocks")));
         }
         let time = shared.slot_time(&head, shared.clock.now().max(head.time_ms.saturating_add(1)));
-        let withdrawn = self.unwind(head.header.number - depth)?;
-        if keep {
-            shared.pool.readmit(&withdrawn, |transaction| {
-                let hashes = transaction.blob_versioned_hashes()?;
-                shared.blobs.as_ref()?.sidecar(hashes).ok()?
-            });
-        }
+        self.check_sequencing()?;
+        self.check_safe(head.header.number - depth)?;
+        let transactions = if keep { Transactions::Return } else { Transactions::Forgotten };
+        self.unwind(head.header.number - depth, transactions)?;
         shared.clock.ask(time)?;
         self.mine(depth, 0)
     }
 
-    /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else. What the withdrawn blocks had of
-    /// transactions is forgotten, as tools expect of `evm_revert`. Returns these blocks, newest first.
-    fn unwind(&mut self, number: u64) -> Result<Arc<Vec<ExecutedBlock>>, NodeError> {
-        let shared = self.shared.clone();
-        if shared.head.load().header.number == number {
-            return Ok(Arc::default());
+    /// What returns to the pool when the blocks above `number` are withdrawn.
+    fn returning(&self, number: u64) -> Result<Returning, NodeError> {
+        let view = self.shared.storage.view();
+        let mut blocks = Vec::new();
+        for number in number.saturating_add(1)..=view.head_number() {
+            blocks.push(view.block(number)?.ok_or(StorageError::UnknownBlock(number))?);
         }
-        let safe = shared.tags().safe.max(shared.tags().finalized);
-        if number < safe {
+        Ok(self.shared.pool.returning(&blocks, |transaction| {
+            let hashes = transaction.blob_versioned_hashes()?;
+            let found = self.shared.blobs.as_ref()?.sidecar(hashes);
+            found.inspect_err(|error| tracing::warn!(%error, "a withdrawn block's blobs cannot be read")).ok()?
+        }))
+    }
+
+    /// # Errors
+    /// If safe blocks are above `number`: development does not take them back.
+    fn check_safe(&self, number: u64) -> Result<(), NodeError> {
+        if number < self.shared.tags().safe {
             return Err(NodeError::Invalid(format!("block {} is safe: it is not withdrawn", number + 1)));
         }
-        shared.keep_tags()?;
-        // Else a crash in the next moment would bring the forgotten back.
-        shared.pool.save();
+        Ok(())
+    }
+
+    /// Goes back to a block because L1 says so.
+    fn withdraw(&mut self, number: u64) -> Result<(), NodeError> {
+        if self.shared.spec.ethereum.is_some() {
+            self.check_safe(number)?;
+        }
+        let sequencing = self.shared.config.sequencing;
+        self.unwind(number, if sequencing { Transactions::Return } else { Transactions::Forgotten })
+    }
+
+    fn set_tags(&self, tags: Tags) -> Result<(), NodeError> {
+        let refuse = |why: String| Err(NodeError::Invalid(why));
+        let (now, head) = (self.shared.tags(), self.shared.head.load().header.number);
+        if self.shared.spec.ethereum.is_some() {
+            return refuse("the tags of this chain follow its head".into());
+        }
+        if tags.finalized < now.finalized {
+            return refuse(format!("block {} is finalized already", now.finalized));
+        }
+        if tags.safe < tags.finalized || tags.safe > head {
+            return refuse(format!("safe block {}: not from finalized {} to head {head}", tags.safe, tags.finalized));
+        }
+        if tags == now { Ok(()) } else { Ok(self.shared.set_tags(tags)?) }
+    }
+
+    /// Goes back to a block: store first, in one atomic step; then trie, pool and everyone else. What the withdrawn blocks had of transactions is
+    /// written down before if it returns, so that a crash in between loses none of it.
+    pub(crate) fn unwind(&mut self, number: u64, transactions: Transactions) -> Result<(), NodeError> {
+        let shared = self.shared.clone();
+        if shared.head.load().header.number == number {
+            return Ok(());
+        }
+        let tags = shared.tags();
+        if number < tags.finalized {
+            return Err(NodeError::Invalid(format!("block {} is finalized: it is not withdrawn", number + 1)));
+        }
+        shared.storage.view().state(number)?;
+        // Tags that follow the head stay where they are, and a restart must not take them back with it.
+        if shared.spec.ethereum.is_some() || number < tags.safe {
+            let safe = if shared.spec.ethereum.is_some() { tags.safe } else { number };
+            shared.set_tags(Tags { safe, ..tags })?;
+        }
+        let returning = match transactions {
+            Transactions::Return => self.returning(number)?,
+            Transactions::Forgotten => Returning::default(),
+        };
+        // Else a crash in the next moment would bring the forgotten back, or lose what returns.
+        shared.pool.save(&returning);
         let unwound = match shared.storage.unwind(number) {
             Ok(unwound) => unwound,
             Err(refusal @ (StorageError::Pruned { .. } | StorageError::UnknownBlock(_))) => return Err(refusal.into()),
@@ -367,7 +470,9 @@ impl Engine {
         if let Some(oldest) = blocks.last() {
             shared.pool.on_unwound(oldest.l1_prices, self.next_base_fee());
         }
-        Ok(blocks)
+        self.set_blob_base_fee();
+        shared.pool.readmit(returning);
+        Ok(())
     }
 
     /// A block whose time has come: of the pool's transactions, or an empty heartbeat.
@@ -396,11 +501,16 @@ impl Engine {
         self.shared.slot_time(head, time)
     }
 
-    /// Gas that may still be sealed: no second gets more than twice the target. Ethereum's rules limit each block alone.
-    fn gas_left(&mut self, time: u64) -> u64 {
+    /// Forgets the gas of blocks that were sealed a second before `time`, or longer ago.
+    fn forget_sealed(&mut self, time: u64) {
         while self.sealed.front().is_some_and(|(sealed, _)| sealed.saturating_add(1000) <= time) {
             self.sealed.pop_front();
         }
+    }
+
+    /// Gas that may still be sealed: no second gets more than twice the target. Ethereum's rules limit each block alone.
+    fn gas_left(&mut self, time: u64) -> u64 {
+        self.forget_sealed(time);
         if self.shared.spec.ethereum.is_some() {
             return u64::MAX;
         }
@@ -409,6 +519,10 @@ impl Engine {
     }
 
     fn seal_from_pool(&mut self, force: bool) -> Result<bool, NodeError> {
+        self.check_sequencing()?;
+        if self.shared.head.load().queue.is_due() {
+            return Err(NodeError::Invalid("messages from L1 are due first".into()));
+        }
         let header = self.next_header()?;
         let gas = self.gas_left(time_ms(&header)?).min(header.gas_limit);
         let mut candidates = self.shared.pool.candidates(self.shared.room(&header, gas));
@@ -440,6 +554,16 @@ impl Engine {
 
     /// Seals blocks of messages from L1 until all of them are consumed.
     fn consume(&mut self, mut origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
+        self.check_sequencing()?;
+        let queue = self.shared.head.load().queue;
+        if origin.is_some() && queue.is_due() {
+            return Err(NodeError::Invalid("messages of the last L1 origin are due first".into()));
+        }
+        let due = origin.map_or(queue.due, |origin| origin.messages).saturating_sub(queue.consumed);
+        if due != messages.len() as u64 {
+            let given = messages.len();
+            return Err(NodeError::Invalid(format!("{due} messages from L1 are due, {given} are given")));
+        }
         let mut messages: Vec<RecoveredTransaction> = messages.into_iter().map(deposit).collect();
         while origin.is_some() || !messages.is_empty() {
             let head = self.shared.head.load_full();
@@ -480,6 +604,7 @@ impl Engine {
     }
 
     fn amend(&mut self, amendments: &[Amendment]) -> Result<(), NodeError> {
+        self.check_sequencing()?;
         let asked = self.shared.clock.take_asked();
         let header = match asked {
             // The time that was asked for is the next mined block's; it must not be late for it.
@@ -531,7 +656,7 @@ impl Engine {
     }
 
     /// Gives `run` the head state.
-    fn read<T>(&self, run: impl FnOnce(StateReader<'_>) -> Result<T, StorageError>) -> Result<T, NodeError> {
+    pub(crate) fn read<T>(&self, run: impl FnOnce(StateReader<'_>) -> Result<T, StorageError>) -> Result<T, NodeError> {
         let view = self.shared.storage.view();
         let state = view.state(view.head_number())?;
         let folded = self.shared.folded.read();
@@ -541,7 +666,7 @@ impl Engine {
     }
 
     /// Folds, seals, persists and publishes a block.
-    fn seal(
+    pub(crate) fn seal(
         &mut self,
         header: Header,
         transactions: Vec<RecoveredTransaction>,
@@ -576,37 +701,37 @@ impl Engine {
         if shared.spec.ethereum.is_some() {
             shared.clock.reach(time_ms);
         }
-        let mix_slot = changes.accounts.get(&L1_BLOCK).and_then(|change| change.storage.get(&L1_MIX_HASH_SLOT));
+        let l1_slot = |slot| Some(changes.accounts.get(&L1_BLOCK)?.storage.get(&slot)?.after);
         let mix_source =
-            mix_slot.map_or(parent.mix_source, |slot| shared.executor.rules().mix_source(slot.after.into()));
-        shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms, mix_source }));
+            l1_slot(L1_MIX_HASH_SLOT).map_or(parent.mix_source, |slot| shared.executor.rules().mix_source(slot.into()));
+        let queue = l1_slot(L1_QUEUE_SLOT).map_or(parent.queue, Queue::from_slot);
+        shared.head.store(Arc::new(Head { header: block.header.clone(), hash, time_ms, mix_source, queue }));
         shared.move_tags(number);
         shared.forget_pending();
+        self.forget_sealed(time_ms);
         self.sealed.push_back((time_ms, gas_used));
         histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());
         self.last_seal = Instant::now();
         let changed =
             changes.accounts.iter().map(|(address, change)| (*address, change.account.after.unwrap_or_default()));
         shared.pool.on_block(&block, changed, self.next_base_fee());
+        self.set_blob_base_fee();
         gauge!("jove_height").set(number as f64);
         gauge!("jove_base_fee_wei").set(block.header.base_fee_per_gas.unwrap_or(0) as f64);
         counter!("jove_gas_used_total").increment(gas_used);
         counter!("jove_transactions_total").increment(block.transactions.len() as u64);
         let _ = shared.events.send(Event::Block(block));
-        if number.is_multiple_of(PRUNE_EVERY)
-            && let Some(keep) = shared.config.history
-        {
-            self.pruner.forget_before(time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
-        }
-        if number.is_multiple_of(PRUNE_EVERY)
-            && let (Some(blobs), Some(window)) = (&shared.blobs, shared.config.l1.blob_window)
-            && let Err(error) = blobs.prune(window)
-        {
-            tracing::warn!(%error, "cannot remove old blobs");
+        if number.is_multiple_of(PRUNE_EVERY) {
+            let before = |keep: Duration| time_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+            // L1 may take back what is not final there.
+            let settles = shared.spec.settlement.is_some();
+            let block = if settles { shared.tags().finalized.saturating_sub(1) } else { number };
+            let states = shared.config.history.map(|keep| Horizon { time_ms: before(keep), block });
+            self.pruner.forget(Order { states, blobs_older_than: shared.config.l1.blob_window });
         }
         Ok(())
     }
 }
 
-type StateReader<'a> =
+pub(crate) type StateReader<'a> =
     TrieReader<'a, &'a dyn Fn(B256) -> Result<Bytecode, StorageError>, &'a dyn Fn(u64) -> Result<B256, StorageError>>;

@@ -14,18 +14,24 @@
 //! A chain whose spec says so is under Ethereum's rules, as a layer 1 to develop against: a block in every slot, with work or without, blobs beside the
 //! blocks, and tags that follow the head ([`L1Config`]). The engine, the pool and the store are the same.
 //!
+//! A node that does not sequence has its blocks from L1: [`Node::derive`] takes a batch, and the engine runs it block by block, as
+//! [`jove_stf::batch`] says, and through steps 3 to 5.
+//!
 //! [`Node`] is what RPC and the binary hold. One thread, the engine, writes; everyone else reads consistent views of the store. The
 //! trie in memory may be one block ahead of the store while that block is being synced; nobody learns of the block before it is durable.
 
 mod blobs;
 mod clock;
+mod derive;
 mod engine;
 mod folded;
 mod node;
 pub mod pool;
 mod prune;
 mod state;
+mod tags;
 
+pub use derive::{Derived, DerivedBatch};
 pub use node::{Amendment, Dev, Event, Head, L1Config, Node, NodeConfig, NodeError, Pending, Tags};
-pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction, Sidecar, transaction_hash};
+pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction, Returning, Sidecar, transaction_hash};
 pub use state::State;

@@ -3,10 +3,12 @@
 use crate::{
     blobs::Blobs,
     clock::Clock,
+    derive::{Derived, DerivedBatch},
     engine::{Command, Engine},
     folded::Folded,
-    pool::{Accounts, Pool, PoolConfig, Room},
+    pool::{Accounts, Pool, PoolConfig, Returning, Room},
     state::State,
+    tags,
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -16,7 +18,8 @@ use jove_executor::Executor;
 use jove_primitives::{
     Account, ChainSpec, ExecutedBlock,
     header::ExtraError,
-    l1::L1Origin,
+    l1::{L1_QUEUE_SLOT, L1Origin, Queue},
+    predeploys::L1_BLOCK,
     transaction::{RecoveredTransaction, TxDeposit},
 };
 use jove_stf::{BlockContext, HeaderError, Rules, mix_source, next_header};
@@ -26,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -41,8 +44,8 @@ const EVENT_BUFFER: usize = 1024;
 const PROOF_TIME: Duration = Duration::from_secs(10);
 /// Where the store keeps the chain spec, its genesis apart.
 const SPEC_KEY: &str = "spec";
-/// Where the store keeps the tags from before blocks were withdrawn: numbers of the safe and the finalized block, u64, big-endian.
-const TAGS_KEY: &str = "tags";
+/// Where the store keeps why the chain does not settle any more.
+const DETACHED_KEY: &str = "detached";
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct NodeConfig {
     pub heartbeat: Duration,
     /// Whether each block is synced to disk before anyone learns of it. Off, a power cut may lose the last blocks.
     pub sync: bool,
+    /// Whether it seals blocks. One that does not takes no transactions, and gets its blocks from L1 ([`Node::derive`]).
+    pub sequencing: bool,
     /// Whether development methods are allowed.
     pub dev: bool,
     /// The pool's limits.
@@ -86,7 +91,8 @@ impl Default for L1Config {
     }
 }
 
-/// The blocks that the tags `safe` and `finalized` name, by number. Neither ever falls: blocks up to them are not withdrawn.
+/// The blocks that the tags `safe` and `finalized` name, by number. Finalized blocks are not withdrawn, so that `finalized` never falls. Under
+/// Ethereum's rules this holds for `safe` too; on a Jove chain it falls when L1 goes back, or drops a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     /// The safe block.
@@ -164,6 +170,8 @@ pub struct Head {
     pub time_ms: u64,
     /// The source of `mixHash` in the blocks after it ([`jove_stf::mix_source`]).
     pub mix_source: B256,
+    /// How far it is through the L1 queue.
+    pub queue: Queue,
 }
 
 impl Head {
@@ -209,6 +217,9 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) clock: Clock,
     pub(crate) automine: AtomicBool,
+    detached: OnceLock<String>,
+    /// Whoever works for long looks at it in between.
+    pub(crate) stopping: AtomicBool,
     /// Under Ethereum's rules only.
     pub(crate) blobs: Option<Blobs>,
     safe: AtomicU64,
@@ -248,11 +259,12 @@ impl Shared {
         }
     }
 
-    /// The head is about to go back: a restart must not take the tags with it.
-    pub(crate) fn keep_tags(&self) -> Result<(), StorageError> {
-        let Tags { safe, finalized } = self.tags();
-        let bytes = [safe.to_be_bytes(), finalized.to_be_bytes()].concat();
-        if self.spec.ethereum.is_some() { self.storage.put_meta(TAGS_KEY, &bytes) } else { Ok(()) }
+    /// Sets the tags, durably.
+    pub(crate) fn set_tags(&self, tags: Tags) -> Result<(), StorageError> {
+        tags::keep(&self.storage, tags)?;
+        self.safe.store(tags.safe, Ordering::Relaxed);
+        self.finalized.store(tags.finalized, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The head has moved on: what was pending on the last one only keeps the store from forgetting. Whoever is building it now leaves it there
@@ -354,12 +366,22 @@ impl Node {
         let accounts = Arc::new(HeadAccounts(storage.clone()));
         let pool = Pool::new(spec.clone(), config.pool.clone(), accounts)
             .map_err(|error| NodeError::Pool(error.to_string()))?;
+        if !config.sequencing {
+            pool.set_closed(Some("this node does not sequence: send them to the sequencer"));
+        }
         let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
         let blobs = match spec.ethereum {
             None => None,
             Some(_) => Some(Blobs::open(config.datadir.join("blobs"), config.sync).map_err(NodeError::Blobs)?),
         };
-        let kept = kept_tags(&storage)?;
+        let kept = match spec.ethereum {
+            None => tags::kept(&storage)?,
+            Some(_) => tags::following(&storage, &config.l1, number)?,
+        };
+        let detached = OnceLock::new();
+        if let Some(reason) = storage.meta(DETACHED_KEY)? {
+            let _ = detached.set(String::from_utf8_lossy(&reason).into_owned());
+        }
         let shared = Arc::new(Shared {
             blobs,
             safe: AtomicU64::new(kept.safe),
@@ -373,6 +395,8 @@ impl Node {
             events: broadcast::Sender::new(EVENT_BUFFER),
             clock: Clock::default(),
             automine: AtomicBool::new(true),
+            detached,
+            stopping: AtomicBool::new(false),
             pending: Mutex::new(None),
             config,
         });
@@ -386,14 +410,20 @@ impl Node {
         Ok(Arc::new(Self { shared, commands, engine: Mutex::new(Some(engine)), rewinding: Mutex::new(()) }))
     }
 
+    /// Whether it seals blocks.
+    pub fn is_sequencing(&self) -> bool {
+        self.shared.config.sequencing
+    }
+
     /// Finishes the block in hand and stops. What was published is durable already. May be called again.
     pub fn stop(&self) {
         let Some(engine) = self.engine.lock().take() else { return };
+        self.shared.stopping.store(true, Ordering::Relaxed);
         let _ = self.commands.send(Command::Stop);
         if engine.join().is_err() {
             tracing::error!("the engine panicked");
         }
-        self.shared.pool.save();
+        self.shared.pool.save(&Returning::default());
     }
 
     /// Whether the engine runs.
@@ -560,19 +590,55 @@ impl Node {
     }
 
     /// Steps to an L1 origin, if one is given, and consumes messages from L1, in the queue's order: in blocks of their own, sealed and durable when this
-    /// returns. After a crash in between, the state says how many messages are still to be consumed ([`jove_primitives::l1::Queue`]): they are given
-    /// again without an origin, and until then no other transaction is taken.
+    /// returns. All messages that are due are given: where a block ends depends on the next. After a crash in between, the head says how many are still to
+    /// be consumed ([`Head::queue`]): they are given again without an origin, and until then no block of another kind is sealed.
     ///
     /// # Errors
-    /// [`NodeError::Invalid`] if the origin does not follow or a message is not due: blocks before it stand. If the store fails, or the node is stopping.
+    /// [`NodeError::Invalid`] if the origin does not follow, or more or fewer messages are due; if one cannot be part of a block: blocks before it stand. If
+    /// the store fails, or the node is stopping or does not sequence.
     pub fn consume(&self, origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
         self.call(|reply| Command::Consume { origin, messages, reply })
+    }
+
+    /// Makes the chain follow a batch that L1 has: its blocks, where the chain does not have them already, are executed, kept and announced as sealed ones are.
+    /// Other blocks in their place are withdrawn first. Of a batch that turns out invalid nothing stays, nor of what is above its parent.
+    ///
+    /// Each block is durable before the next is run. A stop or a crash leaves the first blocks: derive the same batch again.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if the batch's parent is not here yet, its origins or messages are not complete, or a finalized block would have to be
+    /// withdrawn; if the store fails, or the node is stopping or sequences.
+    pub fn derive(&self, batch: DerivedBatch) -> Result<Derived, NodeError> {
+        self.call(|reply| Command::Derive { batch: Box::new(batch), reply })
+    }
+
+    /// Withdraws the blocks above block `number`; on a node that sequences, their transactions return to the pool. `safe` falls with them.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if a finalized block is among them, [`StorageError::Pruned`] if history does not reach back; if the store fails, or the node is
+    /// stopping.
+    pub fn unwind(&self, number: u64) -> Result<(), NodeError> {
+        self.call(|reply| Command::Unwind { number, reply })
+    }
+
+    /// Sets the tags, durably: what L1 says of the chain's blocks.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if `finalized` would fall, `safe` be below it, or above the head; if the chain's tags follow its head; if the store fails, or the
+    /// node is stopping.
+    pub fn set_tags(&self, tags: Tags) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetTags { tags, reply })
     }
 
     fn call<T>(&self, command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command) -> Result<T, NodeError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.commands.send(command(reply)).map_err(|_| NodeError::Stopped)?;
         answer.recv().map_err(|_| NodeError::Stopped)?
+    }
+
+    /// Why this chain does not settle any more, if it was changed from outside of its rules: no batch of it could be proven.
+    pub fn detached(&self) -> Option<&str> {
+        self.shared.detached.get().map(String::as_str)
     }
 
     /// Development methods; `None` unless the node was started for development.
@@ -590,8 +656,10 @@ impl Drop for Node {
 pub(crate) fn head(view: &View, rules: &Rules, number: u64) -> Result<Head, NodeError> {
     let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
     let time_ms = jove_primitives::header::time_ms(&header)?;
-    let mix_source = mix_source(rules, &view.state(number)?)?;
-    Ok(Head { hash: header.hash_slow(), header, time_ms, mix_source })
+    let state = view.state(number)?;
+    let mix_source = mix_source(rules, &state)?;
+    let queue = Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT)?);
+    Ok(Head { hash: header.hash_slow(), header, time_ms, mix_source, queue })
 }
 
 /// Checks that blocks up to `head_time` (seconds) were made under this spec, and keeps it: later forks may be added.
@@ -609,17 +677,6 @@ fn check_spec(storage: &Storage, spec: &ChainSpec, head_time: u64) -> Result<(),
     let mut kept = spec.clone();
     kept.genesis.alloc.clear();
     Ok(storage.put_meta(SPEC_KEY, kept.to_json().as_bytes())?)
-}
-
-fn kept_tags(storage: &Storage) -> Result<Tags, StorageError> {
-    let Some(kept) = storage.meta(TAGS_KEY)? else { return Ok(Tags::default()) };
-    let kept = <[u8; 16]>::try_from(&kept[..]).map_err(|_| StorageError::Corrupt("the tags it keeps"))?;
-    let [safe, finalized] = [0, 8].map(|at| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&kept[at..at + 8]);
-        u64::from_be_bytes(number)
-    });
-    Ok(Tags { safe, finalized })
 }
 
 /// Accounts and slots that are put into the trie at once while it is rebuilt.
@@ -671,6 +728,23 @@ pub enum Amendment {
 }
 
 impl Dev<'_> {
+    /// From now on the chain does not settle, since `method` changes it as its rules do not allow. It is kept before anything changes.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn detach(&self, method: &str) -> Result<(), NodeError> {
+        let shared = &self.node.shared;
+        if shared.spec.settlement.is_none() || shared.detached.get().is_some() {
+            return Ok(());
+        }
+        let reason =
+            format!("detached: {method} has changed the chain from outside of its rules, so it settles no more");
+        shared.storage.put_meta(DETACHED_KEY, reason.as_bytes())?;
+        tracing::warn!("{reason}");
+        let _ = shared.detached.set(reason);
+        Ok(())
+    }
+
     /// Seals `count` blocks now, whatever the pool holds, at least `interval` seconds apart.
     ///
     /// # Errors
@@ -703,6 +777,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the store fails.
     pub fn revert(&self, id: u64) -> Result<bool, NodeError> {
+        self.detach("evm_revert")?;
         self.node.call(|reply| Command::Revert { id, reply })
     }
 
@@ -712,12 +787,17 @@ impl Dev<'_> {
     /// # Errors
     /// If there are no so many blocks, or the safe block is among them; if the store fails.
     pub fn reorg(&self, depth: u64, keep: bool) -> Result<(), NodeError> {
+        self.detach("anvil_reorg")?;
         self.node.call(|reply| Command::Reorg { depth, keep, reply })
     }
 
     /// Moves the clock forward by seconds; returns how far it is ahead in all.
-    pub fn increase_time(&self, seconds: u64) -> i64 {
-        self.node.shared.clock.advance(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn increase_time(&self, seconds: u64) -> Result<i64, NodeError> {
+        self.detach("evm_increaseTime")?;
+        Ok(self.node.shared.clock.advance(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)) / 1000)
     }
 
     /// Sets the time of the next block, be it a heartbeat, in seconds since the Unix epoch; the clock goes on from there.
@@ -725,6 +805,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the time is before the head's, or more than a thousand years ahead.
     pub fn set_next_timestamp(&self, seconds: u64) -> Result<(), NodeError> {
+        self.detach("evm_setNextBlockTimestamp")?;
         self.node.call(|reply| Command::SetNextTimestamp { seconds, reply })
     }
 
@@ -733,6 +814,7 @@ impl Dev<'_> {
     /// # Errors
     /// If it is zero, or the node is stopping.
     pub fn set_block_interval(&self, seconds: Option<u64>) -> Result<(), NodeError> {
+        self.detach("anvil_setBlockTimestampInterval")?;
         self.node.call(|reply| Command::SetInterval { seconds, reply })
     }
 
@@ -741,6 +823,7 @@ impl Dev<'_> {
     /// # Errors
     /// If the store fails.
     pub fn amend(&self, amendments: Vec<Amendment>) -> Result<(), NodeError> {
+        self.detach("anvil_set*")?;
         self.node.call(|reply| Command::Amend { amendments, reply })
     }
 }

@@ -25,6 +25,7 @@ fn config(datadir: &Path, slot_seconds: u64) -> NodeConfig {
         block_time: Duration::from_millis(10),
         heartbeat: Duration::ZERO,
         sync: true,
+        sequencing: true,
         dev: true,
         pool: PoolConfig { journal: Some(datadir.join("pool.rlp")), ..Default::default() },
         history: None,
@@ -240,6 +241,54 @@ fn a_reorganisation_gives_other_blocks_and_serves_their_blobs() {
     let again = node.storage().view().transaction(new).expect("readable").expect("included again");
     assert_eq!(again.block, place);
     assert_ne!(block(&node, place).hash, sealed.hash);
+}
+
+#[test]
+fn tags_do_not_fall_when_the_depths_are_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |safe_depth, finalized_depth| {
+        let l1 = L1Config { safe_depth, finalized_depth, ..L1Config::default() };
+        Node::start(NodeConfig { l1, ..config(folder.path(), 3_600) }).expect("the node starts")
+    };
+    let node = with(2, 4);
+    wait("block 1", || node.head().header.number >= 1);
+    mine(&node, 30);
+    let before = node.tags();
+    assert_eq!(before, Tags { safe: 29, finalized: 27 });
+    drop(node);
+    // Deeper, twice, and then less deep.
+    for _ in 0..2 {
+        let node = with(10, 20);
+        assert!(node.tags().safe >= before.safe && node.tags().finalized >= before.finalized, "{:?}", node.tags());
+        assert!(node.tags().safe <= 31 - 2, "{:?}", node.tags());
+    }
+    let node = with(0, 1);
+    let (tags, head) = (node.tags(), node.head().header.number);
+    assert!(tags.safe >= head.min(31) && tags.finalized >= 30, "{tags:?}");
+}
+
+#[test]
+fn withdrawn_blobs_return_without_being_proven_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path(), 3_600);
+    config.l1 = L1Config { safe_depth: 64, finalized_depth: 64, ..L1Config::default() };
+    let node = Node::start(config).expect("the node starts");
+    wait("block 1", || node.head().header.number >= 1);
+    let mut sent = Vec::new();
+    for nonce in 0..20 {
+        sent.push(send(&node, nonce, &[0, 1, 2, 3, 4, 5]));
+        mine(&node, 1);
+    }
+    // Another blob in the file of one: what is read is not proven again, or this one would not come back.
+    let path = folder.path().join("blobs").join(alloy_primitives::hex::encode(blob::hashes(&[3])[0]));
+    let mut file = std::fs::read(&path).expect("readable");
+    file[31] ^= 1;
+    std::fs::write(&path, file).expect("written");
+    node.dev().expect("development").reorg(20, true).expect("not yet safe");
+    let place = |hash: &B256| node.storage().view().transaction(*hash).expect("readable").map(|place| place.block);
+    let first = node.head().header.number - 19;
+    // More of them than a sender may send anew.
+    assert!(sent.iter().zip(first..).all(|(hash, number)| place(hash) == Some(number)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use jove_primitives::{
     predeploys::L1_BLOCK,
     transaction::{RecoveredTransaction, TxDeposit},
 };
-use jove_sequencer::{Amendment, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig};
+use jove_sequencer::{Amendment, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, Tags};
 use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use std::{
     path::Path,
@@ -29,6 +29,7 @@ fn config(datadir: &Path) -> NodeConfig {
         block_time: Duration::from_millis(10),
         heartbeat: Duration::ZERO,
         sync: true,
+        sequencing: true,
         dev: true,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,
@@ -250,7 +251,7 @@ fn time_moves_as_asked() {
     let dev = node.dev().expect("development");
     dev.mine(1, 0).expect("mined");
     let now = node.head().header.timestamp;
-    dev.increase_time(3_600);
+    dev.increase_time(3_600).expect("moved");
     dev.mine(1, 0).expect("mined");
     assert!((now + 3_600..now + 3_610).contains(&node.head().header.timestamp));
     dev.set_next_timestamp(now + 10_000).expect("later");
@@ -359,7 +360,7 @@ fn an_emptied_account_takes_its_storage_with_it() {
 fn a_chain_ahead_of_the_clock_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(config(folder.path())).expect("starts");
-    node.dev().expect("development").increase_time(86_400);
+    node.dev().expect("development").increase_time(86_400).expect("moved");
     node.dev().expect("development").mine(1, 0).expect("mined");
     let before = node.head().time_ms;
     drop(node);
@@ -426,6 +427,20 @@ fn history_is_forgotten_beside_the_engine() {
 }
 
 #[test]
+fn what_l1_may_take_back_is_not_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = NodeConfig { history: Some(Duration::from_millis(1)), ..config(folder.path()) };
+    config.spec.settlement = Some(Default::default());
+    let node = Node::start(config).expect("starts");
+    let dev = node.dev().expect("development");
+    dev.mine(1_000, 1).expect("mined");
+    node.set_tags(Tags { safe: 900, finalized: 800 }).expect("set");
+    dev.mine(1_000, 1).expect("mined");
+    wait("all but what may be withdrawn is forgotten", || node.storage().view().oldest_state() == 799);
+    node.unwind(800).expect("history reaches back");
+}
+
+#[test]
 fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = config(folder.path());
@@ -449,7 +464,18 @@ fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     };
     // One fills what the block has left after nothing else.
     let messages = |range: std::ops::Range<u64>| range.map(|i| message(i, 1_990_000)).collect::<Vec<_>>();
-    node.consume(Some(origin), messages(0..3)).expect("consumed");
+    let refused = |origin, messages| match node.consume(origin, messages) {
+        Err(NodeError::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    // Where a block ends depends on the message after it: all are given.
+    assert_eq!(refused(Some(origin), messages(0..3)), "5 messages from L1 are due, 3 are given");
+    // The fourth has no place in any block; what was sealed before it stands.
+    let broken = |mut messages: Vec<TxDeposit>| {
+        messages[3].gas_limit = 2_000_001;
+        messages
+    };
+    assert!(refused(Some(origin), broken(messages(0..5))).contains("gas limit 2000001"));
     let view = node.storage().view();
     let blocks: Vec<_> = (1..=view.head_number()).map(|n| view.block(n).expect("readable").expect("exists")).collect();
     assert!(blocks.iter().all(|block| Extra::decode(&block.header.extra_data).expect("ours").messages));
@@ -458,12 +484,14 @@ fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     assert_eq!(balance(&node, view.head_number(), BOB), U256::from(6));
     assert_eq!(node.head().mix_source, origin.mix_hash);
 
-    // Two are due still: a restart knows it.
+    // Two are due still: nothing else is sealed, and a restart knows it.
+    let dev = node.dev().expect("development");
+    assert!(matches!(dev.mine(1, 0), Err(NodeError::Invalid(why)) if why.contains("due first")));
     let hash = node.pool().add(transfer(0, 1)).expect("valid");
     std::thread::sleep(Duration::from_millis(50));
     assert!(!included(&node, hash));
     let early = L1Origin { number: 10, ..origin };
-    assert!(matches!(node.consume(Some(early), Vec::new()), Err(NodeError::Invalid(why)) if why.contains("messages")));
+    assert!(refused(Some(early), Vec::new()).contains("due first"));
     drop((view, node));
     let node = Node::start(config).expect("starts again");
     let state = node.storage().view().state(node.head().header.number).expect("readable");
@@ -471,7 +499,8 @@ fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     assert_eq!(queue, Queue { consumed: 3, due: 5 });
     drop(state);
     node.consume(None, messages(3..5)).expect("consumed");
-    assert!(matches!(node.consume(None, messages(5..6)), Err(NodeError::Invalid(why)) if why.contains("no message")));
+    let refused = node.consume(None, messages(5..6)).expect_err("none is due");
+    assert_eq!(refused.to_string(), "0 messages from L1 are due, 1 are given");
     let hash = node.pool().add(transfer(0, 1)).expect("valid");
     wait("signed transactions have their turn again", || included(&node, hash));
 

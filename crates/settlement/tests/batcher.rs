@@ -112,11 +112,10 @@ fn a_batch_is_cut_between_units() {
         batches.extend(batcher.push(block.clone(), index % 3 == 2).expect("encodes"));
     }
     batches.extend(batcher.flush().expect("encodes"));
-    assert_eq!(batches.iter().map(|batch| (batch.first_block, batch.blocks.len())).collect::<Vec<_>>(), [
-        (100, 3),
-        (103, 3),
-        (106, 3)
-    ]);
+    assert_eq!(
+        batches.iter().map(|batch| (batch.first_block, batch.blocks.len())).collect::<Vec<_>>(),
+        [(100, 3), (103, 3), (106, 3)]
+    );
     assert_eq!(batcher.push(blocks[0].clone(), false), Ok(None));
     assert_eq!(batcher.flush(), Ok(None), "a unit under way does not leave");
     assert_eq!((batcher.len(), batcher.next_block()), (1, 110));

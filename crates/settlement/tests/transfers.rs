@@ -11,7 +11,8 @@ use std::time::Instant;
 /// The first full batch of a corpus.
 fn full(corpus: Corpus) -> (Batch, u64) {
     let mut batcher = Batcher::new(CHAIN_ID, 1, MAX_BLOBS, Zstd::new().expect("libzstd"));
-    let batch = traffic(corpus).find_map(|block| batcher.push(block, true).expect("encodes")).expect("traffic never ends");
+    let batch =
+        traffic(corpus).find_map(|block| batcher.push(block, true).expect("encodes")).expect("traffic never ends");
     (batch, batcher.encodings())
 }
 

@@ -18,7 +18,7 @@ use jove_primitives::{
     block::{L1Prices, RecoveredTransaction, receipts_root, transactions_root},
     fee::l1_data_fee,
     header::{Extra, ExtraError, mix_hash, next_excess, time_ms},
-    l1::{DEPOSITOR, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
+    l1::{DEPOSITOR, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, MAX_MESSAGE_GAS, Queue},
     predeploys,
     transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit},
 };
@@ -97,6 +97,10 @@ pub enum BlockError<E> {
         /// Why.
         error: TransactionError,
     },
+    /// It ends while so many messages from L1 are due and the next would surely fit: a block of messages has as many as fit, and none of another kind comes
+    /// before.
+    #[error("{0} messages from L1 are due still")]
+    MessagesLeft(u64),
     /// Not invalid: the database failed, and nothing is known.
     #[error("database: {0}")]
     Database(E),
@@ -218,6 +222,9 @@ pub fn seal(
 
 /// Runs a sealed block on its parent's state and compares all but the state root, which is the caller's to fold from the changes.
 ///
+/// Where a block of messages ends depends on the message after it, which is not seen here: a block that has room for less than the largest message
+/// ([`MAX_MESSAGE_GAS`]) may end early. [`crate::batch`] has the queue, and leaves no choice.
+///
 /// # Errors
 /// If the block is invalid, or the database fails.
 pub fn execute_block<DB: DatabaseRef>(
@@ -244,6 +251,9 @@ pub fn execute_block<DB: DatabaseRef>(
             ExecuteError::Transaction(error) => BlockError::Transaction { index, error },
             ExecuteError::Database(error) => BlockError::Database(error),
         })?;
+    }
+    if let Some(left) = block.messages_left() {
+        return Err(BlockError::MessagesLeft(left));
     }
     let output = block.finish();
     let expected = seal(expected, transactions, &output, header.state_root);
@@ -362,6 +372,13 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
     /// Receipts so far, one for each transaction that ran.
     pub fn receipts(&self) -> &[Receipt] {
         &self.output.receipts
+    }
+
+    /// How many messages are due that should have been in this block; none if it may end here.
+    fn messages_left(&self) -> Option<u64> {
+        let JoveBlock { messages, queue, .. } = self.jove?;
+        let room = self.evm.ctx.block.gas_limit.saturating_sub(self.output.gas_used);
+        (queue.is_due() && (!messages || room >= MAX_MESSAGE_GAS)).then(|| queue.due - queue.consumed)
     }
 
     /// The state as it stands.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A builder walks that path and skips the transactions that turn out invalid; [`execute_block`] walks it with the transactions of
-//! a sealed block and compares.
+//! a sealed block and compares. [`batch`] says which blocks follow from what L1 holds, and walks it block by block.
 //!
 //! # Rules
 //! [`Rules`] are Ethereum's at a fork, or Jove's:
@@ -23,7 +23,7 @@
 //! - a message from L1 is a deposit of the OP Stack's: its gas is bought on L1, and where it fails, even because it is invalid, what it minted stands, its
 //!   sender's nonce rises, and nothing else happens;
 //! - a block is of messages or of signed transactions. One of messages that steps to an L1 origin starts with the origin's attributes
-//!   ([`jove_primitives::l1`]), which say how many messages are due: they are consumed, in blocks of their own, before anything else. A block much later than its origin takes no signed transaction;
+//!   ([`jove_primitives::l1`]), which say how many messages are due: they are consumed, in blocks of their own with as many as fit, before anything else. A block much later than its origin takes no signed transaction;
 //! - every block stores its parent's hash (EIP-2935); no other system contract runs.
 //!
 //! Ethereum's blocks are run at every fork from Berlin on, and made at Osaka, for a layer 1 to develop against. The base fee (EIP-1559) is burned; blobs
@@ -38,11 +38,13 @@
 
 extern crate alloc;
 
+pub mod batch;
 mod block;
 mod rules;
 mod state;
 mod transaction;
 
+pub use batch::{BatchError, BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError};
 pub use block::{
     BlockContext, BlockError, BlockExecutor, BlockOutput, Evm, HeaderError, execute_block, mix_source, next_header,
     seal,

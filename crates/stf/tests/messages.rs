@@ -14,8 +14,8 @@ use jove_primitives::{
     transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit, deposit},
 };
 use jove_stf::{
-    BlockContext, BlockError, BlockExecutor, BlockOutput, ExecuteError, HeaderError, Rules, TransactionError,
-    execute_block, mix_source, next_header, seal,
+    BlockContext, BlockError, BlockExecutor, BlockOutput, ExecuteError, Rules, TransactionError, execute_block,
+    mix_source, next_header, seal,
 };
 use revm::{DatabaseRef, bytecode::Bytecode, context::result::ExecutionResult, state::AccountInfo};
 
@@ -192,7 +192,7 @@ fn a_step_to_an_origin_is_in_the_state_and_in_the_header() {
     };
     assert_eq!(check(&header, &transactions).expect("valid"), output);
     assert!(matches!(check(&header, &transactions[1..]), Err(BlockError::Transaction { index: 0, .. })));
-    assert!(matches!(check(&header, &transactions[..1]), Err(BlockError::Header(HeaderError::Field(_)))));
+    assert!(matches!(check(&header, &transactions[..1]), Err(BlockError::MessagesLeft(1))));
     assert!(check(&header, &[]).is_err(), "a block of messages has one");
 
     let mut db = chain.db.clone();
@@ -206,6 +206,33 @@ fn a_step_to_an_origin_is_in_the_state_and_in_the_header() {
     let context = BlockContext { time_ms: time_ms + 10, mix_source: origin.mix_hash, messages: false };
     let next = next_header(&chain.rules, &header, header.hash_slow(), context).expect("follows");
     assert_eq!(Extra::decode(&next.extra_data).expect("ours").excess_gas, 0);
+}
+
+#[test]
+fn a_block_does_not_leave_messages_that_fit() {
+    let chain = chain_with(3);
+    let check = |messages: Vec<TxDeposit>| {
+        let context =
+            BlockContext { messages: !messages.is_empty(), ..chain.at(time_ms(&chain.genesis).expect("ours") + 10) };
+        let header = next_header(&chain.rules, &chain.genesis, chain.genesis.hash_slow(), context).expect("follows");
+        let mut block = BlockExecutor::new(&chain.rules, &header, &chain.db).expect("in memory");
+        let messages: Vec<RecoveredTransaction> = messages.into_iter().map(deposit).collect();
+        let taken = block.execute_messages(messages.iter().cloned()).expect("they have their place");
+        let header = seal(header, &taken, &block.finish(), B256::ZERO);
+        let checked = execute_block(&chain.rules, &chain.genesis, &header, &taken, &chain.db);
+        (taken.len(), checked.map(|_| ()))
+    };
+    assert!(matches!(check(vec![message(); 3]), (3, Ok(()))));
+    assert!(matches!(check(vec![message(); 2]), (2, Err(BlockError::MessagesLeft(1)))));
+    assert!(
+        matches!(check(Vec::new()), (0, Err(BlockError::MessagesLeft(3)))),
+        "nor is there another block before them"
+    );
+    // It has more gas than any transaction may use, and uses it all.
+    let large = |gas_limit| TxDeposit { gas_limit, ..message() };
+    assert!(matches!(check(vec![large(98_000_000)]), (1, Err(BlockError::MessagesLeft(2)))));
+    assert!(matches!(check(vec![large(98_000_001)]), (1, Ok(()))), "the next may be too large");
+    assert!(matches!(check(vec![large(98_000_001), large(2_000_000)]), (1, Ok(()))), "as it is here");
 }
 
 #[test]

@@ -21,9 +21,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `jove dev` on a data directory and waits until it answers.
+    /// Starts `jove dev` without an L1 on a data directory and waits until it answers.
     pub(crate) fn start(datadir: &Path, flags: &[&str]) -> Self {
-        Self::run("dev", datadir, flags)
+        Self::run("dev", datadir, &[&["--no-settlement"], flags].concat())
     }
 
     /// Starts a command that runs a node, as [`Self::start`].
@@ -48,6 +48,11 @@ impl Process {
             thread::sleep(Duration::from_millis(5));
         }
         process
+    }
+
+    /// Where it answers.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// A client of it.
@@ -83,6 +88,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// The result, or an I/O error; a JSON-RPC error is one too.
     pub(crate) fn call(&self, method: &str, params: Value) -> io::Result<Value> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();

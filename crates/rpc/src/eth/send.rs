@@ -65,7 +65,7 @@ async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
     let mut inclusion = call.context.watch.inclusion(hash);
 
     let context = call.context.clone();
-    let sent = on_blocking_pool(&call.context.reads, until, move || {
+    let sent = on_blocking_pool(call.context.reads.clone().acquire_owned(), until, move || {
         if let Err(refused) = add(&context, raw) {
             if let Some(inclusion) = find(&context, hash)? {
                 return Ok(Sent::Included(inclusion));
@@ -85,7 +85,8 @@ async fn send_and_wait(call: Call) -> Result<Receipt, RpcError> {
             included = tokio::time::timeout_at(soon.into(), &mut inclusion).await.ok();
             if included.is_none() {
                 let context = call.context.clone();
-                let gap = on_blocking_pool(&call.context.reads, until, move || held_back(&context, hash));
+                let place = context.reads.clone().acquire_owned();
+                let gap = on_blocking_pool(place, until, move || held_back(&context, hash));
                 if let Some(next_nonce) = gap.await?? {
                     return Err(RpcError::nonce_gap(next_nonce));
                 }

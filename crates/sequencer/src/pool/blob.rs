@@ -2,7 +2,8 @@
 //!
 //! The network form is `0x03 ‖ rlp([transaction, 1, blobs, commitments, cell proofs])`; the transaction in it is what blocks carry. Blobs do not
 //! enter blocks: the header commits to them by their versioned hashes, and whoever has them proves them by their commitments. All of it is
-//! checked before a transaction enters the pool, in geth's words, the costly part last.
+//! checked before a transaction enters the pool, in geth's words, the costly part last: the proofs, once for each sidecar. What comes back
+//! from the journal, or from withdrawn blocks, was proven when it came in.
 
 use super::PoolError;
 use alloy_consensus::{
@@ -87,7 +88,7 @@ fn is_network_form(mut list: &[u8]) -> bool {
     Header::decode_bytes(&mut list, true).is_ok_and(|fields| fields.first().is_some_and(|first| *first >= 0xc0))
 }
 
-/// Checks a transaction of type 3 against its sidecar.
+/// Checks a transaction of type 3 against its sidecar, but for the proofs.
 pub(super) fn check(transaction: &Transaction, sidecar: &Sidecar) -> Result<(), PoolError> {
     let hashes = transaction.blob_versioned_hashes().unwrap_or_default();
     if transaction.max_fee_per_blob_gas().unwrap_or_default() == 0 {
@@ -117,6 +118,20 @@ pub(super) fn check(transaction: &Transaction, sidecar: &Sidecar) -> Result<(), 
             return Err(PoolError::CommitmentHash { index, computed, hash: *hash });
         }
     }
+    Ok(())
+}
+
+/// What is known of a sidecar's proofs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proofs {
+    /// Nothing: it comes from outside.
+    Unchecked,
+    /// They were checked when it came in.
+    Checked,
+}
+
+/// Checks the proofs, which takes ten milliseconds a blob.
+pub(super) fn check_proofs(sidecar: &Sidecar) -> Result<(), PoolError> {
     match cells_are_proven(sidecar) {
         Ok(true) => Ok(()),
         Ok(false) => Err(PoolError::Kzg("cell proofs do not match the blobs".into())),

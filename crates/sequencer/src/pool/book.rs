@@ -12,17 +12,21 @@ use jove_primitives::{
     Account,
     block::{L1Prices, RecoveredTransaction},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 /// Bytes that a transaction may take on average when the pool is full, and what small pools have in any case.
 const AVERAGE_SIZE: usize = 2 * 1024;
 const MIN_CAPACITY: usize = 8 * 1024 * 1024;
 
-/// Whether transactions beyond the sender's balance are refused, as geth does, or held: those that were accepted before are.
+/// Most blob transactions of one sender, as in geth.
+const MAX_BLOB_TRANSACTIONS: usize = 16;
+
+/// Whether a transaction is new. One that was accepted before, and comes back from the journal or a withdrawn block, may be beyond its sender's
+/// balance or behind a gap, and beside others of another kind: it is held until its time comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Funds {
-    Required,
-    Awaited,
+pub(super) enum Standing {
+    New,
+    Accepted,
 }
 
 pub(super) struct Book {
@@ -33,12 +37,17 @@ pub(super) struct Book {
     by_hash: HashMap<B256, Arc<Entry>>,
     /// Each sender's next transaction, if it is executable.
     heads: Index<true>,
-    /// Each sender's last transaction: those that are held, and those that are executable.
+    /// Each sender's last transaction, without blobs: those that are held, and those that are executable.
     held_tails: Index<false>,
     executable_tails: Index<false>,
+    /// Those with blobs among the last transactions, and whether they are executable, by arrival: there are few.
+    blob_tails: HashMap<u64, (Arc<Entry>, bool)>,
     executable: usize,
-    bytes: usize,
+    /// Of transactions without blobs, and of those with.
+    plain: Held,
+    blobs: Held,
     base_fee: u64,
+    blob_base_fee: u128,
     prices: L1Prices,
     /// Counts the heads that the pool has followed: an account read before a change of it is out of date.
     epoch: u64,
@@ -46,6 +55,13 @@ pub(super) struct Book {
     evicted: u64,
     /// Transactions that have become executable and were not announced yet.
     news: Vec<Arc<RecoveredTransaction>>,
+}
+
+/// How many transactions of a kind are in the book, and their bytes.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    count: usize,
+    bytes: usize,
 }
 
 impl Book {
@@ -59,9 +75,12 @@ impl Book {
             heads: Index::new(),
             held_tails: Index::new(),
             executable_tails: Index::new(),
+            blob_tails: HashMap::new(),
             executable: 0,
-            bytes: 0,
+            plain: Held::default(),
+            blobs: Held::default(),
             base_fee,
+            blob_base_fee: 1,
             prices,
             epoch: 0,
             version: 0,
@@ -100,7 +119,7 @@ impl Book {
         self.version
     }
 
-    /// Most bytes of transactions that the pool holds.
+    /// Most bytes of transactions without blobs that the pool holds; and as many again of those with.
     pub(super) fn max_bytes(&self) -> usize {
         self.max_bytes
     }
@@ -129,6 +148,11 @@ impl Book {
         self.epoch += 1;
         self.base_fee = base_fee;
         self.version += 1;
+    }
+
+    /// Sets the blob base fee, in wei: whose cap is below is the first to go.
+    pub(super) fn set_blob_base_fee(&mut self, fee: u128) {
+        self.blob_base_fee = fee;
     }
 
     /// Sets the prices of L1 data: what every sender can pay for changes with them.
@@ -164,7 +188,7 @@ impl Book {
     }
 
     /// Adds a transaction if the rules allow it. `account` is the sender's at the head; needed if the pool has none of the sender's.
-    pub(super) fn admit(&mut self, entry: Arc<Entry>, account: Account, funds: Funds) -> Result<(), PoolError> {
+    pub(super) fn admit(&mut self, entry: Arc<Entry>, account: Account, standing: Standing) -> Result<(), PoolError> {
         if self.by_hash.contains_key(&entry.hash()) {
             return Err(PoolError::AlreadyKnown);
         }
@@ -173,7 +197,8 @@ impl Book {
         if entry.nonce < queue.nonce() {
             return Err(PoolError::NonceTooLow { next: queue.nonce(), nonce: entry.nonce });
         }
-        if funds == Funds::Required {
+        if standing == Standing::New {
+            check_kind(queue, &entry)?;
             self.check_funds(queue, &entry)?;
         }
         let old = queue.get(entry.nonce).cloned();
@@ -220,14 +245,19 @@ impl Book {
 
     /// Evicts what is cheaper than a newcomer until it fits, or nothing. `leaving` is a transaction that goes when the newcomer comes.
     ///
-    /// Held transactions go before executable ones, and of a sender the last goes first, so that no gap arises.
+    /// Only transactions of the newcomer's kind, with blobs or without, go. Held transactions go before executable ones, and of a sender the last
+    /// goes first, so that no gap arises.
     fn make_room(&mut self, entry: &Entry, executable: bool, leaving: Option<&Arc<Entry>>) -> Result<(), PoolError> {
         let mut evicted = Vec::new();
         let failure = loop {
             let leaving = leaving.filter(|leaving| self.by_hash.contains_key(&leaving.hash()));
-            let count = self.by_hash.len() - usize::from(leaving.is_some());
-            let bytes = self.bytes - leaving.map_or(0, |leaving| leaving.size);
-            if count < self.max_transactions && bytes + entry.size <= self.max_bytes {
+            let leaving = leaving.filter(|leaving| leaving.has_blobs() == entry.has_blobs());
+            let held = if entry.has_blobs() { self.blobs } else { self.plain };
+            let count = held.count - usize::from(leaving.is_some());
+            let bytes = held.bytes - leaving.map_or(0, |leaving| leaving.size);
+            // There are few with blobs: their bytes alone are limited.
+            let counted = entry.has_blobs() || count < self.max_transactions;
+            if counted && bytes + entry.size <= self.max_bytes {
                 self.evicted += evicted.len() as u64;
                 return Ok(());
             }
@@ -247,18 +277,8 @@ impl Book {
 
     /// The transaction that is the next to go for a newcomer.
     fn victim(&self, entry: &Entry, executable: bool) -> Result<Arc<Entry>, PoolError> {
-        let cheapest = |tails: &Index<false>| tails.walk(self.base_fee).next();
-        let cheaper = |victim: &Entry| victim.effective_tip(self.base_fee) < entry.effective_tip(self.base_fee);
-        let victim = match cheapest(&self.held_tails) {
-            Some(victim) if executable || cheaper(&victim) => victim,
-            Some(_) => return Err(PoolError::Underpriced),
-            None => match cheapest(&self.executable_tails) {
-                Some(_) if !executable => return Err(PoolError::FutureReplacesPending),
-                Some(victim) if cheaper(&victim) => victim,
-                Some(_) => return Err(PoolError::Underpriced),
-                None => return Err(PoolError::Full),
-            },
-        };
+        let victim =
+            if entry.has_blobs() { self.blob_victim(entry, executable) } else { self.plain_victim(entry, executable) }?;
         if victim.sender == entry.sender && victim.nonce < entry.nonce {
             // The newcomer stands on it.
             return Err(PoolError::Full);
@@ -266,10 +286,41 @@ impl Book {
         Ok(victim)
     }
 
+    fn plain_victim(&self, entry: &Entry, executable: bool) -> Result<Arc<Entry>, PoolError> {
+        let cheapest = |tails: &Index<false>| tails.walk(self.base_fee).next();
+        let cheaper = |victim: &Entry| victim.effective_tip(self.base_fee) < entry.effective_tip(self.base_fee);
+        match cheapest(&self.held_tails) {
+            Some(victim) if executable || cheaper(&victim) => Ok(victim),
+            Some(_) => Err(PoolError::Underpriced),
+            None => match cheapest(&self.executable_tails) {
+                Some(_) if !executable => Err(PoolError::FutureReplacesPending),
+                Some(victim) if cheaper(&victim) => Ok(victim),
+                Some(_) => Err(PoolError::Underpriced),
+                None => Err(PoolError::Full),
+            },
+        }
+    }
+
+    /// Whose blob fee cap is below the blob base fee waits for another time, and goes before all that could be in the next block.
+    fn blob_victim(&self, entry: &Entry, executable: bool) -> Result<Arc<Entry>, PoolError> {
+        let worth = |entry: &Entry, executable: bool| {
+            (executable, entry.blob_cap >= self.blob_base_fee, entry.effective_tip(self.base_fee))
+        };
+        let tails = self.blob_tails.values();
+        match tails.min_by_key(|(tail, executable)| (worth(tail, *executable), Reverse(tail.seq))) {
+            None => Err(PoolError::Full),
+            Some((tail, of_tail)) if worth(tail, *of_tail) < worth(entry, executable) => Ok(tail.clone()),
+            Some((_, true)) if !executable => Err(PoolError::FutureReplacesPending),
+            Some(_) => Err(PoolError::Underpriced),
+        }
+    }
+
     /// Adds a transaction that has passed all rules, and forgets the one that it replaces.
     fn put(&mut self, entry: Arc<Entry>, account: Account) {
         let prices = self.prices;
-        self.bytes += entry.size;
+        let held = self.held(&entry);
+        held.count += 1;
+        held.bytes += entry.size;
         self.by_hash.insert(entry.hash(), entry.clone());
         let replaced = self.change(entry.sender, Some(account), |queue| queue.insert(entry, prices));
         if let Some(replaced) = replaced {
@@ -279,8 +330,14 @@ impl Book {
 
     fn forget(&mut self, entry: &Entry) {
         if self.by_hash.remove(&entry.hash()).is_some() {
-            self.bytes -= entry.size;
+            let held = self.held(entry);
+            held.count -= 1;
+            held.bytes -= entry.size;
         }
+    }
+
+    fn held(&mut self, entry: &Entry) -> &mut Held {
+        if entry.has_blobs() { &mut self.blobs } else { &mut self.plain }
     }
 
     /// Changes a sender's queue and brings the indexes in line. A sender the pool does not know starts from `account`.
@@ -328,11 +385,17 @@ impl Book {
         let place =
             |tail: &Option<(Arc<Entry>, bool)>| tail.as_ref().map(|(entry, executable)| (entry.seq, *executable));
         if place(&tail_before) != place(&tail) {
-            if let Some((entry, executable)) = tail_before {
-                self.tails(executable).remove(&entry);
+            match tail_before {
+                Some((entry, _)) if entry.has_blobs() => drop(self.blob_tails.remove(&entry.seq)),
+                Some((entry, executable)) => drop(self.tails(executable).remove(&entry)),
+                None => {}
             }
-            if let Some((entry, executable)) = tail {
-                self.tails(executable).insert(entry);
+            match tail {
+                Some((entry, executable)) if entry.has_blobs() => {
+                    self.blob_tails.insert(entry.seq, (entry, executable));
+                }
+                Some((entry, executable)) => self.tails(executable).insert(entry),
+                None => {}
             }
         }
         result
@@ -341,4 +404,23 @@ impl Book {
     fn tails(&mut self, executable: bool) -> &mut Index<false> {
         if executable { &mut self.executable_tails } else { &mut self.held_tails }
     }
+}
+
+/// geth's rules for where there are blobs, which are dear to move: a sender's transactions all have them or none has, and with them they are few
+/// and without a gap.
+fn check_kind(queue: &Queue, entry: &Entry) -> Result<(), PoolError> {
+    if queue.has_any(!entry.has_blobs()) {
+        return Err(PoolError::AddressReserved);
+    }
+    if !entry.has_blobs() {
+        return Ok(());
+    }
+    let gap = queue.first_gap();
+    if entry.nonce > gap {
+        return Err(PoolError::NonceTooHigh { nonce: entry.nonce, gap });
+    }
+    if queue.get(entry.nonce).is_none() && queue.len() >= MAX_BLOB_TRANSACTIONS {
+        return Err(PoolError::AccountLimit { pooled: queue.len() });
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     PooledTransaction,
-    blob::{self, Sidecar, TYPE_BLOB},
+    blob::{self, Proofs, Sidecar, TYPE_BLOB},
     error::PoolError,
 };
 use alloy_consensus::{Transaction as _, TxLegacy, crypto::SECP256K1N_HALF, transaction::RlpEcdsaDecodableTx};
@@ -95,6 +95,11 @@ impl Entry {
         blobs && bumped(new.0, old.0) && bumped(new.1, old.1)
     }
 
+    /// Whether it comes with blobs.
+    pub(super) fn has_blobs(&self) -> bool {
+        self.sidecar.is_some()
+    }
+
     /// True the first time.
     pub(super) fn announce(&self) -> bool {
         !self.announced.swap(true, Ordering::Relaxed)
@@ -169,15 +174,21 @@ impl Checker {
         &self,
         transaction: Transaction,
         sidecar: Option<Sidecar>,
+        proofs: Proofs,
         seq: u64,
         now: Instant,
     ) -> Result<Entry, PoolError> {
         let size = self.check_limits(&transaction)?;
         let sender = recover_sender(&transaction)?;
-        self.entry(RecoveredTransaction::new_unchecked(transaction, sender), sidecar, size, true, seq, now)
+        let transaction = RecoveredTransaction::new_unchecked(transaction, sender);
+        let entry = self.entry(transaction, sidecar, size, true, seq, now)?;
+        if let (Proofs::Unchecked, Some(sidecar)) = (proofs, &entry.sidecar) {
+            blob::check_proofs(sidecar)?;
+        }
+        Ok(entry)
     }
 
-    /// Checks a transaction whose sender is known: `signed` says whether its signature says the same.
+    /// Checks a transaction whose sender is known: `signed` says whether its signature says the same. Its sidecar, if it has one, is proven.
     pub(super) fn recovered(
         &self,
         transaction: RecoveredTransaction,
@@ -222,7 +233,7 @@ impl Checker {
         }
     }
 
-    /// The checks that come after the sender's recovery.
+    /// The checks that come after the sender's recovery, but for a sidecar's proofs.
     fn entry(
         &self,
         transaction: RecoveredTransaction,

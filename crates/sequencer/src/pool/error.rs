@@ -182,6 +182,18 @@ pub enum PoolError {
     /// The pool is full and cannot make room for this transaction.
     #[error("txpool is full")]
     Full,
+    /// The sender has transactions with blobs in the pool and this one has none, or the other way round. Wait until those are in a block: geth
+    /// keeps a sender's either in one pool or in the other, and replaces none across.
+    #[error("address already reserved")]
+    AddressReserved,
+    /// A blob transaction behind a nonce that is missing. Send that one first.
+    #[error("nonce too high: tx nonce {nonce}, gapped nonce {gap}")]
+    NonceTooHigh {
+        /// The transaction's nonce.
+        nonce: u64,
+        /// The first that is missing.
+        gap: u64,
+    },
     /// The sender has as many transactions in the pool as it may.
     #[error("account limit exceeded: pooled {pooled} txs")]
     AccountLimit {
@@ -268,6 +280,8 @@ impl PoolError {
             Self::BelowFloor { .. } | Self::Underpriced => "underpriced",
             Self::ReplacementUnderpriced => "replacement_underpriced",
             Self::FutureReplacesPending | Self::Full => "full",
+            Self::AddressReserved => "address_reserved",
+            Self::NonceTooHigh { .. } => "nonce_too_high",
             Self::AccountLimit { .. } => "account_limit",
             Self::InsufficientFunds(_) => "insufficient_funds",
             Self::SenderNotEoa { .. } => "sender_not_eoa",

@@ -6,7 +6,7 @@
 //! what the pool holds: when it has grown to twice that, and at a clean stop.
 //!
 //! A reader stops at the first record that is cut off or whose hash does not match: a crash tears at most the end. What is read
-//! goes through all checks again.
+//! goes through all checks again but one: blobs were proven before they were written down.
 
 use super::{
     blob::{self, MAX_BLOB_TRANSACTION_SIZE},

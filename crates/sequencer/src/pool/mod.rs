@@ -17,12 +17,14 @@
 //! **Admission** follows geth, check by check and word by word ([`PoolError`]). The balance must cover the transaction together with the sender's
 //! executable ones. A transaction replaces that of its sender and nonce if it raises both fees by 10 %. The fee cap must reach the chain's base fee
 //! floor. Blob transactions come with their blobs and proofs, which are checked, and which the pool keeps until a block has the transaction; to replace one
-//! takes twice every fee. A Jove chain refuses them by name. Other than geth, the pool sets no special limit for accounts with an EIP-7702
+//! takes twice every fee. A sender's transactions in the pool all have blobs or none has; with blobs they are at most 16, without a gap in their nonces.
+//! A Jove chain refuses them by name. Other than geth, the pool sets no special limit for accounts with an EIP-7702
 //! delegation: to re-check a sender after a block is cheap here.
 //!
 //! **Limits.** So many transactions of one sender, so many and so many bytes in all. A full pool evicts: first held transactions, the cheapest first, to
 //! any executable newcomer and to dearer held ones; then executable ones, the cheapest first, to dearer executable newcomers. A sender's last transaction
-//! goes first. Nothing is evicted unless the newcomer is admitted.
+//! goes first. Nothing is evicted unless the newcomer is admitted. Transactions with blobs have bytes of their own, and only make room for each other:
+//! of the executable ones, first those whose blob fee cap is below the blob base fee go.
 //!
 //! **The head.** [`Pool::on_block`] must follow once [`Accounts`] answers with the state after the block; its cost is that of the block's changes, not
 //! of the pool. Only when the prices of L1 data change is every sender looked at.
@@ -32,7 +34,7 @@
 //! `jove_pool_wait_seconds` (from arrival to the block that uses the nonce).
 //!
 //! **Restart.** Accepted transactions are in a journal (see its module), except those that were added with a sender of the caller's
-//! choice.
+//! choice. Those of blocks that are withdrawn, and return, are in it before the blocks are.
 
 mod best;
 mod blob;
@@ -50,9 +52,10 @@ pub use blob::{MAX_BLOB_TRANSACTION_SIZE, Sidecar, transaction_hash};
 pub use entry::{MAX_TRANSACTION_SIZE, recover_sender};
 pub use error::{PoolError, Shortfall};
 
-use alloy_eips::Typed2718;
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
-use book::{Book, Funds};
+use alloy_eips::{Typed2718, eip7594::Encodable7594};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
+use blob::Proofs;
+use book::{Book, Standing};
 use entry::{Checker, Entry};
 use journal::Journal;
 use jove_primitives::{
@@ -90,7 +93,8 @@ pub trait Accounts: Send + Sync {
 pub struct PoolConfig {
     /// Most transactions of one sender.
     pub max_per_sender: usize,
-    /// Most transactions in all. Their encodings may take 2 KiB on average, and 8 MiB in any case.
+    /// Most transactions without blobs in all. Their encodings may take 2 KiB on average, and 8 MiB in any case; transactions with blobs may take as
+    /// much again, with them.
     pub max_transactions: usize,
     /// The journal's file; `None`: a restart forgets the pool.
     pub journal: Option<PathBuf>,
@@ -130,6 +134,8 @@ type Listener = dyn Fn(&[Arc<RecoveredTransaction>]) + Send + Sync;
 
 /// Transactions admitted under one lock.
 const ADMIT_AT_ONCE: usize = 256;
+/// Bytes of the journal that are in memory at once, about, beside the pool.
+const READ_AT_ONCE: usize = 16 * 1024 * 1024;
 /// Fewest transactions for which a core is woken up.
 const RECOVER_ALONE: usize = 4;
 /// Times that accounts are read without the lock before they are read with it.
@@ -160,6 +166,10 @@ struct Sender {
     /// Bytes of code, if it is a contract: EIP-3607 lets it send nothing. A delegation (EIP-7702) is none.
     code_len: Option<usize>,
 }
+
+/// Transactions of blocks that are about to be withdrawn ([`Pool::returning`]).
+#[derive(Default)]
+pub struct Returning(Vec<Result<Arc<Entry>, PoolError>>);
 
 /// What came of adding transactions.
 struct Added {
@@ -199,9 +209,9 @@ impl Pool {
             return vec![Err(closed); raw.len()];
         }
         let started = Instant::now();
-        let checked = self.check_raw(raw);
+        let checked = self.check_raw(raw, Proofs::Unchecked);
         histogram!("jove_pool_recovery_seconds").record(started.elapsed());
-        let added = self.admit(checked, Funds::Required);
+        let added = self.admit(checked, Standing::New);
         self.write_down(&added.admitted);
         self.report(&added.results);
         added.results
@@ -217,7 +227,7 @@ impl Pool {
         }
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let entry = self.checker.recovered(transaction, None, false, seq, Instant::now());
-        let mut added = self.admit(vec![entry.map(Arc::new)], Funds::Required);
+        let mut added = self.admit(vec![entry.map(Arc::new)], Standing::New);
         self.report(&added.results);
         added.results.swap_remove(0)
     }
@@ -340,6 +350,11 @@ impl Pool {
         self.publish();
     }
 
+    /// Sets the next block's blob base fee, in wei.
+    pub fn set_blob_base_fee(&self, fee: u128) {
+        self.book.lock().set_blob_base_fee(fee);
+    }
+
     /// Follows the head to its next block: `changed` are the accounts that the block changed, as it left them. Included and outdated transactions go.
     pub fn on_block(
         &self,
@@ -379,27 +394,37 @@ impl Pool {
         self.publish();
     }
 
-    /// After [`Self::on_unwound`]: the transactions of withdrawn blocks, newest block first, return in their order, ahead of all others. `sidecar` finds the
-    /// blobs of a blob transaction again; those whose blobs are lost do not return.
-    pub fn readmit(&self, blocks: &[ExecutedBlock], sidecar: impl Fn(&Transaction) -> Option<Sidecar> + Sync) {
-        let transactions: Vec<&RecoveredTransaction> =
-            blocks.iter().rev().flat_map(|block| &block.transactions).collect();
+    /// What returns to the pool when these blocks, oldest first, are withdrawn: to be written down before ([`Self::save`]), and readmitted after.
+    /// `sidecar` finds the blobs of a blob transaction again. They were proven when they came in, and are not proven again; those whose blobs are
+    /// lost, or are more than the pool has room for, do not return.
+    pub fn returning(
+        &self,
+        blocks: &[Arc<ExecutedBlock>],
+        sidecar: impl Fn(&Transaction) -> Option<Sidecar>,
+    ) -> Returning {
+        let mut room = self.book.lock().max_bytes();
+        let mut found = |transaction: &Transaction| {
+            let sidecar = if transaction.is_eip4844() && room > 0 { sidecar(transaction) } else { None };
+            room = room.saturating_sub(sidecar.as_ref().map_or(0, Encodable7594::encode_7594_len));
+            sidecar
+        };
+        let transactions = blocks.iter().flat_map(|block| &block.transactions);
+        let transactions: Vec<(&RecoveredTransaction, Option<Sidecar>)> =
+            transactions.map(|transaction| (transaction, found(transaction))).collect();
         let count = transactions.len() as u64;
         let first = self.first_seq.fetch_sub(count, Ordering::Relaxed) - count;
         let now = Instant::now();
-        let checked = transactions
-            .par_iter()
-            .with_min_len(RECOVER_ALONE)
-            .enumerate()
-            .map(|(i, transaction)| {
-                let seq = first + i as u64;
-                let signed = recover_sender(transaction).is_ok_and(|sender| sender == transaction.signer());
-                let sidecar = transaction.is_eip4844().then(|| sidecar(transaction)).flatten();
-                self.checker.recovered((*transaction).clone(), sidecar, signed, seq, now).map(Arc::new)
-            })
-            .collect();
+        let entry = |(i, (transaction, sidecar)): (usize, (&RecoveredTransaction, Option<Sidecar>))| {
+            let seq = first + i as u64;
+            let signed = recover_sender(transaction).is_ok_and(|sender| sender == transaction.signer());
+            self.checker.recovered(transaction.clone(), sidecar, signed, seq, now).map(Arc::new)
+        };
+        Returning(transactions.into_par_iter().with_min_len(RECOVER_ALONE).enumerate().map(entry).collect())
+    }
 
-        let added = self.admit(checked, Funds::Awaited);
+    /// After [`Self::on_unwound`]: the transactions of the withdrawn blocks return in their order, ahead of all others.
+    pub fn readmit(&self, returning: Returning) {
+        let added = self.admit(returning.0, Standing::Accepted);
         self.write_down(&added.admitted);
         for error in added.results.iter().filter_map(|result| result.as_ref().err()) {
             tracing::debug!(%error, "a withdrawn block's transaction does not return to the pool");
@@ -418,10 +443,10 @@ impl Pool {
         dropped
     }
 
-    /// Writes the journal anew, with what the pool holds and no more, and waits for the disk. A failure is logged.
-    pub fn save(&self) {
+    /// Writes the journal anew, with what the pool holds and what is to return to it, no more, and waits for the disk. A failure is logged.
+    pub fn save(&self, returning: &Returning) {
         // It logs its failure itself.
-        let _ = self.rewrite(true);
+        let _ = self.rewrite(&returning.0, true);
     }
 
     /// The executable transaction after another of the same sender.
@@ -433,25 +458,26 @@ impl Pool {
     fn load(&self) -> io::Result<()> {
         let Some(journal) = &self.journal else { return Ok(()) };
         // Twice what the pool may hold, as the journal may have grown to.
-        let max_bytes = 2 * self.book.lock().max_bytes() as u64 + journal::MIN_REWRITE;
+        let max_bytes = 4 * self.book.lock().max_bytes() as u64 + journal::MIN_REWRITE;
         let mut batch = Vec::with_capacity(ADMIT_AT_ONCE);
-        let mut lost = 0;
+        let (mut bytes, mut lost) = (0, 0);
         let mut add = |batch: &mut Vec<Bytes>| {
-            // Funds may still come: they were there when the transaction was accepted.
-            let added = self.admit(self.check_raw(batch), Funds::Awaited);
+            let added = self.admit(self.check_raw(batch, Proofs::Checked), Standing::Accepted);
             lost += added.results.iter().filter(|result| result.is_err()).count();
             batch.clear();
         };
         let mut included = 0;
         journal.lock().read(max_bytes, |raw| {
             // Most of a busy chain's journal is in blocks: no sender is recovered for that.
-            if self.accounts.is_included(keccak256(&raw)) {
+            if self.accounts.is_included(transaction_hash(&raw)) {
                 included += 1;
                 return;
             }
+            bytes += raw.len();
             batch.push(raw);
-            if batch.len() == ADMIT_AT_ONCE {
+            if batch.len() == ADMIT_AT_ONCE || bytes >= READ_AT_ONCE {
                 add(&mut batch);
+                bytes = 0;
             }
         })?;
         add(&mut batch);
@@ -459,11 +485,11 @@ impl Pool {
         if executable + held + lost > 0 {
             tracing::info!(executable, held, included, outdated = lost, "transaction pool restored");
         }
-        self.rewrite(false)
+        self.rewrite(&[], false)
     }
 
     /// Decodes and checks raw transactions, as far as that needs no state, on all cores.
-    fn check_raw(&self, raw: &[Bytes]) -> Vec<Result<Arc<Entry>, PoolError>> {
+    fn check_raw(&self, raw: &[Bytes], proofs: Proofs) -> Vec<Result<Arc<Entry>, PoolError>> {
         let first = self.next_seq.fetch_add(raw.len() as u64, Ordering::Relaxed);
         let now = Instant::now();
         let check = |(i, raw): (usize, &Bytes)| {
@@ -471,7 +497,7 @@ impl Pool {
             if self.book.lock().get(transaction.tx_hash()).is_some() {
                 return Err(PoolError::AlreadyKnown);
             }
-            self.checker.signed(transaction, sidecar, first + i as u64, now).map(Arc::new)
+            self.checker.signed(transaction, sidecar, proofs, first + i as u64, now).map(Arc::new)
         };
         if raw.len() <= RECOVER_ALONE {
             return raw.iter().enumerate().map(check).collect();
@@ -480,14 +506,14 @@ impl Pool {
     }
 
     /// Admits checked transactions, in order for each sender, and tells whoever listens.
-    fn admit(&self, checked: Vec<Result<Arc<Entry>, PoolError>>, funds: Funds) -> Added {
+    fn admit(&self, checked: Vec<Result<Arc<Entry>, PoolError>>, standing: Standing) -> Added {
         let mut admitted = Vec::with_capacity(checked.len());
         let mut results: Vec<Result<B256, PoolError>> =
             checked.iter().map(|result| result.as_ref().map(|entry| entry.hash()).map_err(Clone::clone)).collect();
         let entries: Vec<(usize, &Arc<Entry>)> =
             checked.iter().enumerate().filter_map(|(i, result)| Some((i, result.as_ref().ok()?))).collect();
         for chunk in entries.chunks(ADMIT_AT_ONCE) {
-            self.admit_chunk(chunk, funds, &mut results, &mut admitted);
+            self.admit_chunk(chunk, standing, &mut results, &mut admitted);
         }
         self.publish();
         Added { results, admitted }
@@ -498,7 +524,7 @@ impl Pool {
     fn admit_chunk(
         &self,
         chunk: &[(usize, &Arc<Entry>)],
-        funds: Funds,
+        standing: Standing,
         results: &mut [Result<B256, PoolError>],
         admitted: &mut Vec<Arc<Entry>>,
     ) {
@@ -521,7 +547,7 @@ impl Pool {
                 let sender = senders.get(&entry.sender).copied().unwrap_or_default();
                 let result = match sender.code_len {
                     Some(code_len) if entry.signed => Err(PoolError::SenderNotEoa { sender: entry.sender, code_len }),
-                    _ => book.admit((*entry).clone(), sender.account, funds),
+                    _ => book.admit((*entry).clone(), sender.account, standing),
                 };
                 match result {
                     Ok(()) => admitted.push((*entry).clone()),
@@ -590,15 +616,17 @@ impl Pool {
         let signed: Vec<Arc<Entry>> = admitted.iter().filter(|entry| entry.signed).cloned().collect();
         if !signed.is_empty() && journal.lock().append(&signed) {
             // It logs its failure itself.
-            let _ = self.rewrite(false);
+            let _ = self.rewrite(&[], false);
         }
     }
 
-    fn rewrite(&self, sync: bool) -> io::Result<()> {
+    fn rewrite(&self, returning: &[Result<Arc<Entry>, PoolError>], sync: bool) -> io::Result<()> {
         let Some(journal) = &self.journal else { return Ok(()) };
         // Under the journal's lock: what is appended later comes after what is in the pool now.
         let mut journal = journal.lock();
-        let mut entries: Vec<Arc<Entry>> = self.book.lock().entries().filter(|entry| entry.signed).cloned().collect();
+        let returning = returning.iter().flatten();
+        let mut entries: Vec<Arc<Entry>> =
+            self.book.lock().entries().chain(returning).filter(|entry| entry.signed).cloned().collect();
         entries.sort_unstable_by_key(|entry| entry.seq);
         journal.rewrite(&entries, sync)
     }

@@ -86,6 +86,18 @@ impl Queue {
         self.nonce.saturating_add(self.executable as u64)
     }
 
+    /// The first nonce of which there is no transaction.
+    pub(super) fn first_gap(&self) -> u64 {
+        let taken = self.transactions.keys().zip(self.nonce..).take_while(|(nonce, next)| *nonce == next).count();
+        self.nonce.saturating_add(taken as u64)
+    }
+
+    /// Whether some have blobs, or some have none, as `blobs` says: of the first and the last. Others between them returned from withdrawn blocks.
+    pub(super) fn has_any(&self, blobs: bool) -> bool {
+        let (first, last) = (self.transactions.values().next(), self.transactions.values().next_back());
+        first.into_iter().chain(last).any(|entry| entry.has_blobs() == blobs)
+    }
+
     pub(super) fn get(&self, nonce: u64) -> Option<&Arc<Entry>> {
         self.transactions.get(&nonce)
     }

@@ -135,25 +135,112 @@ fn to_replace_one_takes_twice_every_fee() {
         edit(&mut tx);
         assert_eq!(chain.add(network_form(tx, sidecar(&[1])).1), Err(PoolError::ReplacementUnderpriced));
     }
-    // One without blobs has no fee for them, and must double the others all the same.
-    let cancel = |percent: u128| {
-        let tx = TxEip1559 {
-            chain_id: 900,
-            gas_limit: 21_000,
-            max_fee_per_gas: old.max_fee_per_gas * percent / 100,
-            max_priority_fee_per_gas: old.max_priority_fee_per_gas * percent / 100,
-            to: TxKind::Call(ALICE),
-            ..Default::default()
-        };
-        let signature = sign(tx.signature_hash());
-        Bytes::from(Transaction::from(tx.into_signed(signature)).encoded_2718())
-    };
-    assert_eq!(chain.add(cancel(199)), Err(PoolError::ReplacementUnderpriced));
+    // One without blobs does not take its place, whatever it pays.
+    assert_eq!(chain.add(plain(0, 400)), Err(PoolError::AddressReserved));
     let hash = chain.insert(network_form(double, sidecar(&[1])).1);
     assert_eq!(chain.pool.status(), (1, 0));
     assert!(chain.pool.sidecar(&hash).is_some());
-    let hash = chain.insert(cancel(400));
-    assert_eq!((chain.pool.status(), chain.pool.sidecar(&hash)), ((1, 0), None));
+}
+
+/// Alice's transfer with these percents of a blob transaction's fees, and no blobs.
+fn plain(nonce: u64, percent: u128) -> Bytes {
+    let blobs = transaction(nonce, &[0]);
+    let tx = TxEip1559 {
+        chain_id: 900,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: blobs.max_fee_per_gas * percent / 100,
+        max_priority_fee_per_gas: blobs.max_priority_fee_per_gas * percent / 100,
+        to: TxKind::Call(ALICE),
+        ..Default::default()
+    };
+    let signature = sign(tx.signature_hash());
+    Transaction::from(tx.into_signed(signature)).encoded_2718().into()
+}
+
+#[test]
+fn a_sender_has_blobs_or_none() {
+    let chain = l1(PoolConfig::default());
+    chain.insert(signed(0, &[0]).1);
+    let error = chain.add(plain(1, 100)).expect_err("beside one with blobs");
+    assert_eq!(error.to_string(), "address already reserved");
+    chain.insert(signed(1, &[1]).1);
+    let taken: Vec<PooledTransaction> = chain.pool.best(1).collect();
+    chain.seal(&taken, &[], L1Prices::default());
+    chain.insert(plain(2, 100));
+    assert_eq!(chain.add(signed(3, &[2]).1), Err(PoolError::AddressReserved), "the other way round");
+    assert_eq!(chain.add(signed(2, &[2]).1), Err(PoolError::AddressReserved), "nor in its place");
+    chain.insert(plain(4, 100));
+}
+
+#[test]
+fn blob_transactions_of_a_sender_are_few_and_without_a_gap() {
+    let chain = l1(PoolConfig::default());
+    let error = chain.add(signed(1, &[0]).1).expect_err("a gap");
+    assert_eq!(error.to_string(), "nonce too high: tx nonce 1, gapped nonce 0");
+    for nonce in 0..16 {
+        chain.insert(signed(nonce, &[0]).1);
+    }
+    assert_eq!(chain.add(signed(18, &[0]).1), Err(PoolError::NonceTooHigh { nonce: 18, gap: 16 }));
+    let error = chain.add(signed(16, &[0]).1).expect_err("one too many");
+    assert_eq!(error.to_string(), "account limit exceeded: pooled 16 txs");
+    let dear = transaction(15, &[0]);
+    let dear = TxEip4844 {
+        max_fee_per_gas: 2 * dear.max_fee_per_gas,
+        max_priority_fee_per_gas: 2 * dear.max_priority_fee_per_gas,
+        max_fee_per_blob_gas: 2 * dear.max_fee_per_blob_gas,
+        ..dear
+    };
+    chain.insert(network_form(dear, sidecar(&[0])).1);
+    assert_eq!(chain.pool.status(), (16, 0), "a replacement is not one more");
+}
+
+/// A transaction of key `n` with six blobs: ten of them fill the smallest pool.
+fn large(n: u64, tip: u128, blob_cap: u128) -> Bytes {
+    let seeds = [0, 1, 2, 3, 4, 5];
+    let tx = TxEip4844 { max_priority_fee_per_gas: tip, max_fee_per_blob_gas: blob_cap, ..transaction(0, &seeds) };
+    let signature = key(n).sign_hash(tx.signature_hash());
+    tx.with_sidecar(sidecar(&seeds)).into_signed(signature).encoded_2718().into()
+}
+
+#[test]
+fn blobs_make_room_only_for_each_other_and_who_pays_too_little_for_them_goes_first() {
+    let chain = l1(PoolConfig { max_transactions: 100, ..Default::default() });
+    let plain = |n: u64| {
+        let tx =
+            TxEip1559 { chain_id: 900, gas_limit: 1_400_000, input: vec![0; 130_900].into(), ..transfer(0, 0, 200) };
+        key(n).sign(tx).encoded_2718().into()
+    };
+    // Alice's cap is too low, and her tip the highest of all.
+    let low = TxEip4844 {
+        max_priority_fee_per_gas: 2_000_000_000,
+        max_fee_per_blob_gas: 6,
+        ..transaction(0, &[0, 1, 2, 3, 4, 5])
+    };
+    let low = chain.insert(network_form(low, sidecar(&[0, 1, 2, 3, 4, 5])).1);
+    let mut hashes: Vec<B256> = (1..10).map(|n| chain.insert(large(n, 1_000_000 + u128::from(n), 100))).collect();
+    assert_eq!(chain.pool.status(), (10, 0));
+    // Sixty-four without blobs fill their own bytes, whatever they tip.
+    for n in 20..84 {
+        chain.insert(plain(n));
+    }
+    assert_eq!(chain.pool.status(), (74, 0));
+    assert_eq!(chain.add(plain(84)), Err(PoolError::Underpriced), "none goes for one that pays as much");
+
+    chain.pool.set_blob_base_fee(7);
+    assert_eq!(
+        chain.add(large(10, 1_000_000_000, 6)),
+        Err(PoolError::Underpriced),
+        "it would wait as well, and tips less"
+    );
+    hashes.push(chain.insert(large(10, 1_000_000, 7)));
+    assert!(chain.pool.get(low).is_none(), "what waits for blobs to cost less goes first");
+    assert!(hashes.iter().all(|hash| chain.pool.get(*hash).is_some()));
+    // Of those that could be included, the cheapest.
+    assert_eq!(chain.add(large(11, 1_000_000, 100)), Err(PoolError::Underpriced));
+    chain.insert(large(11, 1_000_001, 100));
+    assert!(chain.pool.get(hashes[9]).is_none());
+    assert_eq!(chain.pool.status(), (74, 0));
 }
 
 #[test]
@@ -200,6 +287,13 @@ fn a_restart_keeps_the_blobs() {
     }
 }
 
+/// A sidecar of another blob, whose proofs prove nothing.
+fn unproven() -> Sidecar {
+    let mut sidecar = sidecar(&[3]);
+    sidecar.blobs[0].0[31] ^= 1;
+    sidecar
+}
+
 #[test]
 fn a_withdrawn_blocks_blobs_return_if_they_are_found() {
     for found in [true, false] {
@@ -207,11 +301,55 @@ fn a_withdrawn_blocks_blobs_return_if_they_are_found() {
         let hash = chain.insert(signed(0, &[3]).1);
         let pooled = chain.pool.get(hash).expect("there");
         let before = chain.state.account(ALICE);
-        let block = chain.seal(&[pooled], &[], L1Prices::default());
+        let block = Arc::new(chain.seal(&[pooled], &[], L1Prices::default()));
         assert_eq!(chain.pool.status(), (0, 0));
         chain.set(ALICE, before);
+        // What was proven when it came in is not proven again.
+        let returning = chain.pool.returning(&[block], |_| found.then(unproven));
         chain.pool.on_unwound(L1Prices::default(), 1);
-        chain.pool.readmit(&[block], |_| found.then(|| sidecar(&[3])));
+        chain.pool.readmit(returning);
         assert_eq!(chain.pool.sidecar(&hash).is_some(), found);
     }
+}
+
+#[test]
+fn a_crash_while_blocks_are_withdrawn_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = || PoolConfig { journal: Some(folder.path().join("pool.rlp")), ..Default::default() };
+    let chain = l1(config());
+    let withdrawn = chain.insert(signed(0, &[0]).1);
+    let before = chain.state.account(ALICE);
+    let pooled = chain.pool.get(withdrawn).expect("there");
+    let block = Arc::new(chain.seal(&[pooled], &[], L1Prices::default()));
+    let waiting = chain.insert(signed(1, &[1]).1);
+    chain.pool.save(&chain.pool.returning(&[block], |_| Some(sidecar(&[0]))));
+    // Before the blocks are withdrawn, and after: a start writes down what it found, so each has the file as it was.
+    let file = folder.path().join("pool.rlp");
+    let written = std::fs::read(&file).expect("readable");
+    let restart = || {
+        std::fs::write(&file, &written).expect("written");
+        let pool = Pool::new(Arc::new(ChainSpec::l1(900, 1)), config(), chain.state.clone()).expect("readable");
+        pool.best(1).map(|pooled| pooled.hash).collect::<Vec<_>>()
+    };
+    assert_eq!(restart(), [waiting]);
+    chain.set(ALICE, before);
+    assert_eq!(restart(), [withdrawn, waiting]);
+}
+
+#[test]
+fn a_restart_takes_what_was_proven_as_proven_and_leaves_out_what_is_in_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = || PoolConfig { journal: Some(folder.path().join("pool.rlp")), ..Default::default() };
+    let chain = l1(config());
+    let hash = chain.insert(signed(0, &[3]).1);
+    let before = chain.state.account(ALICE);
+    let pooled = chain.pool.get(hash).expect("there");
+    let block = Arc::new(chain.seal(&[pooled], &[], L1Prices::default()));
+    chain.set(ALICE, before);
+    chain.pool.save(&chain.pool.returning(&[block], |_| Some(unproven())));
+    let restart = || Pool::new(Arc::new(ChainSpec::l1(900, 1)), config(), chain.state.clone()).expect("readable");
+    assert_eq!(restart().sidecar(&hash).as_deref(), Some(&unproven()));
+    // Known by its hash, not by that of its network form.
+    chain.state.included.lock().insert(hash);
+    assert_eq!(restart().status(), (0, 0));
 }

@@ -157,8 +157,9 @@ fn withdrawn_transactions_return_in_order_and_first() {
     for (address, account) in genesis {
         chain.set(address, account);
     }
+    let returning = chain.pool.returning(&[first.into(), second.into()], |_| None);
     chain.pool.on_unwound(L1Prices::default(), FLOOR);
-    chain.pool.readmit(&[second, first], |_| None);
+    chain.pool.readmit(returning);
     assert_eq!(chain.pool.status(), (5, 0));
     assert_eq!(chain.best(1), [a0, b0, a1, c0, a2]);
 }
@@ -175,11 +176,12 @@ fn withdrawn_transactions_return_beyond_what_the_balance_bears_together() {
     };
     for nonce in 0..2 {
         chain.insert(large(nonce));
-        blocks.insert(0, chain.seal(&chain.pool.best(FLOOR).collect::<Vec<_>>(), &[], L1Prices::default()));
+        blocks.push(Arc::new(chain.seal(&chain.pool.best(FLOOR).collect::<Vec<_>>(), &[], L1Prices::default())));
     }
     chain.set(alice.address, Account { balance: ETHER, ..Account::default() });
-    chain.pool.on_unwound(blocks[1].l1_prices, FLOOR);
-    chain.pool.readmit(&blocks, |_| None);
+    let returning = chain.pool.returning(&blocks, |_| None);
+    chain.pool.on_unwound(blocks[0].l1_prices, FLOOR);
+    chain.pool.readmit(returning);
     assert_eq!(chain.pool.status(), (1, 1));
     assert!(matches!(chain.add(large(2)), Err(PoolError::InsufficientFunds(_))));
 }

@@ -53,13 +53,13 @@ fn a_restart_restores_the_pool() {
     // After a crash, and after clean stops.
     for clean in [false, true, true] {
         if clean {
-            chain.pool.save();
+            chain.pool.save(&Returning::default());
         }
         let restarted = disk.chain();
         assert_eq!(restarted.pool.status(), (300, 1));
         assert_eq!(restarted.best(1), order, "order of arrival included");
         assert!(restarted.pool.get(impersonated).is_none());
-        restarted.pool.save();
+        restarted.pool.save(&Returning::default());
     }
 }
 
@@ -181,7 +181,7 @@ fn a_journal_that_cannot_be_written_is_an_error_at_start_only() {
     let chain = disk.chain();
     // The directory disappears: rewriting fails, adding does not.
     fs::remove_dir_all(disk.path.parent().expect("it has one")).expect("removable");
-    chain.pool.save();
+    chain.pool.save(&Returning::default());
     chain.insert(key(1).transfer(0, 1, 9));
     assert_eq!(chain.pool.status(), (1, 0));
 }

@@ -7,7 +7,7 @@ mod journal;
 mod model;
 mod recovery;
 
-use super::{Accounts, Pool, PoolConfig, PoolError, PooledTransaction};
+use super::{Accounts, Pool, PoolConfig, PoolError, PooledTransaction, Returning};
 use alloy_consensus::{Header, SignableTransaction, Signed, TxEip1559, transaction::RlpEcdsaEncodableTx};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
@@ -18,7 +18,7 @@ use jove_primitives::{
 use parking_lot::Mutex;
 use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, LazyLock},
 };
 
@@ -79,13 +79,15 @@ pub(super) fn transfer(nonce: u64, tip: u64, cap: u64) -> TxEip1559 {
 /// The head state.
 #[derive(Default)]
 pub(super) struct State {
+    /// Hashes of transactions in blocks.
+    included: Mutex<HashSet<B256>>,
     accounts: Mutex<HashMap<Address, Account>>,
     codes: Mutex<HashMap<B256, Bytes>>,
 }
 
 impl Accounts for State {
-    fn is_included(&self, _: B256) -> bool {
-        false
+    fn is_included(&self, transaction: B256) -> bool {
+        self.included.lock().contains(&transaction)
     }
 
     fn account(&self, address: Address) -> Account {

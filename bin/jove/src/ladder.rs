@@ -1,0 +1,332 @@
+//! `jove_`: how far a transaction has climbed, what L1 holds of the chain, and what holds it up.
+
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use jove_primitives::{
+    header::time_ms,
+    l1::{L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
+    predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_COUNT_SLOT},
+};
+use jove_rpc::{Extension, ExtensionError};
+use jove_sequencer::Node;
+use jove_settlement::{
+    outbox,
+    status::Handle,
+    watcher::{Batch, L1Block, L1Place, L1State, Pointers},
+};
+use jove_storage::StorageError;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What the methods read.
+#[derive(Clone)]
+struct Ladder {
+    node: Arc<Node>,
+    settlement: Option<Handle>,
+}
+
+/// The methods of a node that settles by `settlement`, if it does.
+pub(crate) fn methods(node: Arc<Node>, settlement: Option<Handle>) -> Vec<Extension> {
+    let ladder = Ladder { node, settlement };
+    let method = |name, run: fn(&Ladder, Vec<Value>) -> Result<Value, Failure>| {
+        let ladder = ladder.clone();
+        Extension { name, run: Arc::new(move |params| run(&ladder, params).map_err(|failure| failure.0)) }
+    };
+    vec![
+        method("jove_getFinality", |ladder, params| json(ladder.finality(args::<1, B256>(params)?)?)),
+        method("jove_getBatch", |ladder, params| json(ladder.batch(args::<1, Selector>(params)?)?)),
+        method("jove_syncStatus", |ladder, params| ladder.status(params)),
+        method("jove_getWithdrawalProof", |ladder, params| json(ladder.withdrawal_proof(params)?)),
+    ]
+}
+
+/// Why a method has no answer.
+struct Failure(ExtensionError);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(ExtensionError::Internal(error.to_string()))
+    }
+}
+
+fn refuse<T>(message: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure(ExtensionError::Params(message.into())))
+}
+
+fn json(answer: impl Serialize) -> Result<Value, Failure> {
+    Ok(serde_json::to_value(answer)?)
+}
+
+/// The first parameter, of at most so many.
+fn args<const MOST: usize, T: DeserializeOwned>(params: Vec<Value>) -> Result<T, Failure> {
+    if params.len() > MOST {
+        return refuse(format!("too many arguments, want at most {MOST}"));
+    }
+    argument(params.first(), 0)
+}
+
+fn argument<T: DeserializeOwned>(value: Option<&Value>, index: usize) -> Result<T, Failure> {
+    let Some(value) = value else { return refuse(format!("missing value for required argument {index}")) };
+    T::deserialize(value).or_else(|error| refuse(format!("invalid argument {index}: {error}")))
+}
+
+impl Ladder {
+    fn settlement(&self) -> Option<(&Handle, L1State)> {
+        let handle = self.settlement.as_ref()?;
+        let l1 = handle.l1.borrow().clone();
+        Some((handle, l1))
+    }
+}
+
+/// A rung of the ladder that was reached. `at` is in milliseconds since the Unix epoch.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rung {
+    at: u64,
+    #[serde(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Place {
+    L2 { block_number: u64, block_hash: B256 },
+    L1 { l1_block_number: u64, l1_block_hash: B256, l1_transaction_hash: B256 },
+}
+
+impl From<L1Place> for Rung {
+    fn from(place: L1Place) -> Self {
+        let L1Place { block_number, block_hash, timestamp, transaction_hash } = place;
+        let place = Place::L1 {
+            l1_block_number: block_number,
+            l1_block_hash: block_hash,
+            l1_transaction_hash: transaction_hash,
+        };
+        Self { at: timestamp.saturating_mul(1000), place }
+    }
+}
+
+#[derive(Serialize)]
+struct Rungs {
+    executed: Rung,
+    committed: Option<Rung>,
+    attested: Option<Rung>,
+    proven: Option<Rung>,
+    r#final: Option<Rung>,
+}
+
+#[derive(Serialize)]
+struct Finality {
+    rung: &'static str,
+    rungs: Rungs,
+    batch: Option<u64>,
+}
+
+impl Ladder {
+    /// The rungs of a transaction or block, by its hash; null for an unknown one.
+    fn finality(&self, hash: B256) -> Result<Option<Finality>, Failure> {
+        let view = self.node.storage().view();
+        let number = match view.transaction(hash)? {
+            Some(position) => Some(position.block),
+            None => view.block_number(hash)?,
+        };
+        let Some(number) = number else { return Ok(None) };
+        let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        let block_hash = view.block_hash(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        let at = time_ms(&header)?;
+        let executed = Rung { at, place: Place::L2 { block_number: number, block_hash } };
+        let mut rungs = Rungs { executed, committed: None, attested: None, proven: None, r#final: None };
+        let Some((_, l1)) = self.settlement() else {
+            return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
+        };
+        let batch = l1.batch_of_block(number)?;
+        if let Some(batch) = &batch {
+            rungs.committed = Some(batch.committed.into());
+            rungs.attested = batch.attested.map(Into::into);
+            rungs.proven = batch.proven.map(Into::into);
+            rungs.r#final = final_at(batch, &l1).map(Into::into);
+        }
+        let rung = match (&rungs.r#final, &rungs.committed) {
+            (Some(_), _) => "final",
+            (None, Some(_)) => "committed",
+            (None, None) => "executed",
+        };
+        Ok(Some(Finality { rung, rungs, batch: batch.map(|batch| batch.header.index) }))
+    }
+}
+
+/// Where a batch became final, once L1 has finalized that.
+fn final_at(batch: &Batch, l1: &L1State) -> Option<L1Place> {
+    let place = batch.settled?.place;
+    (place.block_number <= l1.finalized.block.number).then_some(place)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Selector {
+    Index(u64),
+    Quantity(U64),
+    Tag(BlockNumberOrTag),
+    Block {
+        #[serde(rename = "blockNumber")]
+        block_number: U64,
+    },
+}
+
+impl Ladder {
+    /// A committed batch: by index, by tag (`latest`, `safe`: the last committed; `finalized`: the last final; `earliest`: genesis), or by one of its L2
+    /// blocks; null if there is none.
+    fn batch(&self, selector: Selector) -> Result<Option<Batch>, Failure> {
+        let Some((_, l1)) = self.settlement() else { return Ok(None) };
+        let index = match selector {
+            Selector::Index(index) => index,
+            Selector::Quantity(index) => index.to(),
+            Selector::Block { block_number } => return Ok(l1.batch_of_block(block_number.to())?),
+            Selector::Tag(BlockNumberOrTag::Latest | BlockNumberOrTag::Safe) => l1.latest.head,
+            Selector::Tag(BlockNumberOrTag::Finalized) => l1.finalized.last_final,
+            Selector::Tag(BlockNumberOrTag::Earliest) => 0,
+            Selector::Tag(tag) => return refuse(format!("no batch has the tag {tag}")),
+        };
+        Ok(l1.batch(index)?)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct L2Status {
+    head: u64,
+    head_hash: B256,
+    head_at: u64,
+    safe: u64,
+    finalized: u64,
+}
+
+impl Ladder {
+    /// Where the chain stands on L2 and on L1, which stage is blocked, since when and why, and what is owed.
+    fn status(&self, params: Vec<Value>) -> Result<Value, Failure> {
+        if !params.is_empty() {
+            return refuse("too many arguments, want at most 0");
+        }
+        let node = &self.node;
+        let (head, tags) = (node.head(), node.tags());
+        let l2 = L2Status {
+            head: head.header.number,
+            head_hash: head.hash,
+            head_at: head.time_ms,
+            safe: tags.safe,
+            finalized: tags.finalized,
+        };
+        let Some((handle, l1)) = self.settlement() else {
+            return Ok(json!({ "l2": l2, "l1": null, "stages": {}, "detached": node.detached() }));
+        };
+        let view = node.storage().view();
+        let state = view.state(view.head_number())?;
+        let (origin, origin_at) = L1Origin::numbers(state.slot(L1_BLOCK, L1_NUMBER_SLOT)?);
+        let queue = Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT)?);
+        let stage = |pointers: &Pointers| {
+            let Pointers { block: L1Block { number, hash, timestamp }, head, last_final, era, messages, .. } =
+                *pointers;
+            json!({
+                "number": number, "hash": hash, "timestamp": timestamp,
+                "batches": head, "finalBatches": last_final, "era": era, "messages": messages,
+            })
+        };
+        let backlog = *handle.backlog.lock();
+        Ok(json!({
+            "l2": l2,
+            "l1": {
+                "chainId": node.spec().settlement.as_ref().map(|settlement| settlement.chain_id),
+                "latest": stage(&l1.latest),
+                "finalized": stage(&l1.finalized),
+                "origin": { "number": origin, "timestamp": origin_at },
+                "messagesConsumed": queue.consumed,
+                "open": l1.latest.open,
+                "halted": l1.latest.halted,
+            },
+            "stages": handle.status.stages(),
+            "detached": node.detached(),
+            "debts": {
+                "uncommitted": backlog.map(|backlog| json!({
+                    "blocks": backlog.blocks, "bytes": backlog.bytes, "since": backlog.since_ms,
+                })),
+                "unproven": { "batches": handle.unproven() },
+                "limits": handle.limits,
+                "closed": handle.debt(node.now_ms()),
+            },
+        }))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    nonce: u64,
+    sender: Address,
+    target: Address,
+    value: U256,
+    gas: u64,
+    data: Bytes,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WithdrawalProof {
+    message: Message,
+    leaf: B256,
+    batch: Option<u64>,
+    /// `executed`, `committed` or `final`: root and proof are there once it is final.
+    status: &'static str,
+    root: Option<B256>,
+    proof: Option<Vec<B256>>,
+}
+
+impl Ladder {
+    /// The message to L1 that a transaction sent (the one at a position among them; the first without), and once its batch is final the proof that
+    /// `Outbox.execute` takes. Null if the transaction is unknown or sent none.
+    fn withdrawal_proof(&self, params: Vec<Value>) -> Result<Option<WithdrawalProof>, Failure> {
+        let position = match params.get(1) {
+            None | Some(Value::Null) => 0,
+            Some(position) => argument::<U64>(Some(position), 1)?.to::<usize>(),
+        };
+        let hash: B256 = args::<2, _>(params)?;
+        let view = self.node.storage().view();
+        let Some(at) = view.transaction(hash)? else { return Ok(None) };
+        let block = view.block(at.block)?.ok_or(StorageError::UnknownBlock(at.block))?;
+        let receipt = block.receipts.get(at.index as usize).ok_or(StorageError::UnknownBlock(at.block))?;
+        let Some((message, leaf)) = receipt.logs.iter().filter_map(outbox::message).nth(position) else {
+            return Ok(None);
+        };
+        let nonce = message.nonce;
+        let message = Message {
+            nonce: message.nonce,
+            sender: message.sender,
+            target: message.target,
+            value: message.value,
+            gas: message.gas,
+            data: message.data,
+        };
+        let mut answer = WithdrawalProof { message, leaf, batch: None, status: "executed", root: None, proof: None };
+        let Some((handle, l1)) = self.settlement() else { return Ok(Some(answer)) };
+        let Some(batch) = l1.batch_of_block(at.block)? else { return Ok(Some(answer)) };
+        answer.batch = Some(batch.header.index);
+        answer.status = "committed";
+        // The tree holds what is final on a finalized L1 block; its last root proves all that came before.
+        let Some(last) = l1.batch(l1.finalized.last_final)?.filter(|last| last.header.index >= batch.header.index)
+        else {
+            return Ok(Some(answer));
+        };
+        let count = view.state(last.header.last_block)?.slot(L2_MESSENGER, OUTBOX_COUNT_SLOT)?.saturating_to();
+        let Some(settled) = last.settled else { return Ok(Some(answer)) };
+        let (root, proof) = match handle.outbox.prove(nonce, count) {
+            // The tree is about to follow.
+            Err(jove_settlement::Error::NotFinal) => return Ok(Some(answer)),
+            proved => proved?,
+        };
+        if root != settled.outbox_root {
+            return Err(jove_settlement::Error::Kept("tree of messages".into()).into());
+        }
+        (answer.status, answer.root, answer.proof) = ("final", Some(root), Some(proof.to_vec()));
+        Ok(Some(answer))
+    }
+}

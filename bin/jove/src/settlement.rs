@@ -1,0 +1,165 @@
+//! From options to settlement: which L1, which keys, how fast; and for `jove dev` an L1 of its own with the contracts on it.
+
+use crate::{
+    l1,
+    node::{Mode, Running, node_config, serve, server_config, start_node},
+    options::{Options, Span},
+    settle::{self, Committing, Settings, Settle},
+};
+use alloy_primitives::Address;
+use jove_primitives::ChainSpec;
+use jove_sequencer::{L1Config, Node};
+use jove_settlement::{
+    Blobs, L1,
+    contracts::{TestVerifier, ask},
+    deploy::{self, Plan},
+    origins::Depth,
+    policy::Policy,
+    status::DebtLimits,
+    wallet::Key,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// Name of the chain file in the data directory of a development chain.
+pub(crate) const CHAIN_FILE: &str = "chain.json";
+/// Of the development accounts, the one that deploys and commits, and the one that sends proofs.
+const OPERATOR: usize = 9;
+const PROVER: usize = 8;
+/// Between two looks at L1.
+const POLL: Duration = Duration::from_secs(2);
+const DEV_POLL: Duration = Duration::from_millis(250);
+/// Where an operator's key may be.
+const KEY_VARIABLE: &str = "JOVE_COMMIT_KEY";
+
+fn dev_key(index: usize) -> Result<Key, String> {
+    let (_, key) = *jove_rpc::dev_accounts().get(index).ok_or("there is no such development account")?;
+    Key::new(key).map_err(|error| error.to_string())
+}
+
+/// The L1 of a development chain, unless `--l1-url` names another, and the chain's spec with the contracts on it: deployed now, or before.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) async fn develop(
+    options: &Options,
+    template: ChainSpec,
+    datadir: &Path,
+    metrics: &PrometheusHandle,
+) -> Result<(Option<Running>, ChainSpec), String> {
+    if template.settlement.is_some() {
+        return Ok((None, template));
+    }
+    let (running, url) = match &options.l1_url {
+        Some(url) => (None, url.clone()),
+        None => {
+            let running = start_l1(options, datadir, metrics).await?;
+            let url = format!("http://{}", running.server.local_addr());
+            (Some(running), url)
+        }
+    };
+    let file = datadir.join(CHAIN_FILE);
+    if file.exists() {
+        let json = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let spec = ChainSpec::from_json(&json).map_err(|error| format!("{}: {error}", file.display()))?;
+        if (ChainSpec { settlement: None, ..spec.clone() }) != template {
+            return Err(format!("{} is another chain's: use another --datadir", file.display()));
+        }
+        return Ok((running, spec));
+    }
+    let words = |error: jove_settlement::Error| error.to_string();
+    let l1 = L1::new(&url).map_err(words)?;
+    let key = dev_key(OPERATOR)?;
+    let chain_id = l1.chain_id().await.map_err(words)?;
+    let settings = deploy::Settings::new(key.address(), &template, chain_id);
+    let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
+    tracing::info!(l1 = l1.host(), "deploying the contracts");
+    let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
+    deploy::write_file(&file, &spec.to_json()).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok((running, spec))
+}
+
+async fn start_l1(options: &Options, datadir: &Path, metrics: &PrometheusHandle) -> Result<Running, String> {
+    let datadir = datadir.join("l1");
+    std::fs::create_dir_all(&datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
+    let options = Options {
+        http_port: Some(options.l1_http_port.unwrap_or(l1::PORT)),
+        history: Some(Span(Duration::from_secs(86_400))),
+        ..options.clone()
+    };
+    let mode = Mode::L1(Box::new(ChainSpec::l1(l1::CHAIN_ID, 1)), L1Config::default());
+    let Mode::L1(spec, _) = &mode else { return Err("not an L1".into()) };
+    let config =
+        node_config(&options, ChainSpec { development: true, ..spec.as_ref().clone() }, datadir.clone(), &mode);
+    let node = start_node(config).await?;
+    let server = serve(&node, server_config(&options, &datadir), Vec::new(), metrics)?;
+    Ok(Running { node, server })
+}
+
+/// Starts what settles the chain, if its spec says where. `l1_url` is that of an L1 of the chain's own.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) async fn start(
+    options: &Options,
+    mode: &Mode,
+    node: Arc<Node>,
+    l1_url: Option<String>,
+    datadir: &Path,
+) -> Result<Option<Settle>, String> {
+    let Some(settlement) = node.spec().settlement.clone() else { return Ok(None) };
+    let dev = matches!(mode, Mode::Dev);
+    let url = options.l1_url.clone().or(l1_url).ok_or("which L1? --l1-url names its JSON-RPC")?;
+    let words = |error: jove_settlement::Error| error.to_string();
+    let l1 = L1::new(&url).map_err(words)?;
+    let beacons = options.l1_beacon_url.clone().unwrap_or_else(|| vec![url]);
+    let depth = match options.l1_depth.unwrap_or(u64::from(dev)) {
+        0 => Depth::Finalized,
+        blocks => Depth::Blocks(blocks),
+    };
+    let key = if dev { Some(dev_key(OPERATOR)?) } else { commit_key(options)? };
+    let key = key.filter(|_| node.is_sequencing());
+    let deadline = options.commit_deadline.map_or(Duration::from_secs(if dev { 600 } else { 3_600 }), |span| span.0);
+    let policy = Policy { deadline, margin: deadline / 10, ..Default::default() };
+    let prove = match dev && verifiers_are_tests(&l1, settlement.proofs).await.map_err(words)? {
+        true => Some(dev_key(PROVER)?),
+        false => None,
+    };
+    let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
+    let limits = DebtLimits {
+        uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || key.is_none() { 0 } else { 64 << 20 }),
+        uncommitted_seconds: seconds(options.max_uncommitted, if dev || key.is_none() { 0 } else { 12 * 3_600 }),
+        unproven_batches: options.max_unproven.unwrap_or(0),
+    };
+    let settings = Settings {
+        l1,
+        blobs: Blobs::new(beacons).map_err(|error| error.to_string())?,
+        depth,
+        poll: if dev { DEV_POLL } else { POLL },
+        commit: key.map(|signer| Committing { signer, policy, eager: dev }),
+        prove,
+        limits,
+        folder: datadir.join("relayer"),
+    };
+    settle::start(node, settings).map(Some)
+}
+
+async fn verifiers_are_tests(l1: &L1, proofs: Address) -> Result<bool, jove_settlement::Error> {
+    for verifier in deploy::verifiers(l1, proofs).await? {
+        if !ask(l1, verifier, &TestVerifier::isTestCall {}).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn commit_key(options: &Options) -> Result<Option<Key>, String> {
+    let text = match &options.commit_key_file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => match std::env::var(KEY_VARIABLE) {
+            Ok(text) => text,
+            Err(_) => return Ok(None),
+        },
+    };
+    Key::from_hex(&text).map(Some).map_err(|error| format!("the key to commit with: {error}"))
+}

@@ -1,0 +1,376 @@
+//! A node that has its blocks from L1: batches followed, skipped, replaced, refused; restarts in between; tags.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may panic
+
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Signature, U256, address, hex};
+use jove_primitives::{
+    ChainSpec, ExecutedBlock, Transaction,
+    batch::{BatchData, BatchHeader, DecodeError, hash},
+    l1::{L1_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
+    predeploys::L1_BLOCK,
+    transaction::{TxDeposit, message_source_hash},
+};
+use jove_sequencer::{Derived, DerivedBatch, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, Tags};
+use jove_stf::{BatchError, TransactionError, batch::block_data};
+use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast::Receiver;
+
+const BOB: Address = address!("00000000000000000000000000000000000b0b00");
+
+fn config(datadir: &Path, sequencing: bool) -> NodeConfig {
+    NodeConfig {
+        datadir: datadir.to_owned(),
+        spec: ChainSpec::dev(),
+        block_time: Duration::from_millis(10),
+        // One that follows must not seal, whatever its settings are.
+        heartbeat: if sequencing { Duration::ZERO } else { Duration::from_millis(10) },
+        sync: true,
+        sequencing,
+        dev: true,
+        pool: PoolConfig { journal: None, ..Default::default() },
+        history: None,
+        proof_window: Duration::from_secs(600),
+        l1: L1Config::default(),
+    }
+}
+
+/// A node that seals what it is asked for.
+fn sequencer(datadir: &Path) -> Arc<Node> {
+    let node = Node::start(config(datadir, true)).expect("starts");
+    node.dev().expect("development").set_automine(false);
+    node
+}
+
+fn follower(datadir: &Path) -> Arc<Node> {
+    Node::start(config(datadir, false)).expect("starts")
+}
+
+/// Signed with the first development account's well-known key.
+fn transfer(nonce: u64) -> Bytes {
+    let secret = hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
+    let secret = SecretKey::from_secret_bytes(secret).expect("a key");
+    let unsigned = TxEip1559 {
+        chain_id: 5683,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 1_000_000_000,
+        to: BOB.into(),
+        value: U256::from(1),
+        ..Default::default()
+    };
+    let digest = Message::from_digest(unsigned.signature_hash().0);
+    let (parity, rs) = RecoverableSignature::sign_ecdsa_recoverable(digest, &secret).serialize_compact();
+    let signature = Signature::from_bytes_and_parity(&rs, parity.to_u8() == 1);
+    Transaction::from(unsigned.into_signed(signature)).encoded_2718().into()
+}
+
+/// Seals a block with these of Alice's transfers.
+fn seal(node: &Node, nonces: std::ops::Range<u64>) {
+    let raw: Vec<Bytes> = nonces.map(transfer).collect();
+    assert!(node.pool().add_raw(&raw).iter().all(Result::is_ok));
+    mine(node, 1);
+    assert_eq!(node.pool().status(), (0, 0));
+}
+
+fn mine(node: &Node, count: u64) {
+    node.dev().expect("development").mine(count, 0).expect("mined");
+}
+
+fn messages(range: std::ops::Range<u64>) -> Vec<TxDeposit> {
+    let message = |index| TxDeposit {
+        source_hash: message_source_hash(Address::ZERO, index),
+        from: BOB,
+        to: BOB.into(),
+        mint: 5,
+        gas_limit: 50_000,
+        ..Default::default()
+    };
+    range.map(message).collect()
+}
+
+fn origin(node: &Node, number: u64, messages: u64) -> L1Origin {
+    let hash = B256::from(U256::from(number));
+    L1Origin { number, timestamp: node.now_ms() / 1000, mix_hash: hash, hash, messages, ..Default::default() }
+}
+
+fn blocks(node: &Node, from: u64, to: u64) -> Vec<Arc<ExecutedBlock>> {
+    let view = node.storage().view();
+    (from..=to).map(|number| view.block(number).expect("readable").expect("there")).collect()
+}
+
+/// The batch that L1 would have of these blocks.
+fn batch(node: &Node, first: u64, last: u64) -> DerivedBatch {
+    let view = node.storage().view();
+    let slot = |block, slot| view.state(block).and_then(|state| state.slot(L1_BLOCK, slot)).expect("readable");
+    let queue = |block| Queue::from_slot(slot(block, L1_QUEUE_SLOT));
+    let (mut last_origin, _) = L1Origin::numbers(slot(first - 1, L1_NUMBER_SLOT));
+    let blocks = blocks(node, first, last);
+    let data = BatchData {
+        first_block: first,
+        blocks: blocks.iter().map(|block| block_data(block, &mut last_origin).expect("ours")).collect(),
+    };
+    let (mut origins, mut messages) = (Vec::new(), Vec::new());
+    for block in &blocks {
+        for deposit in block.transactions.iter().filter_map(|one| one.inner().as_deposit()) {
+            match L1Origin::from_attributes(deposit, block.header.number) {
+                Some(origin) => origins.push(origin),
+                None => messages.push(deposit.clone()),
+            }
+        }
+    }
+    let end = &blocks[blocks.len() - 1];
+    let header = BatchHeader {
+        version: hash::ORDINARY,
+        parent_block_hash: blocks[0].header.parent_hash,
+        last_block_hash: end.hash,
+        first_block: first,
+        last_block: last,
+        last_timestamp: end.header.timestamp,
+        first_message: queue(first - 1).consumed,
+        end_message: queue(last).consumed,
+        origin_number: last_origin,
+        origin_hash: slot(last, L1_HASH_SLOT).into(),
+        ..Default::default()
+    };
+    DerivedBatch { header, data: Ok(data), origins, messages }
+}
+
+fn valid(node: &Node, batch: DerivedBatch) {
+    match node.derive(batch.clone()).expect("derived") {
+        Derived::Valid(output) => assert_eq!(output.block_hash, batch.header.last_block_hash),
+        Derived::Invalid(error) => panic!("{error}"),
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, NodeError>) -> String {
+    match result {
+        Err(NodeError::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Numbers of the blocks that were announced; negative where they were withdrawn.
+fn announced(events: &mut Receiver<Event>) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match event {
+            Event::Block(block) => numbers.push(block.header.number as i64),
+            Event::Unwound(blocks) => numbers.extend(blocks.iter().map(|block| -(block.header.number as i64))),
+            Event::Transaction(_) => panic!("no transaction is taken here"),
+        }
+    }
+    numbers
+}
+
+#[test]
+fn a_chain_is_followed_to_the_same_hashes() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    seal(&source, 0..3);
+    mine(&source, 2);
+    let first = origin(&source, 100, 2);
+    source.consume(Some(first), messages(0..2)).expect("consumed");
+    seal(&source, 3..4);
+    let middle = source.head().header.number;
+    source.consume(Some(origin(&source, 103, 2)), Vec::new()).expect("stepped");
+    source.consume(Some(origin(&source, 104, 5)), messages(2..5)).expect("consumed");
+    seal(&source, 4..6);
+    let last = source.head().header.number;
+
+    let node = follower(folders[1].path());
+    let mut events = node.events();
+    assert!(refused(node.derive(batch(&source, middle + 1, last))).contains("has to be derived first"));
+    for (from, to) in [(1, middle), (middle + 1, last)] {
+        valid(&node, batch(&source, from, to));
+        assert_eq!(announced(&mut events), (from as i64..=to as i64).collect::<Vec<_>>());
+    }
+    assert_eq!(blocks(&node, 1, last), blocks(&source, 1, last), "to the last receipt");
+    assert_eq!(node.head().hash, source.head().hash);
+    assert_eq!(node.head().queue, Queue { consumed: 5, due: 5 });
+
+    // What it has already is passed, even below the head, and after a restart.
+    drop(node);
+    let node = follower(folders[1].path());
+    assert_eq!(node.head().hash, source.head().hash);
+    let mut events = node.events();
+    for (from, to) in [(1, middle), (middle + 1, last), (1, last), (2, 3)] {
+        valid(&node, batch(&source, from, to));
+    }
+    assert_eq!(announced(&mut events), [0; 0]);
+
+    // Nothing is sealed here, and nothing taken.
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(node.head().hash, source.head().hash);
+    let error = node.pool().add_raw(&[transfer(6)]).remove(0).expect_err("refused");
+    assert!(error.to_string().contains("does not sequence"), "{error}");
+    assert!(refused(node.dev().expect("development").mine(1, 0)).contains("does not sequence"));
+    assert!(refused(node.dev().expect("development").amend(Vec::new())).contains("does not sequence"));
+    assert!(refused(node.consume(Some(origin(&node, 105, 5)), Vec::new())).contains("does not sequence"));
+    assert!(refused(source.derive(batch(&source, 1, last))).contains("sequences"));
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_batch_goes_on() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    seal(&source, 0..3);
+    mine(&source, 250);
+    source.consume(Some(origin(&source, 100, 2)), messages(0..2)).expect("consumed");
+    mine(&source, 50);
+    let whole = batch(&source, 1, source.head().header.number);
+    let mut stops = 0;
+    for interruption in 1.. {
+        let node = follower(folders[1].path());
+        let before = node.head().header.number;
+        let deriving = std::thread::spawn({
+            let (node, whole) = (node.clone(), whole.clone());
+            move || node.derive(whole)
+        });
+        let started = Instant::now();
+        while node.head().header.number < before + 20 * interruption && !deriving.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(60), "blocks come");
+            std::thread::yield_now();
+        }
+        node.stop();
+        match deriving.join().expect("no panic") {
+            Ok(derived) => {
+                assert!(matches!(derived, Derived::Valid(_)), "{derived:?}");
+                break;
+            }
+            Err(error) => assert!(matches!(error, NodeError::Stopped), "{error}"),
+        }
+        stops += 1;
+        assert!(node.head().header.number > before, "every start gets on");
+    }
+    assert!(stops > 1);
+    let node = follower(folders[1].path());
+    assert_eq!(node.head().hash, source.head().hash);
+    valid(&node, whole);
+}
+
+#[test]
+fn of_an_invalid_batch_nothing_stays() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    seal(&source, 0..2);
+    seal(&source, 2..4);
+    source.consume(Some(origin(&source, 100, 2)), messages(0..2)).expect("consumed");
+    seal(&source, 4..6);
+    let (good, next) = (batch(&source, 1, 1), batch(&source, 2, 4));
+    let node = follower(folders[1].path());
+    valid(&node, good);
+    let parent = node.head().hash;
+
+    let mut events = node.events();
+    let mut bad = next.clone();
+    bad.data.as_mut().expect("decoded").blocks[2].transactions.swap(0, 1);
+    let Derived::Invalid(BatchError::Transaction { block: 4, index: 0, error }) = node.derive(bad).expect("run") else {
+        panic!("a gap in the nonces");
+    };
+    assert!(matches!(error, TransactionError::Evm(_)));
+    assert_eq!(announced(&mut events), [2, 3, -3, -2]);
+    assert_eq!(node.head().hash, parent);
+    let third = *blocks(&source, 2, 2)[0].transactions[0].tx_hash();
+    assert!(node.storage().view().transaction(third).expect("readable").is_none());
+    assert_eq!(node.pool().status(), (0, 0));
+
+    // What only the end shows, after a whole batch: another last block was committed.
+    let mut bad = next.clone();
+    bad.header.last_block_hash = B256::ZERO;
+    let invalid = |error| Derived::Invalid(error);
+    assert_eq!(node.derive(bad.clone()).expect("run"), invalid(BatchError::Differs("last block hash")));
+    assert_eq!(node.head().hash, parent);
+    // So it does where the blocks are there already.
+    valid(&node, next.clone());
+    assert_eq!(node.derive(bad).expect("run"), invalid(BatchError::Differs("last block hash")));
+    assert_eq!(node.head().hash, parent);
+    let garbage = DerivedBatch { data: Err(DecodeError::Version(9)), ..next.clone() };
+    valid(&node, next.clone());
+    assert_eq!(node.derive(garbage).expect("run"), invalid(BatchError::Decode(DecodeError::Version(9))));
+    assert_eq!(node.head().hash, parent);
+
+    // A batch whose input is not complete says nothing: what could be run stands, and goes on with the rest.
+    let mut incomplete = next.clone();
+    incomplete.messages.pop();
+    assert!(refused(node.derive(incomplete)).contains("messages of the L1 queue"));
+    assert_eq!(node.head().header.number, 2);
+    valid(&node, next);
+    assert_eq!(node.head().hash, source.head().hash);
+}
+
+#[test]
+fn other_blocks_of_l1_take_the_place_of_those_that_are_there() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    seal(&source, 0..1);
+    seal(&source, 1..2);
+    source.consume(Some(origin(&source, 100, 1)), messages(0..1)).expect("consumed");
+    seal(&source, 2..3);
+    let node = follower(folders[1].path());
+    valid(&node, batch(&source, 1, 4));
+
+    // The sequencer goes back to before the message, and does otherwise.
+    let mut sealed = source.events();
+    source.unwind(2).expect("above what is final");
+    assert!(matches!(sealed.try_recv(), Ok(Event::Unwound(blocks)) if blocks.len() == 2));
+    assert_eq!(source.pool().status(), (1, 0), "the transfer is back");
+    mine(&source, 1);
+    assert_eq!(source.pool().status(), (0, 0));
+    source.consume(Some(origin(&source, 101, 2)), messages(0..2)).expect("consumed");
+    mine(&source, 3);
+    let mut events = node.events();
+    valid(&node, batch(&source, 1, 6));
+    assert_eq!(announced(&mut events), [-4, -3, 3, 4, 5, 6]);
+    assert_eq!(blocks(&node, 1, 6), blocks(&source, 1, 6));
+    assert_eq!(node.pool().status(), (0, 0), "a node that does not sequence has no use for them");
+
+    // What is final does not give way.
+    node.set_tags(Tags { safe: 4, finalized: 3 }).expect("set");
+    source.unwind(2).expect("not final there");
+    mine(&source, 2);
+    assert!(refused(node.derive(batch(&source, 1, 4))).contains("is finalized"));
+    assert_eq!(node.head().header.number, 6);
+}
+
+#[test]
+fn tags_say_what_may_be_withdrawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = sequencer(folder.path());
+    for nonce in 0..6 {
+        seal(&node, nonce..nonce + 1);
+    }
+    node.set_tags(Tags { safe: 5, finalized: 2 }).expect("set");
+    for (safe, finalized) in [(5, 1), (1, 2), (7, 2), (2, 3)] {
+        refused(node.set_tags(Tags { safe, finalized }));
+    }
+    node.set_tags(Tags { safe: 4, finalized: 2 }).expect("a batch was dropped");
+    let dev = node.dev().expect("development");
+    assert!(refused(dev.reorg(3, false)).contains("is safe"), "development does not touch what L1 has");
+    assert!(refused(node.unwind(1)).contains("is finalized"));
+    assert!(node.unwind(7).is_err(), "above the head");
+    assert_eq!((node.head().header.number, node.tags()), (6, Tags { safe: 4, finalized: 2 }));
+    drop(node);
+
+    let node = sequencer(folder.path());
+    assert_eq!(node.tags(), Tags { safe: 4, finalized: 2 });
+    node.unwind(3).expect("above what is final");
+    assert_eq!((node.head().header.number, node.tags()), (3, Tags { safe: 3, finalized: 2 }));
+    assert_eq!(node.pool().status(), (3, 0), "transactions return");
+    node.unwind(3).expect("nothing to do");
+    mine(&node, 1);
+    assert_eq!(blocks(&node, 4, 4)[0].transactions.len(), 3);
+    drop(node);
+    let node = sequencer(folder.path());
+    assert_eq!(node.tags(), Tags { safe: 3, finalized: 2 });
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let layer_1 = Node::start(NodeConfig { spec: ChainSpec::l1(900, 3_600), ..config(folder.path(), true) });
+    let layer_1 = layer_1.expect("starts");
+    assert!(refused(layer_1.set_tags(Tags::default())).contains("follow its head"));
+}

@@ -1,0 +1,251 @@
+//! What is committed next: blocks from the store, cut into batches that follow the last one on L1.
+//!
+//! The committer only looks at the store and at [`L1State`]: it can be made anew at any time and goes on after the last committed batch. What it
+//! asks for is a [`Commit`], whose key names the batch and its parent; whoever sends it must send a key once.
+
+use crate::{
+    Batcher, Error, Zstd, batcher,
+    contracts::Rollup,
+    test_proofs::Roots,
+    watcher::{Batch, L1State},
+};
+use alloy_eips::eip4844::Blob;
+use alloy_primitives::{B256, Bytes, U256, keccak256};
+use alloy_sol_types::SolCall;
+use jove_primitives::{
+    ExecutedBlock,
+    batch::{BLOB_CAPACITY, BlockData, MAX_BLOBS, pack},
+    header::{Extra, time_ms},
+    l1::{L1_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
+    predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_ROOT_SLOT},
+};
+use jove_storage::{Storage, StorageError, View};
+use std::collections::VecDeque;
+
+/// Blocks that are read at once: others may use the thread in between.
+const BLOCKS_AT_ONCE: u64 = 10_000;
+
+/// A batch to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Names the batch: its index, parent and last block. Sent once.
+    pub key: String,
+    /// Index of the batch.
+    pub index: u64,
+    /// First block.
+    pub first_block: u64,
+    /// Last block.
+    pub last_block: u64,
+    /// The call of `Rollup`.
+    pub call: Bytes,
+    /// Blobs' contents.
+    pub blobs: Vec<Blob>,
+}
+
+/// What is not committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Backlog {
+    /// Blocks after the last committed one.
+    pub blocks: u64,
+    /// Bytes of blobs that they take, about.
+    pub bytes: usize,
+    /// Time of the first of them, in milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+    /// Whether a batch is full.
+    pub full: bool,
+    /// How full the next batch is, from 0 to 1.
+    pub fill: f64,
+    /// Whether a transaction or a message from L1 is among them.
+    pub busy: bool,
+}
+
+/// Cuts batches.
+pub struct Committer {
+    storage: Storage,
+    chain_id: u64,
+    blobs: usize,
+    /// The committed batch that these follow.
+    parent: Option<Batch>,
+    ready: VecDeque<batcher::Batch>,
+    batcher: Option<Batcher>,
+    /// The last block that was read: number and hash.
+    last: (u64, B256),
+    /// Its L1 origin.
+    origin: u64,
+    /// Whether messages are due after it.
+    due: bool,
+    since_ms: Option<u64>,
+    /// The last block with a transaction or a message.
+    last_busy: u64,
+}
+
+impl Committer {
+    /// A committer of the chain in the store, whose batches have at most `blobs` blobs.
+    pub fn new(storage: Storage, chain_id: u64, blobs: usize) -> Self {
+        let blobs = blobs.clamp(4, MAX_BLOBS);
+        let (ready, batcher) = (VecDeque::new(), None);
+        Self {
+            storage,
+            chain_id,
+            blobs,
+            parent: None,
+            ready,
+            batcher,
+            last: (0, B256::ZERO),
+            origin: 0,
+            due: false,
+            since_ms: None,
+            last_busy: 0,
+        }
+    }
+
+    /// Reads blocks that are new since the last call. Once they are all read, says what waits; before, nothing: call again.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if this chain is not the one on L1. If a block cannot be encoded, or the store fails.
+    pub fn collect(&mut self, l1: &L1State) -> Result<Option<Backlog>, Error> {
+        let view = self.storage.view();
+        let head = l1.batch(l1.latest.head)?.ok_or(Error::NotOpen)?;
+        let last = head.header.last_block;
+        if view.block_hash(last)? != Some(head.header.last_block_hash) {
+            return Err(Error::Diverged { index: head.header.index, block: last });
+        }
+        // Blocks that were withdrawn are not committed.
+        if view.block_hash(self.last.0)? != Some(self.last.1) {
+            self.parent = None;
+        }
+        if self.parent.as_ref().map(|parent| parent.hash) != Some(head.hash) {
+            self.follow(&view, head)?;
+        }
+        let Some(batcher) = &mut self.batcher else { return Ok(None) };
+        let first = batcher.next_block();
+        let (mut head, end) = (view.head_number(), first + BLOCKS_AT_ONCE - 1);
+        for number in first..=head.min(end) {
+            let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
+            // `Rollup` takes no block of L1's future.
+            if block.header.timestamp > l1.latest.block.timestamp {
+                head = number - 1;
+                break;
+            }
+            let (data, origin) = block_data(&block, self.origin)?;
+            let attributes = usize::from(origin != self.origin);
+            if block.transactions.len() > attributes {
+                self.last_busy = number;
+            }
+            self.origin = origin;
+            self.last = (number, block.hash);
+            if Extra::decode(&block.header.extra_data)?.messages {
+                self.due = Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due();
+            }
+            self.ready.extend(batcher.push(data, !self.due)?);
+        }
+        if end < head {
+            return Ok(None);
+        }
+        let full: usize = self.ready.iter().map(|batch| batch.stream.len()).sum();
+        let fill = batcher.estimate() as f64 / (self.blobs * BLOB_CAPACITY) as f64;
+        Ok(Some(Backlog {
+            blocks: view.head_number().saturating_sub(last),
+            bytes: full + batcher.estimate(),
+            since_ms: self.since(&view, last)?,
+            full: !self.ready.is_empty(),
+            fill: if self.ready.is_empty() { fill.min(1.0) } else { 1.0 },
+            busy: self.last_busy > last,
+        }))
+    }
+
+    fn since(&mut self, view: &View, last: u64) -> Result<Option<u64>, Error> {
+        if self.since_ms.is_none()
+            && let Some(header) = view.header(last + 1)?
+        {
+            self.since_ms = Some(time_ms(&header)?);
+        }
+        Ok(self.since_ms)
+    }
+
+    /// Begins after another batch. What is cut already stays if it follows that one.
+    fn follow(&mut self, view: &View, parent: Batch) -> Result<(), Error> {
+        let next = parent.header.last_block + 1;
+        let follows = self.parent.as_ref().is_some_and(|was| was.hash == parent.header.parent_batch_hash);
+        let first = self.ready.front().map(|batch| batch.first_block + batch.blocks.len() as u64);
+        if follows && first == Some(next) {
+            self.ready.pop_front();
+        } else {
+            self.ready.clear();
+            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?));
+            let numbers = view.state(parent.header.last_block)?.slot(L1_BLOCK, L1_NUMBER_SLOT)?;
+            self.origin = L1Origin::numbers(numbers).0;
+            self.due = false;
+            self.last = (parent.header.last_block, parent.header.last_block_hash);
+        }
+        self.since_ms = None;
+        self.parent = Some(parent);
+        Ok(())
+    }
+
+    /// The next batch, full or not; nothing if no block waits that could end one, or the chain knows no L1 block yet. The same as long as L1's head is.
+    ///
+    /// # Errors
+    /// If the blocks cannot be encoded, or the store fails.
+    pub fn next_commit(&mut self) -> Result<Option<Commit>, Error> {
+        if self.ready.is_empty()
+            && let Some(batcher) = &mut self.batcher
+        {
+            self.ready.extend(batcher.flush()?);
+        }
+        let (Some(parent), Some(batch)) = (&self.parent, self.ready.front()) else { return Ok(None) };
+        let last_block = batch.first_block + batch.blocks.len() as u64 - 1;
+        let view = self.storage.view();
+        let header = view.header(last_block)?.ok_or(StorageError::UnknownBlock(last_block))?;
+        let state = view.state(last_block)?;
+        let origin_number = L1Origin::numbers(state.slot(L1_BLOCK, L1_NUMBER_SLOT)?).0;
+        if origin_number == 0 {
+            return Ok(None);
+        }
+        let hash = header.hash_slow();
+        let request = Rollup::Commit {
+            parentBatchHash: parent.hash,
+            lastBlockHash: hash,
+            lastBlock: last_block,
+            lastTimestamp: header.timestamp,
+            endMessage: Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT)?).consumed,
+            originNumber: origin_number,
+            originHash: state.slot(L1_BLOCK, L1_HASH_SLOT)?.into(),
+        };
+        let index = parent.header.index + 1;
+        let call = Bytes::from(Rollup::commitCall { request, certificate: Bytes::new() }.abi_encode());
+        Ok(Some(Commit {
+            key: format!("commit/{index}/{:x}", keccak256(&call)),
+            index,
+            first_block: batch.first_block,
+            last_block,
+            call,
+            blobs: pack(&batch.stream),
+        }))
+    }
+}
+
+/// What L1 holds of a block, after a block with L1 origin `origin`; and its own origin.
+fn block_data(block: &ExecutedBlock, origin: u64) -> Result<(BlockData, u64), Error> {
+    let number = block.header.number;
+    let first = block.transactions.first().and_then(|first| first.inner().as_deposit());
+    let stepped = first.and_then(|first| L1Origin::from_attributes(first, number));
+    let stepped = stepped.map_or(origin, |stepped| stepped.number);
+    let steps = stepped.checked_sub(origin).and_then(|steps| u32::try_from(steps).ok());
+    let data = BlockData {
+        time_ms: time_ms(&block.header)?,
+        origin_steps: steps.ok_or(Error::Diverged { index: 0, block: number })?,
+        transactions: block.transactions.iter().filter_map(|tx| tx.inner().as_signed().cloned()).collect(),
+    };
+    Ok((data, stepped))
+}
+
+/// What a batch's output is made of besides its batch: state root and outbox root after its last block, as this node has them.
+///
+/// # Errors
+/// If the store does not have the block or its state.
+pub fn roots(view: &View, last_block: u64) -> Result<Roots, Error> {
+    let header = view.header(last_block)?.ok_or(StorageError::UnknownBlock(last_block))?;
+    let outbox: U256 = view.state(last_block)?.slot(L2_MESSENGER, OUTBOX_ROOT_SLOT)?;
+    Ok(Roots { state: header.state_root, outbox: outbox.into() })
+}

@@ -1,0 +1,785 @@
+//! Puts a chain's contracts on L1 and makes its chain file (docs/settlement.md, "Deploying").
+//!
+//! Every contract is created by the deterministic deployment proxy that Ethereum's chains have at [`FACTORY`], so its address follows from its code and
+//! a salt (EIP-1014), and the salt from the L1, the deployer, the L2's genesis and rules, and the [`Settings`]:
+//! salt = keccak256(keccak256("jove.deploy.v1") ‖ L1 chain id ‖ deployer ‖ genesis hash without a bridge ‖ config hash ‖ settings, a word each), and of
+//! each contract keccak256(salt ‖ keccak256(its name)). So all addresses are known before the first transaction, L2's genesis can name them, and every step
+//! can be looked up:
+//!
+//! | wave | what | done when |
+//! |---|---|---|
+//! | 1 | `Timelock`, `Pause`, `Origins`, test verifiers, `Placeholder`, `SequencerAuthority`, five implementations | there is code |
+//! | 2 | six proxies with the placeholder, claimed for the deployer | there is code |
+//! | 3 | the five implementations put in place | the proxy's ERC-1967 slot |
+//! | 4 | the implementation of `Rollup`, which asks `Proofs` | there is code |
+//! | 5 | it is put in place and opens the chain, with the ETH of genesis | `phase()` |
+//!
+//! The transactions of a wave do not wait for each other. Nothing is kept on disk: a deployment that was interrupted anywhere is the same command again. It first
+//! waits for what the account has sent before, then does what is not done. Anyone may create the same contracts at the same addresses; only the
+//! deployer can put them in place. Once the chain is open, nothing is sent any more.
+
+use crate::{
+    Error, L1,
+    contracts::{
+        Bridge, EscapeHatch, IMPLEMENTATION_SLOT, Inbox, Origins, Outbox, Pause, Phase, Placeholder, ProofSystem,
+        Proofs, Proxy, Rollup, SequencerAuthority, TestVerifier, Timelock, ask, creation_code,
+    },
+    wallet::{Call, Key, Wallet, create2_address},
+};
+use alloy_eips::{
+    BlockNumberOrTag, eip7691,
+    eip7892::{BPO1_BASE_UPDATE_FRACTION, BPO2_BASE_UPDATE_FRACTION},
+};
+use alloy_primitives::{Address, B256, Bytes, TxHash, U256, address, aliases::U48, keccak256};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolCall, SolEvent, SolValue};
+use jove_primitives::{
+    ChainSpec, predeploys,
+    spec::{BlobFeeUpdate, Settlement},
+};
+use jove_trie::StateTrie;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+};
+
+/// The deterministic deployment proxy, Arachnid's: 32 bytes of salt, then creation code.
+pub const FACTORY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
+/// What a whole deployment takes, rounded up: 19 million of it is execution, the rest the margin of each transaction.
+const DEPLOYMENT_GAS: u64 = 25_000_000;
+/// Most that `Inbox` takes as a gas target per second.
+const MAX_GAS_TARGET: u64 = 1_000_000_000_000_000;
+/// `BLOB_BASE_FEE_UPDATE_FRACTION_PRAGUE` (EIP-7691).
+const PRAGUE_FRACTION: u64 = eip7691::BLOB_GASPRICE_UPDATE_FRACTION_PECTRA as u64;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// What whoever deploys a chain decides. Times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the contracts refuse test verifiers and delays below the production ones.
+    pub production: bool,
+    /// Who may commit.
+    pub sequencer: Address,
+    /// The security council.
+    pub council: Address,
+    /// Who proposes upgrades to the timelock.
+    pub governor: Address,
+    /// Who is paid for the gas of messages from L1.
+    pub fee_recipient: Address,
+    /// The verifiers of proofs from enclaves and of zero-knowledge proofs, which are there already; none: test verifiers are created.
+    pub verifiers: Option<[Address; 2]>,
+    /// T1: after it without a timely commit anyone may commit.
+    pub silence_delay: u64,
+    /// T2: after it anyone may commit queued messages alone.
+    pub message_delay: u64,
+    /// A batch without a proof can be dropped after it.
+    pub drop_delay: u64,
+    /// Z: the escape can begin after it.
+    pub escape_delay: u64,
+    /// W: how long one system's proof stays open to contradiction.
+    pub single_proof_delay: u64,
+    /// The timelock's delay, and its floor.
+    pub timelock_delay: u64,
+    /// In L1 blocks: a commit with an older origin counts as silence.
+    pub origin_lag: u64,
+    /// The lowest price of a unit of L2 gas that is bought on L1, in wei.
+    pub price_floor: u64,
+    /// How fast L1's blob base fee moves: L1's schedule, in ascending order.
+    pub blob_fee_updates: Vec<BlobFeeUpdate>,
+}
+
+/// The blob fee updates of an L1 with this chain id, as far as they are set: Ethereum's (EIP-7691, then the forks "blob parameters only" of EIP-7892), and
+/// elsewhere EIP-7691's alone.
+pub fn blob_fee_updates(l1: u64) -> Vec<BlobFeeUpdate> {
+    // Mainnet's from EIP-8134 and EIP-8135, those of Sepolia and Hoodi from their published configurations.
+    let forks = match l1 {
+        1 => [1_765_290_071, 1_767_747_671],
+        11_155_111 => [1_761_017_184, 1_761_607_008],
+        560_048 => [1_762_365_720, 1_762_955_544],
+        _ => return vec![BlobFeeUpdate { timestamp: 0, fraction: PRAGUE_FRACTION }],
+    };
+    let times = [0, forks[0], forks[1]].into_iter();
+    times
+        .zip([PRAGUE_FRACTION, BPO1_BASE_UPDATE_FRACTION, BPO2_BASE_UPDATE_FRACTION])
+        .map(|(timestamp, fraction)| BlobFeeUpdate { timestamp, fraction })
+        .collect()
+}
+
+impl Settings {
+    /// The delays of docs/settlement.md with `owner` in every role, on the L1 with this chain id; gas bought there costs at least what it does on L2.
+    pub fn new(owner: Address, spec: &ChainSpec, l1: u64) -> Self {
+        Self {
+            production: false,
+            sequencer: owner,
+            council: owner,
+            governor: owner,
+            fee_recipient: owner,
+            verifiers: None,
+            silence_delay: 12 * HOUR,
+            message_delay: 3 * DAY,
+            drop_delay: DAY,
+            escape_delay: 21 * DAY,
+            single_proof_delay: 7 * DAY,
+            timelock_delay: 30 * DAY,
+            origin_lag: 3_600,
+            price_floor: spec.gas.base_fee_floor,
+            blob_fee_updates: blob_fee_updates(l1),
+        }
+    }
+
+    /// Whether a chain can be opened with them: the contracts would say the same, later and in fewer words.
+    ///
+    /// # Errors
+    /// [`Error::Settings`].
+    pub fn check(&self, spec: &ChainSpec) -> Result<(), Error> {
+        let refuse = |bad: bool, why: &'static str| if bad { Err(Error::Settings(why)) } else { Ok(()) };
+        refuse(spec.ethereum.is_some(), "a chain under Ethereum's rules settles nowhere")?;
+        refuse(spec.settlement.is_some(), "the chain spec has a settlement already: it is a deployed chain's file")?;
+        refuse(spec.gas.target_per_second > MAX_GAS_TARGET, "gas.targetPerSecond must be at most 10^15")?;
+        let roles = [self.sequencer, self.council, self.governor, self.fee_recipient];
+        refuse(roles.contains(&Address::ZERO), "no role may be the zero address")?;
+        let delays = [
+            self.silence_delay,
+            self.message_delay,
+            self.drop_delay,
+            self.escape_delay,
+            self.single_proof_delay,
+            self.timelock_delay,
+        ];
+        refuse(delays.iter().any(|delay| *delay > 36_500 * DAY), "delays must be at most a hundred years")?;
+        refuse(self.drop_delay == 0, "the drop delay must not be 0")?;
+        refuse(self.price_floor == 0, "the price floor must not be 0")?;
+        let twice = 2 * self.single_proof_delay;
+        refuse(self.escape_delay <= twice, "the escape delay (Z) must be longer than two single-proof delays (W)")?;
+        if !self.production {
+            return Ok(());
+        }
+        refuse(spec.development, "a development chain is not for production: its accounts' keys are public")?;
+        let real = "a production chain needs real verifiers for both proof systems: test verifiers believe everyone";
+        refuse(self.verifiers.is_none(), real)?;
+        refuse(self.single_proof_delay < 7 * DAY, "in production the single-proof delay (W) is at least 7 days")?;
+        refuse(self.drop_delay < DAY, "in production the drop delay is at least 24 hours")?;
+        refuse(self.escape_delay < 21 * DAY, "in production the escape delay (Z) is at least 21 days")?;
+        let silence = HOUR..=7 * DAY;
+        refuse(!silence.contains(&self.silence_delay), "in production the silence delay (T1) is 1 hour to 7 days")?;
+        let message = DAY..=14 * DAY;
+        refuse(!message.contains(&self.message_delay), "in production the message delay (T2) is 1 to 14 days")?;
+        refuse(self.origin_lag > 7_200, "in production the origin lag is at most 7200 L1 blocks")?;
+        let late = self.timelock_delay < self.escape_delay + 9 * DAY;
+        refuse(late, "in production the timelock's delay is at least the escape delay (Z) and 9 days")
+    }
+
+    /// A word each, in the order of the fields.
+    fn words(&self) -> Vec<u8> {
+        let [tee, zk] = self.verifiers.unwrap_or_default();
+        let fixed = (self.production, self.sequencer, self.council, self.governor, self.fee_recipient, tee, zk);
+        let delays = [self.silence_delay, self.message_delay, self.drop_delay, self.escape_delay];
+        let rest = [self.single_proof_delay, self.timelock_delay, self.origin_lag, self.price_floor];
+        [fixed.abi_encode(), delays.abi_encode(), rest.abi_encode()].concat()
+    }
+}
+
+/// The genesis of a chain, as `Rollup` is told it.
+pub fn genesis(spec: &ChainSpec) -> Rollup::Genesis {
+    let root = StateTrie::default().apply(&spec.genesis_changes());
+    Rollup::Genesis {
+        blockHash: spec.genesis_header(root).hash_slow(),
+        stateRoot: root,
+        outboxRoot: predeploys::EMPTY_OUTBOX_ROOT,
+        supply: spec.genesis_supply(),
+    }
+}
+
+/// One transaction of a deployment.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Creates a contract.
+    Create { name: &'static str, address: Address, salt: B256, code: Bytes },
+    /// Puts an implementation in the place of the placeholder.
+    Place { name: &'static str, proxy: Address, implementation: Address, call: Bytes, value: U256 },
+}
+
+impl Step {
+    fn call(&self) -> Call {
+        match self {
+            Self::Create { name, salt, code, .. } => Call {
+                what: format!("create {name}"),
+                to: FACTORY,
+                value: U256::ZERO,
+                data: [&salt[..], code].concat().into(),
+            },
+            Self::Place { name, proxy, implementation, call, value } => Call {
+                what: format!("put {name} in place"),
+                to: *proxy,
+                value: *value,
+                data: Placeholder::upgradeToAndCallCall { newImplementation: *implementation, data: call.clone() }
+                    .abi_encode()
+                    .into(),
+            },
+        }
+    }
+}
+
+/// A deployment: everything about it is known before its first transaction.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    spec: ChainSpec,
+    settings: Settings,
+    deployer: Address,
+    placeholder: Address,
+    genesis: Rollup::Genesis,
+    waves: [Vec<Step>; 5],
+}
+
+impl Plan {
+    /// The deployment of a chain on the L1 with this chain id by this account.
+    ///
+    /// # Errors
+    /// [`Error::Settings`].
+    pub fn new(template: &ChainSpec, settings: Settings, l1: u64, deployer: Address) -> Result<Self, Error> {
+        settings.check(template)?;
+        let rules = Settlement { blob_fee_updates: settings.blob_fee_updates.clone(), ..Default::default() };
+        let unnamed = ChainSpec { settlement: Some(rules), ..template.clone() };
+        let words = (keccak256("jove.deploy.v1"), U256::from(l1), deployer, genesis(&unnamed).blockHash);
+        let salt = [words.abi_encode(), unnamed.config_hash().to_vec(), settings.words()].concat();
+        let mut creations = Creations { salt: keccak256(salt), steps: Vec::new() };
+
+        let Settings { governor, council, .. } = settings;
+        let timelock =
+            Timelock::constructorCall { delay: U256::from(settings.timelock_delay), proposers: vec![governor] };
+        let timelock = creations.add("Timelock", creation_code(&Timelock::BYTECODE, &timelock));
+        let pause = creation_code(&Pause::BYTECODE, &Pause::constructorCall { council_: council });
+        let pause = creations.add("Pause", pause);
+        let origins = creations.add("Origins", Origins::BYTECODE.clone());
+        let [tee, zk] = settings.verifiers.unwrap_or_else(|| {
+            ["tee TestVerifier", "zk TestVerifier"].map(|name| creations.add(name, TestVerifier::BYTECODE.clone()))
+        });
+        let placeholder = creations.add("Placeholder", Placeholder::BYTECODE.clone());
+
+        let claim = Placeholder::claimCall { deployer_: deployer }.abi_encode().into();
+        let proxy = Proxy::constructorCall { implementation: placeholder, data: claim };
+        let proxy = creation_code(&Proxy::BYTECODE, &proxy);
+        let mut proxies = Creations { salt: creations.salt, steps: Vec::new() };
+        let [rollup, proofs, inbox, bridge, outbox, escape_hatch] =
+            ["Rollup", "Proofs", "Inbox", "Bridge", "Outbox", "EscapeHatch"]
+                .map(|name| proxies.add(name, proxy.clone()));
+
+        let authority = SequencerAuthority::constructorCall {
+            chainId_: template.chain_id,
+            rollup_: rollup,
+            sequencer: settings.sequencer,
+        };
+        let authority = creations.add("SequencerAuthority", creation_code(&SequencerAuthority::BYTECODE, &authority));
+
+        let mut placements = Vec::new();
+        let mut place = |name, proxy, address, call: Vec<u8>| {
+            placements.push(Step::Place { name, proxy, implementation: address, call: call.into(), value: U256::ZERO });
+        };
+        let code = creation_code(
+            &Inbox::BYTECODE,
+            &Inbox::constructorCall {
+                timelock_: timelock,
+                rollup_: rollup,
+                bridge_: bridge,
+                pause_: pause,
+                gasTarget_: template.gas.target_per_second,
+                priceFloor_: U256::from(settings.price_floor),
+                feeRecipient_: settings.fee_recipient,
+            },
+        );
+        place("Inbox", inbox, creations.add("Inbox implementation", code), vec![]);
+        let code = creation_code(
+            &Bridge::BYTECODE,
+            &Bridge::constructorCall {
+                timelock_: timelock,
+                rollup_: rollup,
+                inbox_: inbox,
+                outbox_: outbox,
+                escapeHatch_: escape_hatch,
+                pause_: pause,
+            },
+        );
+        place("Bridge", bridge, creations.add("Bridge implementation", code), vec![]);
+        let code = creation_code(
+            &Outbox::BYTECODE,
+            &Outbox::constructorCall {
+                timelock_: timelock,
+                rollup_: rollup,
+                bridge_: bridge,
+                inbox_: inbox,
+                escapeHatch_: escape_hatch,
+            },
+        );
+        place("Outbox", outbox, creations.add("Outbox implementation", code), vec![]);
+        let code = creation_code(
+            &EscapeHatch::BYTECODE,
+            &EscapeHatch::constructorCall { timelock_: timelock, rollup_: rollup, bridge_: bridge, inbox_: inbox },
+        );
+        place("EscapeHatch", escape_hatch, creations.add("EscapeHatch implementation", code), vec![]);
+        let code = creation_code(
+            &Proofs::BYTECODE,
+            &Proofs::constructorCall {
+                timelock_: timelock,
+                rollup_: rollup,
+                council_: council,
+                production_: settings.production,
+                singleProofDelay_: U48::from(settings.single_proof_delay),
+            },
+        );
+        let initialize = Proofs::initializeCall { tee, zk }.abi_encode();
+        place("Proofs", proofs, creations.add("Proofs implementation", code), initialize);
+
+        let settlement = Settlement {
+            chain_id: l1,
+            blob_fee_updates: settings.blob_fee_updates.clone(),
+            block: 0,
+            rollup,
+            proofs,
+            inbox,
+            bridge,
+            outbox,
+            escape_hatch,
+            authority,
+            timelock,
+            pause,
+            origins,
+        };
+        let spec = ChainSpec { settlement: Some(settlement), ..template.clone() };
+        ChainSpec::from_json(&spec.to_json())
+            .map_err(|_| Error::Settings("the blob fee updates must ascend, with fractions from 2^16 to 2^40"))?;
+        let genesis = genesis(&spec);
+        let code = creation_code(
+            &Rollup::BYTECODE,
+            &Rollup::constructorCall {
+                settings: Rollup::Settings {
+                    chainId: spec.chain_id,
+                    production: settings.production,
+                    silenceDelay: U48::from(settings.silence_delay),
+                    messageDelay: U48::from(settings.message_delay),
+                    dropDelay: U48::from(settings.drop_delay),
+                    escapeDelay: U48::from(settings.escape_delay),
+                    originLag: settings.origin_lag,
+                    configHash: spec.config_hash(),
+                },
+                parts: Rollup::Parts {
+                    timelock,
+                    proofs,
+                    authority,
+                    inbox,
+                    bridge,
+                    outbox,
+                    escapeHatch: escape_hatch,
+                    pause,
+                    origins,
+                },
+            },
+        );
+        let mut last = Creations { salt: creations.salt, steps: Vec::new() };
+        let implementation = last.add("Rollup implementation", code);
+        let call = Rollup::initializeCall { genesis: genesis.clone() }.abi_encode().into();
+        let open = Step::Place { name: "Rollup", proxy: rollup, implementation, call, value: genesis.supply };
+        let waves = [creations.steps, proxies.steps, placements, last.steps, vec![open]];
+        Ok(Self { spec, settings, deployer, placeholder, genesis, waves })
+    }
+
+    /// The chain spec with the contracts' addresses; the block of [`Settlement`] is 0 until the chain is open.
+    pub fn spec(&self) -> &ChainSpec {
+        &self.spec
+    }
+
+    fn settlement(&self) -> Result<Settlement, Error> {
+        self.spec.settlement.clone().ok_or(Error::Settings("the chain spec has no settlement"))
+    }
+
+    /// Does what is not done yet, and returns the chain spec of the open chain. `progress` hears of each transaction as it is
+    /// sent.
+    ///
+    /// # Errors
+    /// [`Error::NoFactory`], [`Error::Unfunded`] and [`Error::VerifierRefused`] before anything is sent; [`Error::UnknownImplementation`]; as
+    /// [`Wallet::send`]. Run again, it goes on.
+    pub async fn run(&self, l1: &L1, key: Key, mut progress: impl FnMut(&str, TxHash)) -> Result<ChainSpec, Error> {
+        let settlement = self.settlement()?;
+        let wallet = Wallet::new(l1.clone(), key).await?;
+        if wallet.chain_id() != settlement.chain_id || wallet.address() != self.deployer {
+            return Err(Error::Settings("the plan is for another L1 or another account"));
+        }
+        wallet.settle().await?;
+        if phase(l1, settlement.rollup).await? == Phase::Closed {
+            self.check_means(&wallet).await?;
+            for wave in &self.waves {
+                let mut calls = Vec::new();
+                for step in wave {
+                    if !self.is_done(l1, step).await? {
+                        calls.push(step.call());
+                    }
+                }
+                match wallet.send(&calls, |call, hash| progress(&call.what, hash)).await {
+                    Ok(_) => {}
+                    Err(error @ (Error::Failed { .. } | Error::Reverts { .. })) => {
+                        // Someone else may have created the same contract at the same address first.
+                        for step in wave {
+                            if !self.is_done(l1, step).await? {
+                                return Err(error);
+                            }
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let (found, genesis) = look_up(l1, settlement.rollup).await?;
+        if genesis != self.genesis {
+            return Err(Error::OtherGenesis { opened: genesis.blockHash, expected: self.genesis.blockHash });
+        }
+        let settlement = Settlement { blob_fee_updates: settlement.blob_fee_updates, ..found };
+        Ok(ChainSpec { settlement: Some(settlement), ..self.spec.clone() })
+    }
+
+    /// What can be known to fail before anything is sent.
+    async fn check_means(&self, wallet: &Wallet) -> Result<(), Error> {
+        let l1 = wallet.node();
+        if l1.code(FACTORY, BlockNumberOrTag::Latest).await?.is_empty() {
+            return Err(Error::NoFactory { address: FACTORY });
+        }
+        for verifier in self.settings.verifiers.into_iter().flatten() {
+            if l1.code(verifier, BlockNumberOrTag::Latest).await?.is_empty() {
+                return Err(Error::VerifierRefused { verifier, reason: "it has no code" });
+            }
+            if self.settings.production && ask(l1, verifier, &TestVerifier::isTestCall {}).await? {
+                return Err(Error::VerifierRefused { verifier, reason: "it is a test verifier" });
+            }
+        }
+        check_blob_fee(l1, &self.settlement()?).await?;
+        let (max_fee, _) = wallet.fees().await?;
+        let gas = U256::from(max_fee).saturating_mul(U256::from(DEPLOYMENT_GAS));
+        let needed = self.genesis.supply.saturating_add(gas);
+        let balance = l1.balance(self.deployer, BlockNumberOrTag::Latest).await?;
+        // A deployment that was under way has paid for a part; what it lacks for the rest, the next transaction says.
+        let mut begun = false;
+        for step in &self.waves[0] {
+            begun = begun || self.is_done(l1, step).await?;
+        }
+        let least = if begun { self.genesis.supply } else { needed };
+        if balance < least {
+            let supply = self.genesis.supply;
+            let (balance, supply, needed) = (balance.into(), supply.into(), least.into());
+            return Err(Error::Unfunded { address: self.deployer, balance, supply, needed });
+        }
+        Ok(())
+    }
+
+    async fn is_done(&self, l1: &L1, step: &Step) -> Result<bool, Error> {
+        match step {
+            Step::Create { address, .. } => Ok(!l1.code(*address, BlockNumberOrTag::Latest).await?.is_empty()),
+            Step::Place { proxy, implementation, .. } => {
+                let slot = l1.storage(*proxy, IMPLEMENTATION_SLOT.into(), BlockNumberOrTag::Latest).await?;
+                let found = Address::from_word(slot);
+                match found {
+                    found if found == *implementation => Ok(true),
+                    found if found == self.placeholder => Ok(false),
+                    _ => Err(Error::UnknownImplementation { proxy: *proxy, implementation: found }),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the blob fee updates give the blob base fee of L1's head, as far as one block can tell.
+async fn check_blob_fee(l1: &L1, settlement: &Settlement) -> Result<(), Error> {
+    let Some(head) = l1.header(BlockNumberOrTag::Latest).await? else { return Err(malformed("there is no head")) };
+    let history = l1.fee_history(1, BlockNumberOrTag::Number(head.number), &[]).await?;
+    let computed = settlement.blob_base_fee(head.timestamp, head.excess_blob_gas.unwrap_or(0));
+    match history.base_fee_per_blob_gas.first() {
+        Some(found) if *found != computed => Err(Error::BlobFee { computed, found: *found }),
+        _ => Ok(()),
+    }
+}
+
+/// Contracts to be created, with their salts.
+struct Creations {
+    salt: B256,
+    steps: Vec<Step>,
+}
+
+impl Creations {
+    fn add(&mut self, name: &'static str, code: Bytes) -> Address {
+        let salt = keccak256([self.salt, keccak256(name)].concat());
+        let address = create2_address(FACTORY, salt, &code);
+        self.steps.push(Step::Create { name, address, salt, code });
+        address
+    }
+}
+
+/// The phase of the chain whose rollup this is; closed where there is no rollup yet.
+async fn phase(l1: &L1, rollup: Address) -> Result<Phase, Error> {
+    // A placeholder has no such function, nor has an empty account.
+    match ask(l1, rollup, &Rollup::phaseCall {}).await {
+        Ok(phase) => Phase::from_number(phase).ok_or_else(|| malformed("there is no such phase")),
+        Err(Error::Malformed { .. }) => Ok(Phase::Closed),
+        Err(Error::Rpc { message, .. }) if message.contains("revert") => Ok(Phase::Closed),
+        Err(error) => Err(error),
+    }
+}
+
+/// The contracts of an open chain and the genesis that it was opened with, from nothing but its rollup's address. What no contract keeps, the blob fee
+/// updates, is empty.
+///
+/// # Errors
+/// [`Error::NotDeployed`] if no chain was opened there, or as [`L1::request`].
+pub async fn look_up(l1: &L1, rollup: Address) -> Result<(Settlement, Rollup::Genesis), Error> {
+    if phase(l1, rollup).await? == Phase::Closed {
+        return Err(Error::NotDeployed { rollup, host: l1.host().into() });
+    }
+    let (block, genesis) = opened(l1, rollup).await?;
+    let settlement = Settlement {
+        chain_id: l1.chain_id().await?,
+        blob_fee_updates: Vec::new(),
+        block,
+        rollup,
+        proofs: ask(l1, rollup, &Rollup::proofsCall {}).await?,
+        inbox: ask(l1, rollup, &Rollup::inboxCall {}).await?,
+        bridge: ask(l1, rollup, &Rollup::bridgeCall {}).await?,
+        outbox: ask(l1, rollup, &Rollup::outboxCall {}).await?,
+        escape_hatch: ask(l1, rollup, &Rollup::escapeHatchCall {}).await?,
+        authority: ask(l1, rollup, &Rollup::authorityCall {}).await?,
+        timelock: ask(l1, rollup, &Rollup::timelockCall {}).await?,
+        pause: ask(l1, rollup, &Rollup::pauseCall {}).await?,
+        origins: ask(l1, rollup, &Rollup::originsCall {}).await?,
+    };
+    Ok((settlement, genesis))
+}
+
+/// Whether the contracts that a chain file names are those of its rollup on this L1. The spec with the block of its opening as it is now, which a reorganisation
+/// may have changed.
+///
+/// # Errors
+/// [`Error::WrongL1`], [`Error::OtherGenesis`], [`Error::OtherRules`] or [`Error::OtherContracts`] if not; as [`look_up`].
+pub async fn verify(l1: &L1, spec: &ChainSpec) -> Result<ChainSpec, Error> {
+    let Some(named) = spec.settlement.clone() else {
+        return Err(Error::Settings("the chain spec has no settlement: jove deploy makes one that has"));
+    };
+    let chain_id = l1.chain_id().await?;
+    if chain_id != named.chain_id {
+        return Err(Error::WrongL1 { expected: named.chain_id, found: chain_id });
+    }
+    let (found, opened) = look_up(l1, named.rollup).await?;
+    let expected = genesis(spec);
+    if opened != expected {
+        return Err(Error::OtherGenesis { opened: opened.blockHash, expected: expected.blockHash });
+    }
+    let config = ask(l1, named.rollup, &Rollup::configHashCall {}).await?;
+    if config != spec.config_hash() {
+        return Err(Error::OtherRules { rollup: named.rollup, found: config, expected: spec.config_hash() });
+    }
+    let block = found.block;
+    let found = Settlement { block: named.block, blob_fee_updates: named.blob_fee_updates.clone(), ..found };
+    if found != named {
+        return Err(Error::OtherContracts { rollup: named.rollup });
+    }
+    Ok(ChainSpec { settlement: Some(Settlement { block, ..named }), ..spec.clone() })
+}
+
+/// The block and content of the event `Opened`. Nodes refuse to search a whole chain for it, but the rollup knows its time, and times ascend.
+async fn opened(l1: &L1, rollup: Address) -> Result<(u64, Rollup::Genesis), Error> {
+    let first = ask(l1, rollup, &Rollup::batchAtCall { index: 0 }).await?;
+    let time = async |number: u64| {
+        let header = l1.header(BlockNumberOrTag::Number(number)).await?;
+        header.map(|header| header.timestamp).ok_or_else(|| malformed(&format!("block {number} is not there")))
+    };
+    let (mut low, mut high) = (0, l1.block_number().await?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if time(middle).await? < first.committedAt { low = middle + 1 } else { high = middle }
+    }
+    let filter =
+        Filter::new().address(rollup).event_signature(Rollup::Opened::SIGNATURE_HASH).from_block(low).to_block(low);
+    let logs = l1.logs(&filter).await?;
+    let Some(log) = logs.first() else { return Err(malformed("the rollup's opening is not where its time says")) };
+    let event = Rollup::Opened::decode_log_validate(&log.inner).map_err(|error| malformed(&error.to_string()))?;
+    if event.batchHash != first.batchHash {
+        return Err(malformed("the rollup's first batch is not the one of its opening"));
+    }
+    Ok((low, event.data.genesis))
+}
+
+fn malformed(reason: &str) -> Error {
+    Error::Malformed { method: "eth_call".into(), reason: reason.into() }
+}
+
+/// The verifiers of proofs from enclaves, and of zero-knowledge proofs.
+///
+/// # Errors
+/// As [`L1::request`].
+pub async fn verifiers(l1: &L1, proofs: Address) -> Result<[Address; 2], Error> {
+    let tee = ask(l1, proofs, &Proofs::systemOfCall { system: ProofSystem::Tee as u8 }).await?;
+    let zk = ask(l1, proofs, &Proofs::systemOfCall { system: ProofSystem::Zk as u8 }).await?;
+    Ok([tee.verifier, zk.verifier])
+}
+
+/// Names and addresses of a deployed chain's contracts, for people.
+pub fn addresses(settlement: &Settlement) -> BTreeMap<&'static str, Address> {
+    BTreeMap::from([
+        ("Rollup", settlement.rollup),
+        ("Proofs", settlement.proofs),
+        ("Inbox", settlement.inbox),
+        ("Bridge", settlement.bridge),
+        ("Outbox", settlement.outbox),
+        ("EscapeHatch", settlement.escape_hatch),
+        ("Authority", settlement.authority),
+        ("Timelock", settlement.timelock),
+        ("Pause", settlement.pause),
+        ("Origins", settlement.origins),
+    ])
+}
+
+/// Writes a file so that a crash leaves the old content or the new: under another name beside it, synced, then renamed.
+///
+/// # Errors
+/// The file system's.
+pub fn write_file(path: &Path, content: &str) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    type Edit = fn(&mut ChainSpec, &mut Settings);
+
+    fn plan(edit: impl FnOnce(&mut ChainSpec, &mut Settings)) -> Plan {
+        let mut spec = ChainSpec::dev();
+        let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
+        edit(&mut spec, &mut settings);
+        Plan::new(&spec, settings, 900, Address::repeat_byte(1)).expect("valid")
+    }
+
+    #[test]
+    fn every_setting_changes_every_address() {
+        let same = plan(|_, _| {}).settlement().expect("planned");
+        assert_eq!(plan(|_, _| {}).settlement().expect("planned"), same);
+        let edits: [Edit; 18] = [
+            |spec, _| spec.chain_id += 1,
+            |spec, _| spec.genesis.timestamp += 1,
+            |spec, _| spec.gas.base_fee_floor += 1,
+            |_, settings| settings.sequencer = Address::repeat_byte(2),
+            |_, settings| settings.council = Address::repeat_byte(2),
+            |_, settings| settings.governor = Address::repeat_byte(2),
+            |_, settings| settings.fee_recipient = Address::repeat_byte(2),
+            |_, settings| settings.verifiers = Some([Address::repeat_byte(2), Address::repeat_byte(3)]),
+            |_, settings| settings.verifiers = Some([Address::repeat_byte(3), Address::repeat_byte(2)]),
+            |_, settings| settings.silence_delay += 1,
+            |_, settings| settings.message_delay += 1,
+            |_, settings| settings.drop_delay += 1,
+            |_, settings| settings.escape_delay += 1,
+            |_, settings| settings.single_proof_delay += 1,
+            |_, settings| settings.timelock_delay += 1,
+            |_, settings| settings.origin_lag += 1,
+            |_, settings| settings.price_floor += 1,
+            |_, settings| settings.blob_fee_updates[0].fraction += 1,
+        ];
+        let rollups: BTreeSet<Address> = edits
+            .into_iter()
+            .map(|edit| plan(edit).settlement().expect("planned").rollup)
+            .chain([same.rollup])
+            .collect();
+        assert_eq!(rollups.len(), 19);
+        let other = |l1, deployer| {
+            let spec = ChainSpec::dev();
+            let settings = Settings::new(Address::repeat_byte(1), &spec, 900);
+            Plan::new(&spec, settings, l1, deployer).expect("valid").settlement().expect("planned").rollup
+        };
+        assert_ne!(other(901, Address::repeat_byte(1)), same.rollup);
+        assert_ne!(other(900, Address::repeat_byte(2)), same.rollup);
+    }
+
+    #[test]
+    fn blob_fee_updates_are_the_networks() {
+        assert_eq!(blob_fee_updates(900), [BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }]);
+        let spec = ChainSpec::dev();
+        for l1 in [1, 11_155_111, 560_048, 900] {
+            let settings = Settings::new(Address::repeat_byte(1), &spec, l1);
+            Plan::new(&spec, settings, l1, Address::repeat_byte(1)).expect("in order");
+        }
+        let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
+        settings.blob_fee_updates.clear();
+        let error = Plan::new(&spec, settings, 900, Address::repeat_byte(1)).expect_err("refused").to_string();
+        assert!(error.contains("blob fee updates"), "{error}");
+    }
+
+    #[test]
+    fn all_addresses_are_apart_and_genesis_names_the_bridge() {
+        let plan = plan(|_, _| {});
+        let settlement = plan.settlement().expect("planned");
+        let created = plan.waves.iter().flatten().filter_map(|step| match step {
+            Step::Create { address, .. } => Some(*address),
+            Step::Place { .. } => None,
+        });
+        let created: BTreeSet<Address> = created.collect();
+        assert_eq!(created.len(), 19);
+        assert!(addresses(&settlement).values().all(|address| created.contains(address)));
+        let bridge = &plan.spec.genesis_changes().accounts[&predeploys::L2_BRIDGE].storage[&predeploys::L1_BRIDGE_SLOT];
+        assert_eq!(B256::from(bridge.after), settlement.bridge.into_word());
+        assert_eq!(plan.genesis, genesis(&plan.spec));
+        assert_ne!(plan.genesis.blockHash, genesis(&ChainSpec::dev()).blockHash);
+    }
+
+    #[test]
+    fn what_the_contracts_would_refuse_is_refused_in_words() {
+        let refused = |edit: Edit| {
+            let mut spec = ChainSpec::dev();
+            spec.development = false;
+            let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
+            settings.production = true;
+            settings.verifiers = Some([Address::repeat_byte(2), Address::repeat_byte(3)]);
+            settings.check(&spec).expect("the defaults are production's");
+            edit(&mut spec, &mut settings);
+            settings.check(&spec).expect_err("refused").to_string()
+        };
+        let cases: [(Edit, &str); 14] = [
+            (|_, settings| settings.verifiers = None, "real verifiers"),
+            (|spec, _| spec.development = true, "development chain"),
+            (|spec, _| spec.settlement = Some(Settlement::default()), "deployed chain's file"),
+            (|spec, _| *spec = ChainSpec::l1(900, 1), "Ethereum's rules"),
+            (|spec, _| spec.gas.target_per_second = 1 << 50, "targetPerSecond"),
+            (|_, settings| settings.council = Address::ZERO, "zero address"),
+            (|_, settings| settings.single_proof_delay = 6 * DAY, "(W)"),
+            (|_, settings| settings.escape_delay = 20 * DAY, "(Z)"),
+            (|_, settings| settings.drop_delay = 23 * HOUR, "24 hours"),
+            (|_, settings| settings.silence_delay = 59 * MINUTE, "(T1)"),
+            (|_, settings| settings.message_delay = 15 * DAY, "(T2)"),
+            (|_, settings| settings.origin_lag = 7_201, "7200"),
+            (|_, settings| settings.timelock_delay = 29 * DAY, "timelock"),
+            (|_, settings| settings.escape_delay = u64::MAX, "hundred years"),
+        ];
+        for (edit, words) in cases {
+            let error = refused(edit);
+            assert!(error.contains(words), "{error} has no {words:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep").join("chain.json");
+        write_file(&path, "first").expect("written");
+        write_file(&path, "second").expect("written");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "second");
+        assert_eq!(std::fs::read_dir(folder.path().join("deep")).expect("there").count(), 1);
+    }
+}

@@ -1,0 +1,629 @@
+//! What L1 says of the chain: its queue of messages, its batches, and what is proven and final of them.
+//!
+//! The watcher reads the events of `Rollup` and `Inbox`. What L1 has finalized is applied once and kept in the store, under a cursor; what lies
+//! above is read anew whenever L1's head is another, and kept in memory. So a reorganisation of L1 needs no undoing, and a restart goes on at the
+//! cursor. Everybody else reads [`L1State`], which belongs to one L1 block and never changes.
+//!
+//! One node's word is not enough for the queue, on which every hash of the chain depends: its rolling hash, computed from the events, must be
+//! the contract's.
+//!
+//! | key in the store | value, JSON |
+//! |---|---|
+//! | `l1/cursor` | [`Pointers`] |
+//! | `l1/batch/` index in 16 hexadecimal digits | [`Batch`]; above [`Pointers::head`] it is stale |
+//! | `l1/message/` index, as above | [`Message`] |
+
+use crate::{
+    Error, L1,
+    contracts::{Inbox, Rollup},
+    l1::SealedHeader,
+};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy_rpc_types_eth::{Filter, Log};
+use alloy_sol_types::{SolCall, SolEvent, SolEventInterface};
+use jove_primitives::{
+    ChainSpec,
+    batch::hash::{BatchHeader, ORDINARY},
+    l1::L1Origin,
+    spec::Settlement,
+    transaction::{TxDeposit, message_source_hash},
+};
+use jove_storage::Storage;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
+
+/// L1 blocks whose events are asked for at once.
+const RANGE: u64 = 1_000;
+
+/// An L1 block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct L1Block {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Its time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+impl From<&SealedHeader> for L1Block {
+    fn from(header: &SealedHeader) -> Self {
+        Self { number: header.number, hash: header.hash(), timestamp: header.timestamp }
+    }
+}
+
+/// Where on L1 something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct L1Place {
+    /// Number of the block.
+    pub block_number: u64,
+    /// Its hash.
+    pub block_hash: B256,
+    /// Its time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The transaction.
+    pub transaction_hash: B256,
+}
+
+impl L1Place {
+    /// The block.
+    pub fn block(&self) -> L1Block {
+        L1Block { number: self.block_number, hash: self.block_hash, timestamp: self.timestamp }
+    }
+}
+
+/// What is final of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FinalBatch {
+    /// Where it became final.
+    pub place: L1Place,
+    /// Its output.
+    pub output: B256,
+    /// State root after its last block.
+    pub state_root: B256,
+    /// Root of the messages to L1 after it.
+    pub outbox_root: B256,
+}
+
+/// A committed batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// What its hash covers.
+    pub header: BatchHeader,
+    /// Versioned hashes of its blobs.
+    pub blobs: Vec<B256>,
+    /// Its hash.
+    pub hash: B256,
+    /// Where it was committed; genesis where the chain was opened.
+    pub committed: L1Place,
+    /// Where an enclave's proof was first accepted.
+    pub attested: Option<L1Place>,
+    /// Where a zero-knowledge proof was first accepted.
+    pub proven: Option<L1Place>,
+    /// Set once it is final by the contract's rule.
+    pub settled: Option<FinalBatch>,
+}
+
+/// A message in L1's queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The L1 block that it came in.
+    pub l1_block: u64,
+    /// The queue's rolling hash with it.
+    pub queue_hash: B256,
+    /// What it is on L2.
+    pub deposit: TxDeposit,
+}
+
+/// Where the chain stands on L1 at the end of an L1 block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pointers {
+    /// The L1 block.
+    pub block: L1Block,
+    /// Whether the chain is open.
+    pub open: bool,
+    /// Whether the escape has begun: nothing becomes final any more.
+    pub halted: bool,
+    /// The last committed batch.
+    pub head: u64,
+    /// The last final batch.
+    pub last_final: u64,
+    /// How often queued messages alone were committed.
+    pub era: u64,
+    /// Messages in the queue.
+    pub messages: u64,
+    /// The queue's rolling hash.
+    pub queue_hash: B256,
+}
+
+/// What L1 says of the chain, as of two of its blocks: the last finalized, and the last. Cheap to clone.
+#[derive(Clone)]
+pub struct L1State {
+    storage: Storage,
+    /// At the last L1 block that L1 has finalized.
+    pub finalized: Pointers,
+    /// At the last L1 block.
+    pub latest: Pointers,
+    overlay: Arc<Overlay>,
+}
+
+/// What the L1 blocks after the cursor change.
+#[derive(Clone, Default)]
+struct Overlay {
+    batches: BTreeMap<u64, Batch>,
+    /// Those from [`L1State::finalized`]'s count on.
+    messages: Vec<Message>,
+}
+
+impl L1State {
+    /// The committed batch at `index`; none above the head.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn batch(&self, index: u64) -> Result<Option<Batch>, Error> {
+        if !self.latest.open || index > self.latest.head {
+            return Ok(None);
+        }
+        match self.overlay.batches.get(&index) {
+            Some(batch) => Ok(Some(batch.clone())),
+            None => load(&self.storage, &batch_key(index)),
+        }
+    }
+
+    /// The batch with L2 block `number`, if it is committed; genesis is batch 0's.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn batch_of_block(&self, number: u64) -> Result<Option<Batch>, Error> {
+        let last = |index| Ok::<_, Error>(self.batch(index)?.map_or(0, |batch| batch.header.last_block));
+        if !self.latest.open || last(self.latest.head)? < number {
+            return Ok(None);
+        }
+        let (mut low, mut high) = (0, self.latest.head);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if last(middle)? < number {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.batch(low)
+    }
+
+    /// The message at `index` of the queue.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn message(&self, index: u64) -> Result<Option<Message>, Error> {
+        if index >= self.latest.messages {
+            return Ok(None);
+        }
+        match index.checked_sub(self.finalized.messages) {
+            Some(above) => Ok(self.overlay.messages.get(above as usize).cloned()),
+            None => load(&self.storage, &message_key(index)),
+        }
+    }
+
+    /// How many messages came in L1 blocks up to `l1_block`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn messages_up_to(&self, l1_block: u64) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.latest.messages);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.message(middle)?.is_some_and(|message| message.l1_block <= l1_block) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The queue's rolling hash before the message at `index`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn queue_hash(&self, index: u64) -> Result<Option<B256>, Error> {
+        match index.checked_sub(1) {
+            None => Ok(Some(B256::ZERO)),
+            Some(last) => Ok(self.message(last)?.map(|message| message.queue_hash)),
+        }
+    }
+
+    /// The messages from `first` up to, without, `end`, as L2 deposits. Fewer if the queue has no more.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn deposits(&self, first: u64, end: u64) -> Result<Vec<TxDeposit>, Error> {
+        let messages = (first..end).map_while(|index| self.message(index).transpose());
+        messages.map(|message| message.map(|message| message.deposit)).collect()
+    }
+
+    /// The last L2 blocks that are committed, and that are final in a finalized L1 block.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn tags(&self) -> Result<(u64, u64), Error> {
+        let last = |index| Ok::<_, Error>(self.batch(index)?.map_or(0, |batch| batch.header.last_block));
+        let safe = last(self.latest.head)?;
+        Ok((safe, last(self.finalized.last_final.min(self.latest.head))?))
+    }
+}
+
+/// The L1 origin that an L1 block is, with so many messages in the queue at its end.
+pub fn origin(settlement: &Settlement, header: &SealedHeader, messages: u64) -> L1Origin {
+    let blob_base_fee = settlement.blob_base_fee(header.timestamp, header.excess_blob_gas.unwrap_or(0));
+    L1Origin {
+        number: header.number,
+        timestamp: header.timestamp,
+        base_fee: U256::from(header.base_fee_per_gas.unwrap_or(0)),
+        hash: header.hash(),
+        blob_base_fee: U256::from(blob_base_fee),
+        mix_hash: header.mix_hash,
+        messages,
+    }
+}
+
+/// Batch 0.
+pub fn genesis_batch(spec: &ChainSpec, settlement: &Settlement, genesis: B256) -> BatchHeader {
+    BatchHeader {
+        version: ORDINARY,
+        chain_id: spec.chain_id,
+        rollup: settlement.rollup,
+        last_block_hash: genesis,
+        config_hash: spec.config_hash(),
+        ..Default::default()
+    }
+}
+
+/// Follows L1.
+pub struct Watcher {
+    l1: L1,
+    spec: Arc<ChainSpec>,
+    settlement: Settlement,
+    genesis: B256,
+    storage: Storage,
+    finalized: Pointers,
+    /// Whether L1 was found to be the chain's.
+    checked: bool,
+    sender: watch::Sender<L1State>,
+}
+
+impl Watcher {
+    /// A watcher of the chain with this spec and genesis hash, which goes on where the one before it with this store stopped. L1 is not asked yet.
+    ///
+    /// # Errors
+    /// If the spec names no L1, or the store fails.
+    pub fn new(l1: L1, spec: Arc<ChainSpec>, genesis: B256, storage: Storage) -> Result<Self, Error> {
+        let settlement = spec.settlement.clone().ok_or(Error::NoSettlement)?;
+        let before = L1Block { number: settlement.block.saturating_sub(1), ..Default::default() };
+        let finalized = load(&storage, CURSOR_KEY)?.unwrap_or(Pointers { block: before, ..Default::default() });
+        let state = L1State { storage: storage.clone(), finalized, latest: finalized, overlay: Arc::default() };
+        let sender = watch::Sender::new(state);
+        Ok(Self { l1, spec, settlement, genesis, storage, finalized, checked: false, sender })
+    }
+
+    /// What L1 says, now and whenever that changes.
+    pub fn state(&self) -> watch::Receiver<L1State> {
+        self.sender.subscribe()
+    }
+
+    /// Reads what is new on L1 and publishes it. Says whether anything was.
+    ///
+    /// # Errors
+    /// If L1 cannot be reached, says something else than what its contracts do, or reorganised while it was read: try again.
+    /// [`Error::WrongL1`] if the node is on another chain than the spec says. If the store fails.
+    pub async fn poll(&mut self) -> Result<bool, Error> {
+        if !self.checked {
+            let (found, expected) = (self.l1.chain_id().await?, self.settlement.chain_id);
+            if found != expected {
+                return Err(Error::WrongL1 { found, expected });
+            }
+            self.checked = true;
+        }
+        let head = self.l1.header(BlockNumberOrTag::Latest).await?.ok_or(Error::UnknownL1Block(0))?;
+        let finalized = self.l1.header(BlockNumberOrTag::Finalized).await?;
+        let finalized = finalized.filter(|finalized| finalized.number > self.finalized.block.number);
+        if head.hash() == self.sender.borrow().latest.block.hash && finalized.is_none() {
+            return Ok(false);
+        }
+        if let Some(finalized) = finalized {
+            self.follow_finalized(&finalized).await?;
+        }
+        if head.number < self.finalized.block.number {
+            return Err(Error::L1Behind { number: head.number, finalized: self.finalized.block.number });
+        }
+        let (latest, overlay) = self.read(self.finalized, &head).await?;
+        let storage = self.storage.clone();
+        let state = L1State { storage, finalized: self.finalized, latest, overlay: Arc::new(overlay) };
+        self.sender.send_replace(state);
+        Ok(true)
+    }
+
+    /// Applies and keeps what lies between the cursor and `finalized`.
+    async fn follow_finalized(&mut self, finalized: &SealedHeader) -> Result<(), Error> {
+        let mut length = RANGE;
+        while self.finalized.block.number < finalized.number {
+            let number = finalized.number.min(self.finalized.block.number + length);
+            let header = match number == finalized.number {
+                true => finalized.clone(),
+                false => self.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?,
+            };
+            let (pointers, overlay) = match self.read(self.finalized, &header).await {
+                // Too many events, in the node's own words.
+                Err(Error::Rpc { .. } | Error::TooLarge { .. }) if length > 1 => {
+                    length /= 2;
+                    continue;
+                }
+                read => read?,
+            };
+            let first = self.finalized.messages;
+            let batches = overlay.batches.iter().map(|(index, batch)| (batch_key(*index), to_json(batch)));
+            let messages = overlay.messages.iter().zip(first..);
+            let messages = messages.map(|(message, index)| (message_key(index), to_json(message)));
+            let cursor = [(CURSOR_KEY.to_owned(), to_json(&pointers))];
+            self.storage.put_metas(batches.chain(messages).chain(cursor))?;
+            self.finalized = pointers;
+            tracing::debug!(l1_block = number, batches = pointers.head, messages = pointers.messages, "L1 finalized");
+        }
+        Ok(())
+    }
+
+    /// What the blocks after `from` up to `head` say.
+    async fn read(&self, from: Pointers, head: &SealedHeader) -> Result<(Pointers, Overlay), Error> {
+        let mut overlay = Overlay::default();
+        let mut pointers = from;
+        if head.number > from.block.number {
+            let filter = Filter::new()
+                .address(vec![self.settlement.rollup, self.settlement.inbox])
+                .from_block(from.block.number + 1)
+                .to_block(head.number);
+            for log in self.l1.logs(&filter).await? {
+                self.apply(&mut pointers, &mut overlay, &log).await?;
+            }
+        }
+        pointers.block = head.into();
+        // All of it was of one chain, and nothing was left out of the queue.
+        if self.l1.header(head.number).await?.map(|now| now.hash()) != Some(head.hash()) {
+            return Err(Error::L1Reorganised(head.number));
+        }
+        if pointers.open {
+            let block = BlockId::from(head.hash());
+            let call = |data: Vec<u8>| self.l1.call(self.settlement.inbox, Bytes::from(data), block);
+            let length = call(Inbox::lengthCall {}.abi_encode()).await?;
+            let length = Inbox::lengthCall::abi_decode_returns(&length).map_err(|_| Error::NotTheContracts("Inbox"))?;
+            let count = pointers.messages;
+            let hash = call(Inbox::queueHashCall { count }.abi_encode()).await;
+            let hash = hash.ok().and_then(|hash| Inbox::queueHashCall::abi_decode_returns(&hash).ok());
+            if length != count || hash != Some(pointers.queue_hash) {
+                return Err(Error::Queue { block: head.number, found: count, length });
+            }
+        }
+        Ok((pointers, overlay))
+    }
+
+    async fn apply(&self, pointers: &mut Pointers, overlay: &mut Overlay, log: &Log) -> Result<(), Error> {
+        if log.address() == self.settlement.inbox {
+            if let Ok(event) = Inbox::MessageQueued::decode_log(&log.inner) {
+                self.queue(pointers, overlay, &event.data, log.block_number.unwrap_or(0))?;
+            }
+            return Ok(());
+        }
+        let Ok(event) = Rollup::RollupEvents::decode_log(&log.inner) else { return Ok(()) };
+        let place = self.place(log).await?;
+        use Rollup::RollupEvents as Event;
+        match event.data {
+            Event::Opened(event) => {
+                let header = genesis_batch(&self.spec, &self.settlement, self.genesis);
+                let hash = header.hash(&[]);
+                if hash != event.batchHash {
+                    return Err(Error::WrongChain);
+                }
+                let output = jove_primitives::batch::hash::output_hash(
+                    hash,
+                    self.genesis,
+                    event.genesis.stateRoot,
+                    event.genesis.outboxRoot,
+                );
+                let (state_root, outbox_root) = (event.genesis.stateRoot, event.genesis.outboxRoot);
+                let settled = Some(FinalBatch { place, output, state_root, outbox_root });
+                let batch =
+                    Batch { header, blobs: Vec::new(), hash, committed: place, attested: None, proven: None, settled };
+                overlay.batches.insert(0, batch);
+                pointers.open = true;
+            }
+            Event::BatchCommitted(event) => {
+                let header = BatchHeader::from(&event.batch);
+                let hash = header.hash(&event.blobs);
+                if hash != event.batchHash || header.index != event.index {
+                    return Err(Error::NotTheContracts("Rollup"));
+                }
+                let known = self.known(overlay, header.index)?.filter(|known| known.hash == hash);
+                // The same batch may have been committed, proven and dropped before.
+                let (attested, proven) = known.map_or((None, None), |known| (known.attested, known.proven));
+                let batch =
+                    Batch { header, blobs: event.blobs, hash, committed: place, attested, proven, settled: None };
+                pointers.head = header.index;
+                overlay.batches.insert(header.index, batch);
+            }
+            Event::BatchesDropped(event) => pointers.head = event.index.saturating_sub(1),
+            Event::BatchFinal(event) => {
+                let settled = FinalBatch {
+                    place,
+                    output: event.output,
+                    state_root: event.stateRoot,
+                    outbox_root: event.outboxRoot,
+                };
+                self.edit(overlay, event.index, |batch| batch.settled = Some(settled))?;
+                pointers.last_final = event.index;
+            }
+            Event::ProofAccepted(event) => {
+                for index in event.first..=event.last {
+                    self.edit(overlay, index, |batch| {
+                        let proof = if event.system == TEE { &mut batch.attested } else { &mut batch.proven };
+                        proof.get_or_insert(place);
+                    })?;
+                }
+            }
+            Event::EraBegun(event) => pointers.era = event.era.into(),
+            Event::EscapeStarted(_) => pointers.halted = true,
+            Event::BatchInvalid(_) | Event::Initialized(_) | Event::Upgraded(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A node that gives logs without times (it may) is asked for their blocks.
+    async fn place(&self, log: &Log) -> Result<L1Place, Error> {
+        let (block_number, block_hash) = (log.block_number.unwrap_or(0), log.block_hash.unwrap_or_default());
+        let timestamp = match log.block_timestamp {
+            Some(timestamp) => timestamp,
+            None => {
+                let header = self.l1.header(block_hash).await?;
+                header.ok_or(Error::L1Reorganised(block_number))?.timestamp
+            }
+        };
+        let transaction_hash = log.transaction_hash.unwrap_or_default();
+        Ok(L1Place { block_number, block_hash, timestamp, transaction_hash })
+    }
+
+    fn queue(
+        &self,
+        pointers: &mut Pointers,
+        overlay: &mut Overlay,
+        event: &Inbox::MessageQueued,
+        l1_block: u64,
+    ) -> Result<(), Error> {
+        let message = message(self.settlement.inbox, pointers.queue_hash, event, l1_block);
+        let message = message.filter(|_| event.index == pointers.messages).ok_or(Error::NotTheContracts("Inbox"))?;
+        pointers.messages += 1;
+        pointers.queue_hash = message.queue_hash;
+        overlay.messages.push(message);
+        Ok(())
+    }
+
+    fn known(&self, overlay: &Overlay, index: u64) -> Result<Option<Batch>, Error> {
+        match overlay.batches.get(&index) {
+            Some(batch) => Ok(Some(batch.clone())),
+            None => load(&self.storage, &batch_key(index)),
+        }
+    }
+
+    fn edit(&self, overlay: &mut Overlay, index: u64, edit: impl FnOnce(&mut Batch)) -> Result<(), Error> {
+        let mut batch = self.known(overlay, index)?.ok_or(Error::NotTheContracts("Rollup"))?;
+        edit(&mut batch);
+        overlay.batches.insert(index, batch);
+        Ok(())
+    }
+}
+
+/// `ProofSystem.Tee` in `Proofs`.
+const TEE: u8 = 0;
+
+const CURSOR_KEY: &str = "l1/cursor";
+
+fn batch_key(index: u64) -> String {
+    format!("l1/batch/{index:016x}")
+}
+
+fn message_key(index: u64) -> String {
+    format!("l1/message/{index:016x}")
+}
+
+fn load<T: DeserializeOwned>(storage: &Storage, key: &str) -> Result<Option<T>, Error> {
+    let Some(bytes) = storage.meta(key)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|_| Error::Kept(key.to_owned()))
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    // These types have no maps and no failing serializers.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The L2 deposit of an entry of the queue, and the rolling hash with it; nothing if there is no such ETH.
+fn message(inbox: Address, before: B256, event: &Inbox::MessageQueued, l1_block: u64) -> Option<Message> {
+    let to = if event.isCreation { TxKind::Create } else { TxKind::Call(event.to) };
+    let words: [B256; 9] = [
+        B256::from(U256::from(event.index)),
+        B256::from(U256::from(l1_block)),
+        event.from.into_word(),
+        event.to.into_word(),
+        B256::from(U256::from(u8::from(event.isCreation))),
+        event.mint.into(),
+        event.value.into(),
+        B256::from(U256::from(event.gas)),
+        keccak256(&event.data),
+    ];
+    let deposit = TxDeposit {
+        source_hash: message_source_hash(inbox, event.index),
+        from: event.from,
+        to,
+        mint: event.mint.try_into().ok()?,
+        value: event.value,
+        gas_limit: event.gas,
+        is_system_transaction: false,
+        input: event.data.clone(),
+    };
+    let queue_hash = keccak256([before, keccak256(words.concat())].concat());
+    Some(Message { l1_block, queue_hash, deposit })
+}
+
+impl From<&Rollup::Batch> for BatchHeader {
+    fn from(batch: &Rollup::Batch) -> Self {
+        Self {
+            version: batch.version,
+            era: batch.era,
+            chain_id: batch.chainId,
+            rollup: batch.rollup,
+            index: batch.index,
+            parent_batch_hash: batch.parentBatchHash,
+            parent_block_hash: batch.parentBlockHash,
+            last_block_hash: batch.lastBlockHash,
+            first_block: batch.firstBlock,
+            last_block: batch.lastBlock,
+            last_timestamp: batch.lastTimestamp,
+            first_message: batch.firstMessage,
+            end_message: batch.endMessage,
+            queue_hash_before: batch.queueHashBefore,
+            queue_hash_after: batch.queueHashAfter,
+            origin_number: batch.originNumber,
+            origin_hash: batch.originHash,
+            config_hash: batch.configHash,
+        }
+    }
+}
+
+impl From<BatchHeader> for Rollup::Batch {
+    fn from(header: BatchHeader) -> Self {
+        Self {
+            version: header.version,
+            era: header.era,
+            chainId: header.chain_id,
+            rollup: header.rollup,
+            index: header.index,
+            parentBatchHash: header.parent_batch_hash,
+            parentBlockHash: header.parent_block_hash,
+            lastBlockHash: header.last_block_hash,
+            firstBlock: header.first_block,
+            lastBlock: header.last_block,
+            lastTimestamp: header.last_timestamp,
+            firstMessage: header.first_message,
+            endMessage: header.end_message,
+            queueHashBefore: header.queue_hash_before,
+            queueHashAfter: header.queue_hash_after,
+            originNumber: header.origin_number,
+            originHash: header.origin_hash,
+            configHash: header.config_hash,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# jove deploy, risks and bridge on anvil: another L1 than jove's own. It starts anvil itself. Run by e2e/run.
+set -uo pipefail
+: "${JOVE_BIN:?this suite runs jove deploy: run it with e2e/run, without --rpc-url and --anvil}"
+# shellcheck source=../lib/check.sh
+source lib/check.sh
+
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export ETH_RPC_URL=http://127.0.0.1:$port JOVE_L1_URL=http://127.0.0.1:$port JOVE_CHAIN=$E2E_WORK/chain.json
+anvil --port "$port" --chain-id 901 --hardfork osaka --balance 1000000 --block-time 1 --slots-in-an-epoch 2 \
+  >"$E2E_WORK/anvil.log" 2>&1 &
+pid=$!
+trap 'kill -INT $pid 2>/dev/null; wait $pid 2>/dev/null' EXIT
+for _ in {1..300}; do cast block-number >/dev/null 2>&1 && break; sleep 0.1; done
+
+key=$(cast wallet private-key "$MNEMONIC" 1)
+who=$(cast wallet address --private-key "$key")
+jove() { JOVE_PRIVATE_KEY=$key JOVE_LOG=warn "$JOVE_BIN" "$@"; }
+
+out=$(jove deploy) || fail "deployment" "$out"
+echo "$out"
+address() { awk -v name="$1" '$1 == name { print $2 }' <<<"$out"; }
+rollup=$(address Rollup) bridge=$(address Bridge) inbox=$(address Inbox)
+is "transactions" 25 "$(cast nonce "$who")"
+is "the chain is open" 1 "$(cast call "$rollup" 'phase()(uint8)')"
+is "the rollup names the inbox" "$inbox" "$(cast call "$rollup" 'inbox()(address)')"
+is "genesis is covered" 100000000000000000000000 "$(cast balance "$bridge")"
+is "the chain file names the opening" "$(js '$.settlement.block' "$(cat "$JOVE_CHAIN")")" \
+  "$(js 'Number($[0].blockNumber)' "$(cast logs --json --from-block 0 --address "$rollup" 'Opened(bytes32,(bytes32,bytes32,bytes32,uint256))')")"
+is "again: the same is printed" "$out" "$(jove deploy)"
+rm "$JOVE_CHAIN"
+is "without the file: the same" "$out" "$(jove deploy)"
+is "nothing was sent again" 25 "$(cast nonce "$who")"
+like "risks" "the governor is a single key \($who\)" "$(jove risks)"
+
+said=$(jove bridge deposit --amount 1.5)
+like "deposit" "message 0" "$said"
+is "the vault has exactly as much more" 100001500000000000000000 "$(cast balance "$bridge")"
+is "the queue has it" 1 "$(cast call "$inbox" 'length()(uint64)')"
+fails "an amount that is not there" "would fail" jove bridge deposit --amount 2000000
+like "status" "1 queued, 0 consumed" "$(jove bridge status)"
+fails "for production" "real verifiers" jove deploy --production --out "$E2E_WORK/production.json" \
+  --chain <(js 'JSON.stringify({ ...$, settlement: undefined, development: undefined })' "$(cat "$JOVE_CHAIN")")
+finish
