@@ -4,7 +4,7 @@
 //! keeps a task from its work is in `jove_syncStatus`.
 
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::keccak256;
+use alloy_primitives::{B256, keccak256};
 use jove_primitives::{batch::decode, spec::Settlement};
 use jove_sequencer::{Derived, DerivedBatch, Node, NodeError, Tags};
 use jove_settlement::{
@@ -310,15 +310,24 @@ async fn derive_next(shared: &Shared) -> Result<bool, Held> {
     }
 }
 
+/// How far commits have come.
+#[derive(Default)]
+struct Progress {
+    /// Key and index of the one under way.
+    sent: Option<(String, u64)>,
+    /// L1's head at the last decision.
+    decided: B256,
+}
+
 /// Commits batches, one after the other.
 async fn commit_batches(shared: Shared, mut relayer: Relayer, policy: Policy, eager: bool) {
     let mut l1 = shared.handle.l1.clone();
     let mut committer = Committer::new(shared.node.storage().clone(), shared.node.spec().chain_id, BLOBS);
-    let mut sent: Option<(String, u64)> = None;
+    let mut progress = Progress::default();
     loop {
         let stepped = relayer.step().await;
         let outcome = match stepped {
-            Ok(()) => commit_next(&shared, &mut relayer, &mut committer, &policy, eager, &mut sent).await,
+            Ok(()) => commit_next(&shared, &mut relayer, &mut committer, &policy, eager, &mut progress).await,
             Err(error) => Err(error.into()),
         };
         shared.status(Stage::Commit, outcome);
@@ -332,7 +341,7 @@ async fn commit_next(
     committer: &mut Committer,
     policy: &Policy,
     eager: bool,
-    sent: &mut Option<(String, u64)>,
+    progress: &mut Progress,
 ) -> Result<(), Held> {
     if let Some(reason) = shared.node.detached() {
         return Err(reason.into());
@@ -347,26 +356,26 @@ async fn commit_next(
     let backlog = tokio::task::block_in_place(|| committer.collect(&state))?;
     let Some(backlog) = backlog else { return Ok(()) };
     *shared.handle.backlog.lock() = Some(backlog);
-    if let Some((key, index)) = sent.clone() {
+    if let Some((key, index)) = progress.sent.clone() {
         match relayer.state(&key) {
             // The watcher has not seen it yet, or a reorganisation has taken it back: then the relayer sends it again.
             Some(State::Mined(mined) | State::Final(mined)) if mined.success => {
                 if state.latest.head < index {
                     return Ok(());
                 }
-                *sent = None;
+                progress.sent = None;
             }
             Some(State::Refused(revert)) => {
-                *sent = None;
+                progress.sent = None;
                 return Err(format!("the commit would revert: {revert}").into());
             }
             Some(State::Mined(_) | State::Final(_)) => {
                 tracing::warn!(key, "a commit reverted");
-                *sent = None;
+                progress.sent = None;
             }
             Some(State::Displaced { .. } | State::Fenced { .. }) => {
                 tracing::warn!(key, "a commit was displaced");
-                *sent = None;
+                progress.sent = None;
             }
             Some(State::Queued | State::Pending { .. }) | None => {}
         }
@@ -377,7 +386,8 @@ async fn commit_next(
         let waited = stuck.since.elapsed().unwrap_or_default();
         return if waited > patience { Err(format!("{}: {}", stuck.key, stuck.reason).into()) } else { Ok(()) };
     }
-    if backlog.blocks == 0 {
+    // Nothing that the decision depends on changes before L1's head does.
+    if backlog.blocks == 0 || progress.decided == state.latest.block.hash {
         return Ok(());
     }
     let now = shared.node.now_ms();
@@ -392,6 +402,7 @@ async fn commit_next(
         age: Duration::from_millis(backlog.since_ms.map_or(0, |since| now.saturating_sub(since))),
         due_in: None,
     });
+    progress.decided = state.latest.block.hash;
     tracing::debug!(%decision, blocks = backlog.blocks, bytes = backlog.bytes, "commit policy");
     if !(decision.commits() || eager && backlog.busy) {
         return Ok(());
@@ -404,7 +415,7 @@ async fn commit_next(
     let request = Request { key: key.clone(), to, value: Default::default(), data: call, gas_limit: None, sidecar };
     relayer.submit(request)?;
     tracing::info!(batch = index, first_block, last_block, blobs = count, why = %decision, "committing");
-    *sent = Some((key, index));
+    progress.sent = Some((key, index));
     Ok(relayer.step().await?)
 }
 

@@ -121,11 +121,6 @@ impl Batcher {
         self.first_block + (self.blocks.len() + self.open.len()) as u64
     }
 
-    /// The blocks that a flush would end a batch with, or some of them.
-    pub fn waiting(&self) -> &[BlockData] {
-        &self.blocks
-    }
-
     fn units(&self) -> usize {
         self.ends.len() - 1
     }

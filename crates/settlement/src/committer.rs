@@ -14,7 +14,7 @@ use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall;
 use jove_primitives::{
     ExecutedBlock,
-    batch::{BLOB_CAPACITY, BlockData, MAX_BLOBS, pack},
+    batch::{BlockData, MAX_BLOBS, pack},
     header::{Extra, time_ms},
     l1::{L1_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_ROOT_SLOT},
@@ -43,7 +43,7 @@ pub struct Commit {
 }
 
 /// What is not committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Blocks after the last committed one.
     pub blocks: u64,
@@ -51,10 +51,6 @@ pub struct Backlog {
     pub bytes: usize,
     /// Time of the first of them, in milliseconds since the Unix epoch.
     pub since_ms: Option<u64>,
-    /// Whether a batch is full.
-    pub full: bool,
-    /// How full the next batch is, from 0 to 1.
-    pub fill: f64,
     /// Whether a transaction or a message from L1 is among them.
     pub busy: bool,
 }
@@ -143,13 +139,10 @@ impl Committer {
             return Ok(None);
         }
         let full: usize = self.ready.iter().map(|batch| batch.stream.len()).sum();
-        let fill = batcher.estimate() as f64 / (self.blobs * BLOB_CAPACITY) as f64;
         Ok(Some(Backlog {
             blocks: view.head_number().saturating_sub(last),
             bytes: full + batcher.estimate(),
             since_ms: self.since(&view, last)?,
-            full: !self.ready.is_empty(),
-            fill: if self.ready.is_empty() { fill.min(1.0) } else { 1.0 },
             busy: self.last_busy > last,
         }))
     }
