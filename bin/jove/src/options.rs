@@ -171,6 +171,12 @@ options! {
     /// File with the private key that batches are committed with [default: the environment variable JOVE_COMMIT_KEY; without, no batch is committed]
     #[arg(long, env = "JOVE_COMMIT_KEY_FILE", value_name = "FILE")]
     commit_key_file: PathBuf,
+    /// File with the private key that proofs are sent with, to test verifiers alone [default: the environment variable JOVE_PROVE_KEY; without, none is sent; for dev: an account of its own]
+    #[arg(long, env = "JOVE_PROVE_KEY_FILE", value_name = "FILE")]
+    prove_key_file: PathBuf,
+    /// With the key that proofs are sent with, step in where the operators leave a message from L1 waiting (full nodes only)
+    #[arg(long, env = "JOVE_RESCUE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    rescue: bool,
     /// Age at which a block is committed at the latest [default: 1h; for dev: 10m]
     #[arg(long, env = "JOVE_COMMIT_DEADLINE", value_name = "TIME")]
     commit_deadline: Span,

@@ -3,34 +3,29 @@
 //! Each task looks at what is there (the store, L1, the relayer's journal) and does the next thing; none keeps anything that a restart would miss. What
 //! keeps a task from its work is in `jove_syncStatus`.
 
-use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{B256, keccak256};
-use jove_primitives::{batch::decode, spec::Settlement};
-use jove_sequencer::{Derived, DerivedBatch, Node, NodeError, Tags};
+mod commit;
+mod derive;
+mod prove;
+
+use alloy_primitives::B256;
+use jove_primitives::spec::Settlement;
+use jove_sequencer::{Node, NodeError, Tags};
 use jove_settlement::{
-    BlobOpening, Blobs, Error, Key, L1,
-    blobs::opening,
-    committer::{Commit, Committer, roots},
-    contracts::ProofSystem,
-    origins::{self, Depth, Step, origin_at},
+    Blobs, Error, Key, L1,
+    origins::{self, Depth, Step},
     outbox::Outbox,
-    policy::{Inputs, Policy, Prices},
-    relayer::{Relayer, RelayerConfig, Request, State, sidecar},
+    policy::Policy,
+    relayer::{Relayer, RelayerConfig},
     status::{DebtLimits, Handle, Stage, Status},
-    test_proofs,
-    watcher::{self, Batch, L1State, Watcher},
+    watcher::{Batch, L1State, Watcher},
 };
 use parking_lot::Mutex;
+use prove::Prover;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
-
-/// L1 blocks whose fees a commit is weighed against: most that a node gives at once.
-const FEE_HISTORY: u64 = 1024;
-/// Most blobs of a batch.
-const BLOBS: usize = 6;
 
 /// How a chain settles.
 pub(crate) struct Settings {
@@ -46,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) commit: Option<Committing>,
     /// Who sends proofs that test verifiers believe, if this node does.
     pub(crate) prove: Option<Key>,
+    /// Whether that one steps in where the operators leave a message waiting.
+    pub(crate) rescue: bool,
     /// What may wait before the pool is closed.
     pub(crate) limits: DebtLimits,
     /// Where the relayers keep their journals.
@@ -80,6 +77,15 @@ struct Shared {
     blobs: Arc<Blobs>,
     handle: Handle,
     poll: Duration,
+    invalid: Arc<Mutex<Option<Invalid>>>,
+}
+
+/// A committed batch that this node found invalid: it is so for ever.
+#[derive(Clone)]
+struct Invalid {
+    index: u64,
+    hash: B256,
+    reason: String,
 }
 
 /// Starts the tasks that this node's role has. They wait for L1: a node starts without.
@@ -87,7 +93,7 @@ struct Shared {
 /// # Errors
 /// In words for the operator: if the chain settles nowhere, or a journal cannot be opened.
 pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, String> {
-    let Settings { l1, blobs, depth, poll, commit, prove, limits, folder } = settings;
+    let Settings { l1, blobs, depth, poll, commit, prove, rescue, limits, folder } = settings;
     let words = |error: Error| error.to_string();
     let spec = node.spec().clone();
     let settlement = Arc::new(spec.settlement.clone().ok_or_else(|| Error::NoSettlement.to_string())?);
@@ -101,21 +107,30 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         backlog: Arc::new(Mutex::new(None)),
         limits,
     };
-    let shared = Shared { node, settlement, l1: l1.clone(), blobs: Arc::new(blobs), handle: handle.clone(), poll };
+    let (blobs, invalid) = (Arc::new(blobs), Arc::default());
+    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 
     let mut tasks = JoinSet::new();
     tasks.spawn(watch(shared.clone(), watcher));
     tasks.spawn(tag(shared.clone()));
-    match shared.node.is_sequencing() {
-        true => tasks.spawn(consume(shared.clone(), depth)),
-        false => tasks.spawn(derive(shared.clone())),
-    };
     if let Some(Committing { signer, policy, eager }) = commit {
-        tasks.spawn(commit_batches(shared.clone(), relayer(signer)?, policy, eager));
+        tasks.spawn(commit::commit_batches(shared.clone(), relayer(signer)?, policy, eager));
     }
-    if let Some(signer) = prove {
-        tasks.spawn(prove_batches(shared.clone(), relayer(signer)?));
+    let prover = match prove {
+        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.then_some(depth))),
+        None => None,
+    };
+    match (shared.node.is_sequencing(), prover) {
+        (false, prover) => {
+            tasks.spawn(derive::follow(shared, prover));
+        }
+        (true, prover) => {
+            tasks.spawn(consume(shared.clone(), depth));
+            if let Some(prover) = prover {
+                tasks.spawn(prove::prove_batches(shared, prover));
+            }
+        }
     }
     Ok(Settle { handle, _tasks: tasks })
 }
@@ -134,6 +149,17 @@ impl Shared {
 
     fn l1_state(&self) -> L1State {
         self.handle.l1.borrow().clone()
+    }
+
+    fn is_invalid(&self, batch: &Batch) -> bool {
+        self.invalid.lock().as_ref().is_some_and(|invalid| invalid.hash == batch.hash)
+    }
+
+    /// Why no batch can be derived: one that is invalid waits to be dropped.
+    fn invalid(&self) -> Result<Option<String>, Error> {
+        let Some(Invalid { index, hash, reason }) = self.invalid.lock().clone() else { return Ok(None) };
+        let waits = self.l1_state().batch(index)?.is_some_and(|batch| batch.hash == hash);
+        Ok(waits.then(|| format!("batch {index} on L1 is invalid ({reason}): it waits to be dropped")))
     }
 
     /// Waits until L1 says something new, or for a while.
@@ -179,6 +205,9 @@ async fn step(shared: &Shared, depth: Depth) -> Result<bool, Held> {
         return Err(reason.into());
     }
     let (node, state) = (&shared.node, shared.l1_state());
+    if others_have_committed(shared, &state)? && derive::next(shared).await? {
+        return Ok(true);
+    }
     let now = node.now_ms();
     match origins::next_step(&shared.l1, &shared.settlement, &state, node.storage(), depth, now).await? {
         Step::Wait => return Ok(false),
@@ -189,6 +218,13 @@ async fn step(shared: &Shared, depth: Depth) -> Result<bool, Held> {
         }
     }
     Ok(true)
+}
+
+/// Whether the last batch on L1 is not of this chain: a stranger committed in the operators' place, or this node is behind.
+fn others_have_committed(shared: &Shared, state: &L1State) -> Result<bool, Error> {
+    let Some(head) = state.batch(state.latest.head)? else { return Ok(false) };
+    let hash = shared.node.storage().view().block_hash(head.header.last_block)?;
+    Ok(hash != Some(head.header.last_block_hash) && !shared.is_invalid(&head))
 }
 
 /// Moves `safe` and `finalized`, takes in the messages that are final, and closes the pool when too much waits.
@@ -222,7 +258,7 @@ async fn move_tags(shared: &Shared) -> Result<(), Held> {
     let mut safe = last(state.latest.head)?;
     if safe == 0 {
         // A node that is still being rebuilt: as far as it has come.
-        safe = derived(&state, &view)?.map_or(0, |batch| batch.header.last_block);
+        safe = derive::derived(&state, &view)?.map_or(0, |batch| batch.header.last_block);
     }
     let now = node.tags();
     let finalized = last(state.finalized.last_final.min(state.latest.head))?.max(now.finalized);
@@ -232,242 +268,4 @@ async fn move_tags(shared: &Shared) -> Result<(), Held> {
     }
     let outbox = shared.handle.outbox.clone();
     Ok(spawn_blocking(move || outbox.extend(finalized)).await??)
-}
-
-/// The last committed batch whose last block this node has.
-fn derived(state: &L1State, view: &jove_storage::View) -> Result<Option<Batch>, Error> {
-    let mut index = match state.batch_of_block(view.head_number())? {
-        Some(batch) => batch.header.index,
-        None => state.latest.head,
-    };
-    loop {
-        let Some(batch) = state.batch(index)? else { return Ok(None) };
-        if view.block_hash(batch.header.last_block)? == Some(batch.header.last_block_hash) {
-            return Ok(Some(batch));
-        }
-        let Some(before) = index.checked_sub(1) else { return Ok(None) };
-        index = before;
-    }
-}
-
-/// A full node's: blocks from L1.
-async fn derive(shared: Shared) {
-    let mut l1 = shared.handle.l1.clone();
-    loop {
-        let outcome = derive_next(&shared).await;
-        let again = matches!(outcome, Ok(true));
-        shared.status(Stage::Derive, outcome.map(drop));
-        if !again {
-            shared.wait(&mut l1).await;
-        }
-    }
-}
-
-/// Whether there was something to do.
-async fn derive_next(shared: &Shared) -> Result<bool, Held> {
-    let state = shared.l1_state();
-    if !state.latest.open {
-        return Err(Error::NotOpen.into());
-    }
-    let view = shared.node.storage().view();
-    let parent = derived(&state, &view)?.ok_or(Error::WrongChain)?;
-    let index = parent.header.index + 1;
-    let Some(batch) = state.batch(index)? else {
-        let last = parent.header.last_block;
-        if view.head_number() > last {
-            tracing::warn!(to = last, "batches were dropped on L1: their blocks are withdrawn");
-            shared.node(move |node| node.unwind(last)).await?;
-            return Ok(true);
-        }
-        return Ok(false);
-    };
-    let block = batch.committed.block();
-    let contents = shared.blobs.get(block, &batch.blobs).await?;
-    let data = decode(&contents, batch.header.chain_id);
-    let mut origins = Vec::new();
-    let mut number = origin_at(&view, parent.header.last_block)?.0.number;
-    for steps in data.iter().flat_map(|data| &data.blocks).map(|block| block.origin_steps).filter(|steps| *steps > 0) {
-        number = number.saturating_add(steps.into());
-        if number > batch.header.origin_number {
-            break;
-        }
-        let header = shared.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?;
-        origins.push(watcher::origin(&shared.settlement, &header, state.messages_up_to(number)?));
-    }
-    drop(view);
-    let messages = state.deposits(batch.header.first_message, batch.header.end_message)?;
-    let header = batch.header;
-    let derived = DerivedBatch { header, data, origins, messages };
-    match shared.node(move |node| node.derive(derived)).await? {
-        Derived::Valid(_) => {
-            let (last, all) = (header.last_block, state.latest.head);
-            tracing::info!(batch = index, of = all, block = last, "derived from L1");
-            Ok(true)
-        }
-        Derived::Invalid(error) => {
-            Err(format!("batch {index} on L1 is invalid ({error}): it waits to be dropped").into())
-        }
-    }
-}
-
-/// How far commits have come.
-#[derive(Default)]
-struct Progress {
-    /// Key and index of the one under way.
-    sent: Option<(String, u64)>,
-    /// L1's head at the last decision.
-    decided: B256,
-}
-
-/// Commits batches, one after the other.
-async fn commit_batches(shared: Shared, mut relayer: Relayer, policy: Policy, eager: bool) {
-    let mut l1 = shared.handle.l1.clone();
-    let mut committer = Committer::new(shared.node.storage().clone(), shared.node.spec().chain_id, BLOBS);
-    let mut progress = Progress::default();
-    loop {
-        let stepped = relayer.step().await;
-        let outcome = match stepped {
-            Ok(()) => commit_next(&shared, &mut relayer, &mut committer, &policy, eager, &mut progress).await,
-            Err(error) => Err(error.into()),
-        };
-        shared.status(Stage::Commit, outcome);
-        shared.wait(&mut l1).await;
-    }
-}
-
-async fn commit_next(
-    shared: &Shared,
-    relayer: &mut Relayer,
-    committer: &mut Committer,
-    policy: &Policy,
-    eager: bool,
-    progress: &mut Progress,
-) -> Result<(), Held> {
-    if let Some(reason) = shared.node.detached() {
-        return Err(reason.into());
-    }
-    let state = shared.l1_state();
-    if !state.latest.open {
-        return Err(Error::NotOpen.into());
-    }
-    if state.latest.halted {
-        return Err("the escape has begun: no batch is taken any more".into());
-    }
-    let backlog = tokio::task::block_in_place(|| committer.collect(&state))?;
-    let Some(backlog) = backlog else { return Ok(()) };
-    *shared.handle.backlog.lock() = Some(backlog);
-    if let Some((key, index)) = progress.sent.clone() {
-        match relayer.state(&key) {
-            // The watcher has not seen it yet, or a reorganisation has taken it back: then the relayer sends it again.
-            Some(State::Mined(mined) | State::Final(mined)) if mined.success => {
-                if state.latest.head < index {
-                    return Ok(());
-                }
-                progress.sent = None;
-            }
-            Some(State::Refused(revert)) => {
-                progress.sent = None;
-                return Err(format!("the commit would revert: {revert}").into());
-            }
-            Some(State::Mined(_) | State::Final(_)) => {
-                tracing::warn!(key, "a commit reverted");
-                progress.sent = None;
-            }
-            Some(State::Displaced { .. } | State::Fenced { .. }) => {
-                tracing::warn!(key, "a commit was displaced");
-                progress.sent = None;
-            }
-            Some(State::Queued | State::Pending { .. }) | None => {}
-        }
-    }
-    // One at a time: also one from before a restart.
-    if let Some(stuck) = relayer.stuck() {
-        let patience = 10 * shared.poll;
-        let waited = stuck.since.elapsed().unwrap_or_default();
-        return if waited > patience { Err(format!("{}: {}", stuck.key, stuck.reason).into()) } else { Ok(()) };
-    }
-    // Nothing that the decision depends on changes before L1's head does.
-    if backlog.blocks == 0 || progress.decided == state.latest.block.hash {
-        return Ok(());
-    }
-    let now = shared.node.now_ms();
-    let history = shared.l1.fee_history(FEE_HISTORY, BlockNumberOrTag::Latest, &[]).await?;
-    let fees = history.base_fee_per_gas.iter().zip(&history.base_fee_per_blob_gas);
-    let mut recent: Vec<Prices> =
-        fees.map(|(base_fee, blob_base_fee)| Prices { base_fee: *base_fee, blob_base_fee: *blob_base_fee }).collect();
-    let decision = policy.decide(&Inputs {
-        now: recent.pop().unwrap_or_default(),
-        recent: &recent,
-        waiting: backlog.bytes as u64,
-        age: Duration::from_millis(backlog.since_ms.map_or(0, |since| now.saturating_sub(since))),
-        due_in: None,
-    });
-    progress.decided = state.latest.block.hash;
-    tracing::debug!(%decision, blocks = backlog.blocks, bytes = backlog.bytes, "commit policy");
-    if !(decision.commits() || eager && backlog.busy) {
-        return Ok(());
-    }
-    let commit = tokio::task::block_in_place(|| committer.next_commit())?;
-    let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
-    let count = blobs.len();
-    let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
-    let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
-    let request = Request { key: key.clone(), to, value: Default::default(), data: call, gas_limit: None, sidecar };
-    relayer.submit(request)?;
-    tracing::info!(batch = index, first_block, last_block, blobs = count, why = %decision, "committing");
-    progress.sent = Some((key, index));
-    Ok(relayer.step().await?)
-}
-
-/// Proves batches to test verifiers, one after the other, by both systems.
-async fn prove_batches(shared: Shared, mut relayer: Relayer) {
-    let mut l1 = shared.handle.l1.clone();
-    loop {
-        let stepped = relayer.step().await;
-        let outcome = match stepped {
-            Ok(()) => prove_next(&shared, &mut relayer).await,
-            Err(error) => Err(error.into()),
-        };
-        shared.status(Stage::Prove, outcome);
-        shared.wait(&mut l1).await;
-    }
-}
-
-async fn prove_next(shared: &Shared, relayer: &mut Relayer) -> Result<(), Held> {
-    let state = shared.l1_state();
-    let index = state.latest.last_final + 1;
-    let (Some(parent), Some(batch)) = (state.batch(index - 1)?, state.batch(index)?) else { return Ok(()) };
-    let settled = parent.settled.ok_or(Error::NotFinal)?;
-    let view = shared.node.storage().view();
-    if view.block_hash(batch.header.last_block)? != Some(batch.header.last_block_hash) {
-        return Err(Error::Diverged { index, block: batch.header.last_block }.into());
-    }
-    let roots = roots(&view, batch.header.last_block)?;
-    let systems = [(ProofSystem::Tee, batch.attested), (ProofSystem::Zk, batch.proven)];
-    let mut opened: Option<Vec<BlobOpening>> = None;
-    for (system, done) in systems {
-        let key = format!("prove/{index}/{system:?}/{:x}", keccak256([batch.hash, settled.output].concat()));
-        match relayer.state(&key) {
-            _ if done.is_some() => continue,
-            Some(State::Refused(revert)) => return Err(format!("the proof would revert: {revert}").into()),
-            Some(_) => continue,
-            None => {}
-        }
-        let openings = match &mut opened {
-            Some(openings) => openings,
-            none => none.insert(openings(shared, &batch).await?),
-        };
-        let payout = relayer.signer().address();
-        let data = test_proofs::prove(system, &batch, settled.output, roots, openings, payout);
-        let to = shared.settlement.rollup;
-        relayer.submit(Request { key, to, value: Default::default(), data, gas_limit: None, sidecar: None })?;
-    }
-    Ok(relayer.step().await?)
-}
-
-async fn openings(shared: &Shared, batch: &Batch) -> Result<Vec<BlobOpening>, Held> {
-    let block = batch.committed.block();
-    let contents = shared.blobs.get(block, &batch.blobs).await?;
-    let work = move || contents.iter().map(|contents| opening(contents)).collect::<Result<Vec<_>, _>>();
-    Ok(spawn_blocking(work).await??)
 }

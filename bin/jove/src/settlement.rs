@@ -29,8 +29,9 @@ const PROVER: usize = 8;
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
-/// Where an operator's key may be.
-const KEY_VARIABLE: &str = "JOVE_COMMIT_KEY";
+/// Where an operator's key may be, and a prover's.
+const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
+const PROVE_KEY: &str = "JOVE_PROVE_KEY";
 
 fn dev_key(index: usize) -> Result<Key, String> {
     let (_, key) = *jove_rpc::dev_accounts().get(index).ok_or("there is no such development account")?;
@@ -117,18 +118,32 @@ pub(crate) async fn start(
         0 => Depth::Finalized,
         blocks => Depth::Blocks(blocks),
     };
-    let key = if dev { Some(dev_key(OPERATOR)?) } else { commit_key(options)? };
-    let key = key.filter(|_| node.is_sequencing());
+    let commit = match dev {
+        true => Some(dev_key(OPERATOR)?),
+        false => key("commit", options.commit_key_file.as_deref(), COMMIT_KEY)?,
+    };
+    let commit = commit.filter(|_| node.is_sequencing());
     let deadline = options.commit_deadline.map_or(Duration::from_secs(if dev { 600 } else { 3_600 }), |span| span.0);
     let policy = Policy { deadline, margin: deadline / 10, ..Default::default() };
-    let prove = match dev && verifiers_are_tests(&l1, settlement.proofs).await.map_err(words)? {
-        true => Some(dev_key(PROVER)?),
-        false => None,
+    let prove = match key("prove", options.prove_key_file.as_deref(), PROVE_KEY)? {
+        None if dev => Some(dev_key(PROVER)?),
+        prove => prove,
     };
+    let prove = match prove {
+        Some(_) if !verifiers_are_tests(&l1, settlement.proofs).await.map_err(words)? => match dev {
+            true => None,
+            false => return Err("a key to prove with is for test verifiers: this chain's want real proofs".into()),
+        },
+        prove => prove,
+    };
+    let rescue = options.rescue.unwrap_or(false);
+    if rescue && (prove.is_none() || node.is_sequencing()) {
+        return Err(format!("--rescue is for full nodes with a key to prove with: --prove-key-file, or {PROVE_KEY}"));
+    }
     let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
     let limits = DebtLimits {
-        uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || key.is_none() { 0 } else { 64 << 20 }),
-        uncommitted_seconds: seconds(options.max_uncommitted, if dev || key.is_none() { 0 } else { 12 * 3_600 }),
+        uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || commit.is_none() { 0 } else { 64 << 20 }),
+        uncommitted_seconds: seconds(options.max_uncommitted, if dev || commit.is_none() { 0 } else { 12 * 3_600 }),
         unproven_batches: options.max_unproven.unwrap_or(0),
     };
     let settings = Settings {
@@ -136,8 +151,9 @@ pub(crate) async fn start(
         blobs: Blobs::new(beacons).map_err(|error| error.to_string())?,
         depth,
         poll: if dev { DEV_POLL } else { POLL },
-        commit: key.map(|signer| Committing { signer, policy, eager: dev }),
+        commit: commit.map(|signer| Committing { signer, policy, eager: dev }),
         prove,
+        rescue,
         limits,
         folder: datadir.join("relayer"),
     };
@@ -153,13 +169,14 @@ async fn verifiers_are_tests(l1: &L1, proofs: Address) -> Result<bool, jove_sett
     Ok(true)
 }
 
-fn commit_key(options: &Options) -> Result<Option<Key>, String> {
-    let text = match &options.commit_key_file {
+/// The key to do something with, from a file or else the environment.
+fn key(what: &str, file: Option<&Path>, variable: &str) -> Result<Option<Key>, String> {
+    let text = match file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
-        None => match std::env::var(KEY_VARIABLE) {
+        None => match std::env::var(variable) {
             Ok(text) => text,
             Err(_) => return Ok(None),
         },
     };
-    Key::from_hex(&text).map(Some).map_err(|error| format!("the key to commit with: {error}"))
+    Key::from_hex(&text).map(Some).map_err(|error| format!("the key to {what} with: {error}"))
 }

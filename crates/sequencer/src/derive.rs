@@ -1,9 +1,6 @@
 //! Following L1: blocks that come from batches.
 
-use crate::{
-    engine::{Engine, Transactions},
-    node::NodeError,
-};
+use crate::{engine::Engine, node::NodeError};
 use alloy_consensus::Header;
 use jove_primitives::{
     ExecutedBlock,
@@ -47,9 +44,10 @@ type Error = ExecuteBatchError<NodeError>;
 
 impl Engine {
     pub(crate) fn derive(&mut self, batch: &DerivedBatch) -> Result<Derived, NodeError> {
-        if self.shared.config.sequencing || self.shared.spec.ethereum.is_some() {
-            return Err(NodeError::Invalid("this node sequences: it takes no blocks from L1".into()));
+        if self.shared.spec.ethereum.is_some() {
+            return Err(NodeError::Invalid("a layer 1 takes no blocks from another".into()));
         }
+        let before = self.shared.head.load().hash;
         let number = batch.header.first_block.checked_sub(1);
         let number = number.ok_or_else(|| NodeError::Invalid("a batch starts after block 0".into()))?;
         let parent = self.shared.storage.view().header(number)?;
@@ -58,7 +56,10 @@ impl Engine {
             Ok(output) => Ok(Derived::Valid(output)),
             Err(Error::Invalid(error)) => {
                 tracing::warn!(batch = batch.header.index, %error, "a batch on L1 is invalid");
-                self.unwind(number, Transactions::Forgotten)?;
+                // A sequencer's own blocks stay if none of the batch was executed in their place: an invalid batch will be dropped.
+                if !self.shared.config.sequencing || self.shared.head.load().hash != before {
+                    self.unwind(number, self.withdrawn())?;
+                }
                 Ok(Derived::Invalid(error))
             }
             Err(Error::Incomplete(what)) => Err(NodeError::Invalid(format!("the batch comes without {what}"))),
@@ -84,7 +85,7 @@ impl Engine {
             }
         }
         drop(view);
-        self.unwind(last, Transactions::Forgotten).map_err(database)?;
+        self.unwind(last, self.withdrawn()).map_err(database)?;
 
         loop {
             if shared.stopping.load(Ordering::Relaxed) {

@@ -402,8 +402,12 @@ impl Engine {
         if self.shared.spec.ethereum.is_some() {
             self.check_safe(number)?;
         }
-        let sequencing = self.shared.config.sequencing;
-        self.unwind(number, if sequencing { Transactions::Return } else { Transactions::Forgotten })
+        self.unwind(number, self.withdrawn())
+    }
+
+    /// What becomes of the transactions of blocks that L1 has taken back: a node that makes blocks tries them again.
+    pub(crate) fn withdrawn(&self) -> Transactions {
+        if self.shared.config.sequencing { Transactions::Return } else { Transactions::Forgotten }
     }
 
     fn set_tags(&self, tags: Tags) -> Result<(), NodeError> {
@@ -554,7 +558,9 @@ impl Engine {
 
     /// Seals blocks of messages from L1 until all of them are consumed.
     fn consume(&mut self, mut origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
-        self.check_sequencing()?;
+        if self.shared.spec.ethereum.is_some() {
+            return Err(NodeError::Invalid("a layer 1 takes no messages from another".into()));
+        }
         let queue = self.shared.head.load().queue;
         if origin.is_some() && queue.is_due() {
             return Err(NodeError::Invalid("messages of the last L1 origin are due first".into()));

@@ -595,19 +595,20 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Invalid`] if the origin does not follow, or more or fewer messages are due; if one cannot be part of a block: blocks before it stand. If
-    /// the store fails, or the node is stopping or does not sequence.
+    /// the store fails, or the node is stopping.
     pub fn consume(&self, origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
         self.call(|reply| Command::Consume { origin, messages, reply })
     }
 
     /// Makes the chain follow a batch that L1 has: its blocks, where the chain does not have them already, are executed, kept and announced as sealed ones are.
-    /// Other blocks in their place are withdrawn first. Of a batch that turns out invalid nothing stays, nor of what is above its parent.
+    /// Other blocks in their place are withdrawn first; where the node sequences, their transactions return to the pool. Of a batch that turns out invalid
+    /// nothing stays, nor of what is above its parent; a sequencer keeps its blocks if none of the batch was executed in their place.
     ///
     /// Each block is durable before the next is run. A stop or a crash leaves the first blocks: derive the same batch again.
     ///
     /// # Errors
     /// [`NodeError::Invalid`] if the batch's parent is not here yet, its origins or messages are not complete, or a finalized block would have to be
-    /// withdrawn; if the store fails, or the node is stopping or sequences.
+    /// withdrawn; if the store fails, or the node is stopping.
     pub fn derive(&self, batch: DerivedBatch) -> Result<Derived, NodeError> {
         self.call(|reply| Command::Derive { batch: Box::new(batch), reply })
     }

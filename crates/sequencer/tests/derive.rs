@@ -211,8 +211,42 @@ fn a_chain_is_followed_to_the_same_hashes() {
     assert!(error.to_string().contains("does not sequence"), "{error}");
     assert!(refused(node.dev().expect("development").mine(1, 0)).contains("does not sequence"));
     assert!(refused(node.dev().expect("development").amend(Vec::new())).contains("does not sequence"));
-    assert!(refused(node.consume(Some(origin(&node, 105, 5)), Vec::new())).contains("does not sequence"));
-    assert!(refused(source.derive(batch(&source, 1, last))).contains("sequences"));
+}
+
+#[test]
+fn a_sequencer_follows_what_others_committed_and_keeps_its_transactions() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let node = sequencer(folders[0].path());
+    seal(&node, 0..1);
+    let stranger = follower(folders[1].path());
+    valid(&stranger, batch(&node, 1, 1));
+    seal(&node, 1..3);
+
+    // Who follows L1 may step in with the queue's messages, and goes back where they were not taken.
+    stranger.consume(Some(origin(&stranger, 100, 2)), messages(0..2)).expect("consumed");
+    let theirs = batch(&stranger, 2, stranger.head().header.number);
+
+    // An invalid batch in that place changes nothing, as long as none of it was executed.
+    let head = node.head().hash;
+    let garbage = DerivedBatch { data: Err(DecodeError::Version(9)), ..theirs.clone() };
+    assert!(matches!(node.derive(garbage).expect("run"), Derived::Invalid(BatchError::Decode(_))));
+    assert_eq!(node.head().hash, head);
+
+    valid(&node, theirs.clone());
+    assert_eq!(node.head().hash, stranger.head().hash);
+    assert_eq!(node.pool().status(), (2, 0), "its own transactions are back");
+    mine(&node, 1);
+    assert_eq!(node.pool().status(), (0, 0));
+    valid(&node, theirs.clone());
+    assert_eq!(node.head().header.number, stranger.head().header.number + 1, "its blocks on top stay");
+
+    // Of one that is found out later, nothing stays.
+    let mut bad = theirs;
+    bad.header.last_block_hash = B256::ZERO;
+    bad.data.as_mut().expect("decoded").blocks[0].time_ms += 1;
+    assert!(matches!(node.derive(bad).expect("run"), Derived::Invalid(BatchError::Differs("last block hash"))));
+    assert_eq!(node.head().header.number, 1);
+    assert_eq!(node.pool().status(), (2, 0));
 }
 
 #[test]

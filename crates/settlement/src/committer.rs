@@ -14,7 +14,7 @@ use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall;
 use jove_primitives::{
     ExecutedBlock,
-    batch::{BlockData, MAX_BLOBS, pack},
+    batch::{BlockData, EncodeError, MAX_BLOBS, pack},
     header::{Extra, time_ms},
     l1::{L1_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_ROOT_SLOT},
@@ -188,23 +188,7 @@ impl Committer {
         }
         let (Some(parent), Some(batch)) = (&self.parent, self.ready.front()) else { return Ok(None) };
         let last_block = batch.first_block + batch.blocks.len() as u64 - 1;
-        let view = self.storage.view();
-        let header = view.header(last_block)?.ok_or(StorageError::UnknownBlock(last_block))?;
-        let state = view.state(last_block)?;
-        let origin_number = L1Origin::numbers(state.slot(L1_BLOCK, L1_NUMBER_SLOT)?).0;
-        if origin_number == 0 {
-            return Ok(None);
-        }
-        let hash = header.hash_slow();
-        let request = Rollup::Commit {
-            parentBatchHash: parent.hash,
-            lastBlockHash: hash,
-            lastBlock: last_block,
-            lastTimestamp: header.timestamp,
-            endMessage: Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT)?).consumed,
-            originNumber: origin_number,
-            originHash: state.slot(L1_BLOCK, L1_HASH_SLOT)?.into(),
-        };
+        let Some(request) = request(&self.storage.view(), parent, last_block)? else { return Ok(None) };
         let index = parent.header.index + 1;
         let call = Bytes::from(Rollup::commitCall { request, certificate: Bytes::new() }.abi_encode());
         Ok(Some(Commit {
@@ -216,6 +200,45 @@ impl Committer {
             blobs: pack(&batch.stream),
         }))
     }
+}
+
+/// What `Rollup` is told of the batch after `parent` that ends with `last_block`; nothing before the chain knows an L1 block.
+fn request(view: &View, parent: &Batch, last_block: u64) -> Result<Option<Rollup::Commit>, Error> {
+    let header = view.header(last_block)?.ok_or(StorageError::UnknownBlock(last_block))?;
+    let state = view.state(last_block)?;
+    let origin_number = L1Origin::numbers(state.slot(L1_BLOCK, L1_NUMBER_SLOT)?).0;
+    Ok((origin_number > 0).then_some(Rollup::Commit {
+        parentBatchHash: parent.hash,
+        lastBlockHash: header.hash_slow(),
+        lastBlock: last_block,
+        lastTimestamp: header.timestamp,
+        endMessage: Queue::from_slot(state.slot(L1_BLOCK, L1_QUEUE_SLOT)?).consumed,
+        originNumber: origin_number,
+        originHash: state.slot(L1_BLOCK, L1_HASH_SLOT)?.into(),
+    }))
+}
+
+/// All blocks after a batch in one batch: what `Rollup` is told, and the blobs. For few blocks, such as those of messages alone.
+///
+/// # Errors
+/// If the blocks need more blobs than a batch has, or the chain knows no L1 block yet; if the store fails.
+pub fn single(view: &View, parent: &Batch, chain_id: u64) -> Result<(Rollup::Commit, Vec<Blob>), Error> {
+    let (first, last) = (parent.header.last_block + 1, view.head_number());
+    let numbers = view.state(parent.header.last_block)?.slot(L1_BLOCK, L1_NUMBER_SLOT)?;
+    let mut origin = L1Origin::numbers(numbers).0;
+    let mut batcher = Batcher::new(chain_id, first, MAX_BLOBS, Zstd::new()?);
+    for number in first..=last {
+        let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        let (data, stepped) = block_data(&block, origin)?;
+        origin = stepped;
+        if batcher.push(data, number == last)?.is_some() {
+            return Err(EncodeError::BlockSize(number).into());
+        }
+    }
+    let batch = batcher.flush()?.filter(|batch| first + batch.blocks.len() as u64 == last + 1);
+    let batch = batch.ok_or(EncodeError::BlockSize(first))?;
+    let request = request(view, parent, last)?.ok_or(Error::UnknownL1Block(0))?;
+    Ok((request, pack(&batch.stream)))
 }
 
 /// What L1 holds of a block, after a block with L1 origin `origin`; and its own origin.

@@ -27,6 +27,8 @@ pub enum Stage {
     Commit,
     /// Proving batches.
     Prove,
+    /// Stepping in for operators who leave a message waiting.
+    Rescue,
 }
 
 /// Why a stage does not get on.

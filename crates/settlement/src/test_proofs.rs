@@ -5,13 +5,11 @@
 use crate::{
     blobs::BlobOpening,
     contracts::{ProofSystem, Rollup, test_proof},
-    watcher::Batch,
 };
 use alloy_primitives::{Address, B256, Bytes, keccak256};
-use alloy_sol_types::SolCall;
 use jove_primitives::batch::{
     BatchHeader,
-    hash::{output_hash, statement},
+    hash::{invalid_output_hash, output_hash, statement},
 };
 
 /// State root and outbox root after a batch's last block.
@@ -23,23 +21,35 @@ pub struct Roots {
     pub outbox: B256,
 }
 
-/// The output of a valid batch.
-pub fn output(batch: &Batch, roots: Roots) -> B256 {
-    output_hash(batch.hash, batch.header.last_block_hash, roots.state, roots.outbox)
+/// A batch, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// What its hash covers besides its blobs.
+    pub header: &'a BatchHeader,
+    /// Versioned hashes of its blobs.
+    pub blobs: &'a [B256],
+    /// Openings of these blobs.
+    pub openings: &'a [BlobOpening],
+    /// The roots after it; none if it is invalid.
+    pub roots: Option<Roots>,
 }
 
-/// The call of `Rollup` that proves `batch`, after the output `start`, by a system; `openings` are those of its blobs. It pays `payout`.
-pub fn prove(
-    system: ProofSystem,
-    batch: &Batch,
-    start: B256,
-    roots: Roots,
-    openings: &[BlobOpening],
-    payout: Address,
-) -> Bytes {
-    let BatchHeader { chain_id, rollup, .. } = batch.header;
-    let opened: Vec<_> = openings.iter().map(|opening| opening.opening).collect();
-    let statement = statement(chain_id, rollup, start, payout, &[output(batch, roots)], &opened);
+impl Judged<'_> {
+    /// Its output, after the output `start`.
+    pub fn output(&self, start: B256) -> B256 {
+        let hash = self.header.hash(self.blobs);
+        match self.roots {
+            Some(roots) => output_hash(hash, self.header.last_block_hash, roots.state, roots.outbox),
+            None => invalid_output_hash(hash, start),
+        }
+    }
+}
+
+/// A system's proof of one batch after the output `start`, which pays `payout`.
+pub fn prove(system: ProofSystem, start: B256, batch: Judged<'_>, payout: Address) -> Rollup::Proof {
+    let BatchHeader { chain_id, rollup, .. } = *batch.header;
+    let opened: Vec<_> = batch.openings.iter().map(|opening| opening.opening).collect();
+    let statement = statement(chain_id, rollup, start, payout, &[batch.output(start)], &opened);
     let proof = match system {
         ProofSystem::Tee => {
             let key = Address::from_word(keccak256("jove.test.enclave.key"));
@@ -47,20 +57,20 @@ pub fn prove(
         }
         ProofSystem::Zk => test_proof(statement, Address::ZERO, B256::ZERO, 0),
     };
-    let openings = openings.iter().map(|opening| Rollup::Opening {
+    let openings = batch.openings.iter().map(|opening| Rollup::Opening {
         contentsHash: opening.opening.contents_hash,
         y: opening.opening.y,
         commitment: Bytes::copy_from_slice(opening.commitment.as_slice()),
         proof: Bytes::copy_from_slice(opening.proof.as_slice()),
     });
+    let roots = batch.roots.unwrap_or(Roots { state: B256::ZERO, outbox: B256::ZERO });
     let claim = Rollup::Claim {
-        batch: batch.header.into(),
-        blobs: batch.blobs.clone(),
+        batch: (*batch.header).into(),
+        blobs: batch.blobs.to_vec(),
         openings: openings.collect(),
-        invalid: false,
+        invalid: batch.roots.is_none(),
         stateRoot: roots.state,
         outboxRoot: roots.outbox,
     };
-    let proof = Rollup::Proof { system: system as u8, start, payout, claims: vec![claim], proof };
-    Rollup::proveCall { proof }.abi_encode().into()
+    Rollup::Proof { system: system as u8, start, payout, claims: vec![claim], proof }
 }

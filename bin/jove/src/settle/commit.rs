@@ -1,0 +1,128 @@
+//! Committing batches.
+
+use super::{Held, Shared};
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::B256;
+use jove_settlement::{
+    Error,
+    committer::{Commit, Committer},
+    policy::{Inputs, Policy, Prices},
+    relayer::{Relayer, Request, State, sidecar},
+    status::Stage,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::task::spawn_blocking;
+
+/// L1 blocks whose fees a commit is weighed against: most that a node gives at once.
+const FEE_HISTORY: u64 = 1024;
+/// Most blobs of a batch.
+const BLOBS: usize = 6;
+
+/// How far commits have come.
+#[derive(Default)]
+struct Progress {
+    /// Key and index of the one under way.
+    sent: Option<(String, u64)>,
+    /// L1's head at the last decision.
+    decided: B256,
+}
+
+/// Commits batches, one after the other.
+pub(super) async fn commit_batches(shared: Shared, mut relayer: Relayer, policy: Policy, eager: bool) {
+    let mut l1 = shared.handle.l1.clone();
+    let mut committer = Committer::new(shared.node.storage().clone(), shared.node.spec().chain_id, BLOBS);
+    let mut progress = Progress::default();
+    loop {
+        let stepped = relayer.step().await;
+        let outcome = match stepped {
+            Ok(()) => commit_next(&shared, &mut relayer, &mut committer, &policy, eager, &mut progress).await,
+            Err(error) => Err(error.into()),
+        };
+        shared.status(Stage::Commit, outcome);
+        shared.wait(&mut l1).await;
+    }
+}
+
+async fn commit_next(
+    shared: &Shared,
+    relayer: &mut Relayer,
+    committer: &mut Committer,
+    policy: &Policy,
+    eager: bool,
+    progress: &mut Progress,
+) -> Result<(), Held> {
+    if let Some(reason) = shared.node.detached() {
+        return Err(reason.into());
+    }
+    let state = shared.l1_state();
+    if !state.latest.open {
+        return Err(Error::NotOpen.into());
+    }
+    if state.latest.halted {
+        return Err("the escape has begun: no batch is taken any more".into());
+    }
+    let backlog = tokio::task::block_in_place(|| committer.collect(&state))?;
+    let Some(backlog) = backlog else { return Ok(()) };
+    *shared.handle.backlog.lock() = Some(backlog);
+    if let Some((key, index)) = progress.sent.clone() {
+        match relayer.state(&key) {
+            // The watcher has not seen it yet, or a reorganisation has taken it back: then the relayer sends it again.
+            Some(State::Mined(mined) | State::Final(mined)) if mined.success => {
+                if state.latest.head < index {
+                    return Ok(());
+                }
+                progress.sent = None;
+            }
+            Some(State::Refused(revert)) => {
+                progress.sent = None;
+                return Err(format!("the commit would revert: {revert}").into());
+            }
+            Some(State::Mined(_) | State::Final(_)) => {
+                tracing::warn!(key, "a commit reverted");
+                progress.sent = None;
+            }
+            Some(State::Displaced { .. } | State::Fenced { .. }) => {
+                tracing::warn!(key, "a commit was displaced");
+                progress.sent = None;
+            }
+            Some(State::Queued | State::Pending { .. }) | None => {}
+        }
+    }
+    // One at a time: also one from before a restart.
+    if let Some(stuck) = relayer.stuck() {
+        let patience = 10 * shared.poll;
+        let waited = stuck.since.elapsed().unwrap_or_default();
+        return if waited > patience { Err(format!("{}: {}", stuck.key, stuck.reason).into()) } else { Ok(()) };
+    }
+    // Nothing that the decision depends on changes before L1's head does.
+    if backlog.blocks == 0 || progress.decided == state.latest.block.hash {
+        return Ok(());
+    }
+    let now = shared.node.now_ms();
+    let history = shared.l1.fee_history(FEE_HISTORY, BlockNumberOrTag::Latest, &[]).await?;
+    let fees = history.base_fee_per_gas.iter().zip(&history.base_fee_per_blob_gas);
+    let mut recent: Vec<Prices> =
+        fees.map(|(base_fee, blob_base_fee)| Prices { base_fee: *base_fee, blob_base_fee: *blob_base_fee }).collect();
+    let decision = policy.decide(&Inputs {
+        now: recent.pop().unwrap_or_default(),
+        recent: &recent,
+        waiting: backlog.bytes as u64,
+        age: Duration::from_millis(backlog.since_ms.map_or(0, |since| now.saturating_sub(since))),
+        due_in: None,
+    });
+    progress.decided = state.latest.block.hash;
+    tracing::debug!(%decision, blocks = backlog.blocks, bytes = backlog.bytes, "commit policy");
+    if !(decision.commits() || eager && backlog.busy) {
+        return Ok(());
+    }
+    let commit = tokio::task::block_in_place(|| committer.next_commit())?;
+    let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
+    let count = blobs.len();
+    let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
+    let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
+    let request = Request { key: key.clone(), to, value: Default::default(), data: call, gas_limit: None, sidecar };
+    relayer.submit(request)?;
+    tracing::info!(batch = index, first_block, last_block, blobs = count, why = %decision, "committing");
+    progress.sent = Some((key, index));
+    Ok(relayer.step().await?)
+}

@@ -1,0 +1,105 @@
+//! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
+
+use super::{Held, Invalid, Shared, prove::Prover};
+use jove_primitives::batch::decode;
+use jove_sequencer::{Derived, DerivedBatch};
+use jove_settlement::{
+    Error,
+    origins::origin_at,
+    status::Stage,
+    watcher::{self, Batch, L1State},
+};
+use jove_storage::View;
+
+/// A full node's: follows L1, and steps in with `prover` where it is to.
+pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>) {
+    let mut l1 = shared.handle.l1.clone();
+    loop {
+        let rescuing = prover.as_ref().is_some_and(Prover::is_rescuing);
+        // Blocks that this node made itself wait to be found on L1.
+        let outcome = if rescuing { Ok(false) } else { next(&shared).await };
+        let again = matches!(outcome, Ok(true));
+        let outcome = outcome.and_then(|_| shared.invalid()?.map_or(Ok(()), |reason| Err(reason.into())));
+        shared.status(Stage::Derive, outcome);
+        if again {
+            continue;
+        }
+        if let Some(prover) = &mut prover {
+            prover.step(&shared).await;
+        }
+        shared.wait(&mut l1).await;
+    }
+}
+
+/// The last committed batch whose last block this node has.
+pub(super) fn derived(state: &L1State, view: &View) -> Result<Option<Batch>, Error> {
+    let mut index = match state.batch_of_block(view.head_number())? {
+        Some(batch) => batch.header.index,
+        None => state.latest.head,
+    };
+    loop {
+        let Some(batch) = state.batch(index)? else { return Ok(None) };
+        if view.block_hash(batch.header.last_block)? == Some(batch.header.last_block_hash) {
+            return Ok(Some(batch));
+        }
+        let Some(before) = index.checked_sub(1) else { return Ok(None) };
+        index = before;
+    }
+}
+
+/// Derives the next batch that this node does not have. Whether there was something to do: not beyond an invalid batch, which waits to be dropped.
+pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
+    let state = shared.l1_state();
+    if !state.latest.open {
+        return Err(Error::NotOpen.into());
+    }
+    let view = shared.node.storage().view();
+    let parent = derived(&state, &view)?.ok_or(Error::WrongChain)?;
+    let index = parent.header.index + 1;
+    let Some(batch) = state.batch(index)? else {
+        let last = parent.header.last_block;
+        if view.head_number() > last && !shared.node.is_sequencing() {
+            tracing::warn!(to = last, "batches were dropped on L1: their blocks are withdrawn");
+            shared.node(move |node| node.unwind(last)).await?;
+            return Ok(true);
+        }
+        return Ok(false);
+    };
+    if shared.is_invalid(&batch) {
+        return Ok(false);
+    }
+    let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
+    let data = decode(&contents, batch.header.chain_id);
+    let mut origins = Vec::new();
+    let mut number = origin_at(&view, parent.header.last_block)?.0.number;
+    for steps in data.iter().flat_map(|data| &data.blocks).map(|block| block.origin_steps).filter(|steps| *steps > 0) {
+        number = number.saturating_add(steps.into());
+        if number > batch.header.origin_number {
+            break;
+        }
+        let header = shared.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?;
+        origins.push(watcher::origin(&shared.settlement, &header, state.messages_up_to(number)?));
+    }
+    drop(view);
+    // A batch is not to be called invalid for blocks of another L1 chain than the one it was committed on.
+    let head = state.latest.block;
+    for (number, hash) in [(batch.header.origin_number, batch.header.origin_hash), (head.number, head.hash)] {
+        if shared.l1.header(number).await?.map(|header| header.hash()) != Some(hash) {
+            return Err(Error::L1Reorganised(number).into());
+        }
+    }
+    let messages = state.deposits(batch.header.first_message, batch.header.end_message)?;
+    let header = batch.header;
+    let derived = DerivedBatch { header, data, origins, messages };
+    match shared.node(move |node| node.derive(derived)).await? {
+        Derived::Valid(_) => {
+            let (last, all) = (header.last_block, state.latest.head);
+            tracing::info!(batch = index, of = all, block = last, "derived from L1");
+        }
+        Derived::Invalid(error) => {
+            tracing::warn!(batch = index, %error, "a batch on L1 is invalid: it waits to be dropped");
+            *shared.invalid.lock() = Some(Invalid { index, hash: batch.hash, reason: error.to_string() });
+        }
+    }
+    Ok(true)
+}
