@@ -235,11 +235,21 @@ async fn tag(shared: Shared) {
             tracing::debug!(%error, "the tags stay");
         }
         if shared.node.is_sequencing() {
-            let debt = shared.handle.debt(shared.node.now_ms());
-            shared.node.pool().set_closed(debt.as_deref());
+            let closed = match begun(&shared) {
+                true => shared.handle.debt(shared.node.now_ms()),
+                false => Some("the chain has not seen its first L1 block yet: try again soon".into()),
+            };
+            shared.node.pool().set_closed(closed.as_deref());
         }
         shared.wait(&mut l1).await;
     }
+}
+
+/// Whether the chain's blocks can be committed: they name an L1 block. A development chain's do in a moment.
+fn begun(shared: &Shared) -> bool {
+    let view = shared.node.storage().view();
+    shared.node.dev().is_some()
+        || origins::origin_at(&view, view.head_number()).is_ok_and(|(origin, _)| origin.number > 0)
 }
 
 async fn move_tags(shared: &Shared) -> Result<(), Held> {

@@ -133,7 +133,8 @@ impl Committer {
             if Extra::decode(&block.header.extra_data)?.messages {
                 self.due = Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due();
             }
-            self.ready.extend(batcher.push(data, !self.due)?);
+            // `Rollup` takes no batch that leaves a due message, or names no L1 block.
+            self.ready.extend(batcher.push(data, !self.due && self.origin > 0)?);
         }
         if end < head {
             return Ok(None);
