@@ -97,7 +97,7 @@ JOVE_L1_LOG=warn "$JOVE_BIN" l1 --datadir "$data-l1" --http-port "${l1##*:}" --s
 pids+=($!)
 until_true 30 cast block-number --rpc-url "$l1"
 JOVE_LOG=info "$JOVE_BIN" dev --datadir "$data" --http-port "${l2##*:}" --l1-url "$l1" >"$data.log" 2>&1 &
-pids+=($!)
+pids+=($!) dev=$!
 until_true 60 cast block-number --rpc-url "$l2" || fail "jove dev starts" "$(tail -5 "$data.log")"
 opened=$(js '$.settlement.block' "$(cat "$data/chain.json")")
 deep() { [[ $(cast block-number --rpc-url "$l1") -gt $((opened + 12)) ]]; }
@@ -112,6 +112,25 @@ if until_true 60 has_ether 2000000000000000000; then pass "and another arrives";
 hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --mnemonic "$MNEMONIC" --mnemonic-index 3 --value 1 "$fresh")")
 settles() { [[ $(js 'Boolean($.rungs.proven)' "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")") == true ]]; }
 if until_true 60 settles; then pass "and is proven on the new L1"; else fail "and is proven on the new L1" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
+
+# Above the messages that it consumed, a reorganisation changes no block of the chain: the same batches are committed again.
+kill -INT "$dev"; wait "$dev" 2>/dev/null
+JOVE_LOG=info "$JOVE_BIN" dev --datadir "$data" --http-port "${l2##*:}" --l1-url "$l1" --l1-depth 30 >>"$data.log" 2>&1 &
+pids+=($!)
+until_true 60 cast block-number --rpc-url "$l2"
+hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --mnemonic "$MNEMONIC" --mnemonic-index 3 --value 1 "$fresh")")
+committed() { [[ $(js 'Boolean($.rungs.committed)' "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")") == true ]]; }
+until_true 60 committed || fail "committed" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"
+before=$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")
+batch=$(js '$.hash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")")
+cast rpc --rpc-url "$l1" anvil_reorg 10 '[]' >/dev/null
+place() { js '$.committed.blockHash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")"; }
+again() { [[ $(place) == 0x* && $(place) != $(js '$.rungs.committed.l1BlockHash' "$before") ]]; }
+if until_true 60 again; then pass "a batch that L1 took back is committed again"; else fail "committed again" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
+is "it is the same batch" "$batch" "$(js '$.hash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")")"
+is "and no block was withdrawn" "$(js '$.rungs.executed.blockHash' "$before")" \
+  "$(js '$.rungs.executed.blockHash' "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")")"
+if until_true 60 settles; then pass "and it is proven"; else fail "and it is proven" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 
 data=$E2E_WORK/settled-anvil l2=http://127.0.0.1:$(port) l1=http://127.0.0.1:$(port)
 anvil --port "${l1##*:}" --chain-id 901 --hardfork osaka --balance 1000000 --block-time 1 --slots-in-an-epoch 2 >"$E2E_WORK/anvil.log" 2>&1 &
