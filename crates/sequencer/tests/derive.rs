@@ -12,7 +12,10 @@ use jove_primitives::{
     transaction::{TxDeposit, message_source_hash},
 };
 use jove_sequencer::{Derived, DerivedBatch, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, Tags};
-use jove_stf::{BatchError, TransactionError, batch::block_data};
+use jove_stf::{
+    BatchError, BatchInput, ExecuteBatchError, StatelessError, TransactionError, Witness, batch::block_data,
+    witness::execute,
+};
 use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use std::{
     path::Path,
@@ -247,6 +250,56 @@ fn a_sequencer_follows_what_others_committed_and_keeps_its_transactions() {
     assert!(matches!(node.derive(bad).expect("run"), Derived::Invalid(BatchError::Differs("last block hash"))));
     assert_eq!(node.head().header.number, 1);
     assert_eq!(node.pool().status(), (2, 0));
+}
+
+#[test]
+fn a_batch_is_executed_on_its_witness_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = sequencer(folder.path());
+    seal(&source, 0..3);
+    mine(&source, 2);
+    source.consume(Some(origin(&source, 100, 2)), messages(0..2)).expect("consumed");
+    seal(&source, 3..40);
+    source.consume(Some(origin(&source, 104, 5)), messages(2..5)).expect("consumed");
+    mine(&source, 300);
+    seal(&source, 40..41);
+    let last = source.head().header.number;
+    for (from, to) in [(1, 4), (4, last - 1), (last, last), (1, last)] {
+        let DerivedBatch { header, data, origins, messages } = batch(&source, from, to);
+        let data = data.expect("decoded");
+        let witness = source.witness(from, to).expect("recorded");
+        let witness = Witness::decode(&witness.encode()).expect("itself");
+        let input = BatchInput { header: &header, data: &data, origins: &origins, messages: &messages };
+        let output = execute(source.rules(), input, &witness).expect("valid");
+        let end = &blocks(&source, to, to)[0];
+        assert_eq!((output.block_hash, output.state_root), (end.hash, end.header.state_root), "{from} to {to}");
+        assert!(witness.state.len() < 6_000, "{}", witness.state.len());
+
+        // Without a part, or with another, nothing is said of the batch.
+        let unknown = |witness: &Witness| match execute(source.rules(), input, witness) {
+            Err(ExecuteBatchError::Database(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        let other = source.witness(1, 1).expect("recorded");
+        if from > 1 {
+            assert_eq!(unknown(&other), StatelessError::Headers(0));
+            let state = other.state.clone();
+            assert!(matches!(unknown(&Witness { state, ..witness.clone() }), StatelessError::Root { .. }));
+        }
+        assert_eq!(unknown(&Witness { headers: Vec::new(), ..witness.clone() }), StatelessError::Headers(0));
+        if !witness.codes.is_empty() {
+            assert!(matches!(unknown(&Witness { codes: Vec::new(), ..witness.clone() }), StatelessError::Code(_)));
+        }
+        let hidden = [vec![1], witness.headers[0].state_root.to_vec()].concat();
+        assert!(matches!(unknown(&Witness { state: hidden.into(), ..witness.clone() }), StatelessError::Missing(_)));
+
+        // An invalid batch is so here, too.
+        let mut bad = header;
+        bad.last_block_hash = B256::ZERO;
+        let input = BatchInput { header: &bad, ..input };
+        let found = execute(source.rules(), input, &witness).expect_err("another last block");
+        assert!(matches!(found, ExecuteBatchError::Invalid(BatchError::Differs("last block hash"))), "{found}");
+    }
 }
 
 #[test]
