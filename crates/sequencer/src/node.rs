@@ -322,6 +322,8 @@ impl Node {
     /// # Errors
     /// If the store cannot be opened, holds another chain, or is damaged.
     pub fn start(config: NodeConfig) -> Result<Arc<Self>, NodeError> {
+        // The first to need KZG would wait for its tables, or have revm make larger ones, which takes seconds.
+        std::thread::spawn(|| c_kzg::ethereum_kzg_settings(0));
         let storage = Storage::open(&config.datadir.join("db"), Options { sync: config.sync })?;
         let spec = Arc::new(config.spec.clone());
         let mut trie = StateTrie::default();

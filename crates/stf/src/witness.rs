@@ -16,7 +16,11 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256, map::B256Map};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use core::cell::RefCell;
-use jove_primitives::ChangeSet;
+use jove_primitives::{
+    ChangeSet,
+    l1::{L1_HASH_SLOT, L1_MIX_HASH_SLOT, L1_NUMBER_SLOT, L1_QUEUE_SLOT},
+    predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_ROOT_SLOT},
+};
 use jove_trie::{Missing, PartialTrie, Reads, StateTrie, WitnessError};
 use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, state::AccountInfo};
 use thiserror::Error;
@@ -97,6 +101,13 @@ struct Recorded {
 pub struct Recorder(RefCell<Recorded>);
 
 impl Recorder {
+    /// A recorder for a batch: what [`BatchExecutor`] reads besides its blocks is noted already.
+    pub fn of_batch() -> Self {
+        let origin = [L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1_HASH_SLOT, L1_MIX_HASH_SLOT].into();
+        let reads = [(L1_BLOCK, origin), (L2_MESSENGER, [OUTBOX_ROOT_SLOT].into())].into();
+        Self(RefCell::new(Recorded { reads, ..Default::default() }))
+    }
+
     /// A database that reads from `db`, and is noted here.
     pub fn over<DB>(&self, db: DB) -> Recording<'_, DB> {
         Recording { db, recorder: self }

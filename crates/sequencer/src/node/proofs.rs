@@ -21,7 +21,7 @@ impl Node {
     /// a time.
     ///
     /// # Errors
-    /// If the block is unknown, outside of the proof window, or pruned; [`StorageError::Timeout`] if the way back is too long.
+    /// If the block is unknown, outside of the proof window and not the finalized one, or pruned; [`StorageError::Timeout`] if the way back is too long.
     pub fn prove(&self, number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, NodeError> {
         let deadline = Instant::now() + PROOF_TIME;
         let view = loop {
@@ -43,7 +43,8 @@ impl Node {
         let header = known(&view, number)?;
         let time = jove_primitives::header::time_ms(&header)?;
         let age = self.head().time_ms.saturating_sub(time);
-        if u128::from(age) > self.shared.config.proof_window.as_millis() {
+        // Whoever escapes proves what the last final state has, however old that is.
+        if u128::from(age) > self.shared.config.proof_window.as_millis() && number != self.tags().finalized {
             return Err(NodeError::OutsideProofWindow(number));
         }
         Ok(self.trie_after(&header, deadline)?.prove(address, slots))
@@ -58,7 +59,7 @@ impl Node {
         let view = self.shared.storage.view();
         let before = first.checked_sub(1).ok_or_else(|| NodeError::Invalid("genesis has no witness".into()))?;
         let before = known(&view, before)?;
-        let (recorder, mut changes, mut parent) = (Recorder::default(), Vec::new(), before.clone());
+        let (recorder, mut changes, mut parent) = (Recorder::of_batch(), Vec::new(), before.clone());
         for number in first..=last {
             let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
             let state = recorder.over(view.state(number - 1)?);
