@@ -31,7 +31,7 @@ note() { echo "      ($((SECONDS - begin)) s) $1"; }
 
 keys=() names=()
 for i in {0..9}; do keys[i]=$(key "$i"); names[i]=$(who "$i"); done
-data=$E2E_WORK/escape chain=$E2E_WORK/escape.json l1=http://127.0.0.1:$(port) l2=http://127.0.0.1:$(port)
+data=$E2E_WORK/abandoned chain=$E2E_WORK/abandoned.json l1=http://127.0.0.1:$(port) l2=http://127.0.0.1:$(port)
 
 # --- a chain with short delays, whose L1 blocks hold 120 million gas of messages ---
 js 'JSON.stringify({ ...$, gas: { ...$.gas, targetPerSecond: 20000000, blockGasLimit: 40000000 } })' "$(cat dev.json)" >"$E2E_WORK/template.json"
