@@ -24,6 +24,7 @@ jove_as() { # jove_as ACCOUNT ARGUMENT...
 }
 balance() { cast balance --rpc-url "$1" "$2"; }
 coins() { local out; out=$(cast call --rpc-url "$1" "$2" 'balanceOf(address)(uint256)' "$3"); echo "${out%% *}"; } # coins URL TOKEN WHO
+withdrawn() { sed -n 's/^withdrawn in \(0x[0-9a-f]*\).*/\1/p'; } # the hash in what jove bridge withdraw prints
 is_final() { [[ $(js '$.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")") == final ]]; }
 sent() { js '$.status == "0x1" ? $.transactionHash : "failed"' "$(cast send --json "$@" 2>&1)"; } # the hash of a transaction that succeeded
 begin=$SECONDS
@@ -39,9 +40,9 @@ JOVE_L1_LOG=warn "$JOVE_BIN" l1 --datadir "$data-l1" --http-port "${l1##*:}" >"$
 pids+=($!)
 until_true 30 cast block-number --rpc-url "$l1" || fail "jove l1 starts" "$(tail -5 "$data-l1.log")"
 out=$(JOVE_PRIVATE_KEY=${keys[9]} JOVE_LOG=warn "$JOVE_BIN" deploy --l1-url "$l1" --chain "$E2E_WORK/template.json" --out "$chain" \
-  --single-proof-delay 2s --escape-delay 15s 2>&1) || fail "deployment" "$out"
+  --council "${names[0]}" --single-proof-delay 2s --escape-delay 15s 2>&1) || fail "deployment" "$out"
 contract() { js "\$.settlement.$1" "$(cat "$chain")"; }
-inbox=$(contract inbox) bridge=$(contract bridge) rollup=$(contract rollup) hatch=$(contract escapeHatch)
+inbox=$(contract inbox) bridge=$(contract bridge) rollup=$(contract rollup) pause=$(contract pause) hatch=$(contract escapeHatch)
 JOVE_LOG=info "$JOVE_BIN" dev --chain "$chain" --datadir "$data" --http-port "${l2##*:}" --l1-url "$l1" --history 1s >"$data.log" 2>&1 &
 pids+=($!) dev=$!
 until_true 60 cast block-number --rpc-url "$l2" || fail "jove dev starts" "$(tail -5 "$data.log")"
@@ -92,7 +93,7 @@ withdraw=$!
 jove_as 7 bridge claim "$back" --wait --timeout 60s >"$data.back" 2>&1 &
 claim=$!
 # Meanwhile, a withdrawal that nobody claims before the end.
-unclaimed=$(jove_as 1 bridge withdraw --amount 1.5 --to 0x00000000000000000000000000000000000e5ca9 2>&1 | sed -n 's/^withdrawn in \(0x[0-9a-f]*\).*/\1/p')
+unclaimed=$(jove_as 1 bridge withdraw --amount 1.5 --to 0x00000000000000000000000000000000000e5ca9 2>&1 | withdrawn)
 
 # --- an L1 block full of messages: two transactions, the second with one message too many ---
 flood=$(js '$.contractAddress' "$(cast send --json --rpc-url "$l1" --private-key "${keys[7]}" --create \
@@ -150,11 +151,16 @@ like "status of a chain that works" "open.*waits +nothing.*never while nothing w
 fails "no escape begins while nothing waits" "nothing waits to become final" jove_as 0 escape start
 fails "and nothing is taken" "the escape has not begun" jove_as 1 escape withdraw
 
-# --- the operator is gone, with all data ---
+# --- the operator is gone, with all data; the last batch is proven, and not final, for the council had paused that ---
+cast send --rpc-url "$l1" --private-key "${keys[0]}" "$pause" 'pause(uint256)' 3600 >/dev/null
+last=$(jove_as 8 bridge withdraw --amount 0.75 --to 0x00000000000000000000000000000000000e5caa 2>&1 | withdrawn)
+proven() { [[ $(js '$.rungs.attested && $.rungs.proven && $.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$last")") == committed ]]; }
+if until_true 60 proven; then pass "a batch is proven and not final"; else fail "a batch is proven and not final" "$(cast rpc --rpc-url "$l2" jove_getFinality "$last")"; fi
 head=$(js 'Number($.blockNumber)' "$(cast receipt --json --rpc-url "$l2" "$last")")
 hashes="$(cast block --rpc-url "$l2" "$full_block" --field hash) $(cast block --rpc-url "$l2" "$head" --field hash)"
 kill -KILL "$dev"; wait "$dev" 2>/dev/null
 rm -rf "$data"
+cast send --rpc-url "$l1" --private-key "${keys[0]}" "$pause" 'unpause()' >/dev/null
 vault=$(balance "$l1" "$bridge")
 (jove_as 4 bridge deposit --amount 2 || echo FAILED) >"$data.late" 2>&1 &
 late=$!
@@ -174,11 +180,14 @@ is "rebuilt from L1 to the same hashes, the full block's too" "$hashes" \
 note "rebuilt from L1"
 due() { [[ $(jove_as 0 escape status 2>&1) == *"can begin"* ]]; }
 until_true 60 due
-like "status of a chain that nobody runs" "open.*waits +message [0-9]+ for [0-9]+ s.*can begin" "$(jove_as 0 escape status 2>&1 | tr '\n' ' ')"
+like "status of a chain that nobody runs" "open.*waits +batch [0-9]+ for [0-9]+ s, message [0-9]+ for [0-9]+ s.*can begin" "$(jove_as 0 escape status 2>&1 | tr '\n' ' ')"
 
 # --- the escape ---
 vault=$(balance "$l1" "$bridge")
-out=$(jove_as 0 escape start 2>&1); like "the escape begins, from any account" "the escape has begun.*final for ever" "$(tr '\n' ' ' <<<"$out")"
+fails "a batch that can be final is not left out" "$(cast sig 'StillFinal(uint64)')|StillFinal" cast call --rpc-url "$l1" "$rollup" 'startEscape((bool,bytes32,bytes32)[])' '[]'
+out=$(jove_as 3 escape start 2>&1)
+like "the escape begins, from any account, and makes it final" "the escape has begun.*became final with it: 1 .*final for ever: batch " "$(tr '\n' ' ' <<<"$out")"
+true_that "to its last block" "$(sed -n 's/.* block \([0-9]*\),.*/\1/p' <<<"$out") >= $head"
 fails "once" "has begun already" jove_as 0 escape start
 is "L1 says so" 2 "$(cast call --rpc-url "$l1" "$rollup" 'phase()(uint8)')"
 not_open=$(cast sig 'NotOpen(uint8)')
@@ -204,8 +213,16 @@ leaving+=($!)
 leaving+=($!)
 (jove_as 4 escape withdraw && jove_as 4 escape refund --to "$fresh") >"$data.leave.4" 2>&1 || echo FAILED >>"$data.leave.4" &
 leaving+=($!)
+(jove_as 8 escape withdraw && jove_as 8 bridge claim "$last" --wait --timeout 60s) >"$data.leave.8" 2>&1 || echo FAILED >>"$data.leave.8" &
+leaving+=($!)
 owned=$(coins "$l1" "$coin" "${names[2]}") mine=$(balance "$l2" "${names[1]}")
-for i in 0 5 6 7 8 9; do
+# Another has the call of the seventh printed, as for a contract; the seventh makes it.
+call=$(jove_as 0 escape withdraw --account "${names[7]}" --to "${names[7]}" --print 2>&1)
+printed=("$(awk '$1 == "to" { print $2 }' <<<"$call")" "$(awk '$1 == "data" { print $2 }' <<<"$call")")
+is "a printed call is the hatch's" "$hatch" "${printed[0]}"
+(cast send --rpc-url "$l1" --private-key "${keys[7]}" "${printed[@]}") >"$data.leave.7" 2>&1 || echo FAILED >>"$data.leave.7" &
+leaving+=($!)
+for i in 0 5 6 9; do
   jove_as "$i" escape withdraw >"$data.leave.$i" 2>&1 || echo FAILED >>"$data.leave.$i" &
   leaving+=($!)
 done
@@ -214,12 +231,13 @@ if grep -l FAILED "$data".leave.* >/dev/null; then fail "everyone leaves" "$(gre
 note "everyone has left"
 is "ether goes where its owner says; a refunded deposit as well" "$(n "${mine}n + 2n * 10n ** 18n")" "$(balance "$l1" "$fresh")"
 is "the withdrawal that was final is paid" 1500000000000000000 "$(balance "$l1" 0x00000000000000000000000000000000000e5ca9)"
+is "and the one in the batch that the escape made final" 750000000000000000 "$(balance "$l1" 0x00000000000000000000000000000000000e5caa)"
 is "tokens: to the one who asked" 149750001 "$(coins "$l1" "$coin" "$fresh")"
 is "tokens: by proof, of the unconsumed deposit, of the failed one" "$(n "${owned}n + 750499999n + 30000000n + 8000002n")" "$(coins "$l1" "$coin" "${names[2]}")"
 is "tokens: none is left in the vault" "0 0" \
   "$(coins "$l1" "$coin" "$bridge") $(cast call --rpc-url "$l1" "$bridge" 'escrow(address)(uint256)' "$coin" | cut -d' ' -f1)"
 left=$(balance "$l1" "$bridge")
-is "ether: exactly what was due has left the vault" "$(n "${vault}n - ${ether}n - 15n * 10n ** 17n - 2n * 10n ** 18n")" "$left"
+is "ether: exactly what was due has left the vault" "$(n "${vault}n - ${ether}n - 225n * 10n ** 16n - 2n * 10n ** 18n")" "$left"
 for place in 0x4200000000000000000000000000000000000011 0x4200000000000000000000000000000000000019 0x420000000000000000000000000000000000001a; do
   expected=$(n "${expected}n + $(balance "$l2" "$place")n")
 done
@@ -227,6 +245,7 @@ is "ether: what is left is what the chain's fee vaults hold" "$expected" "$left"
 
 # --- nobody takes anything twice ---
 fails "ether twice" "was taken already" jove_as 1 escape withdraw
+fails "nor past the command" "$(cast sig 'AlreadyTaken()')|AlreadyTaken" cast call --rpc-url "$l1" --from "${names[7]}" "${printed[@]}"
 fails "tokens twice" "was taken already" jove_as 3 escape withdraw --token "$coin"
 fails "a refund twice" "nothing to refund" jove_as 2 escape refund
 fails "a refund by its number twice" "AlreadyTaken" jove_as 2 escape refund "$queued"
@@ -236,5 +255,5 @@ like "the withdrawal twice" "executed before" "$(jove_as 7 bridge claim "$unclai
 out=$(jove_as 7 escape status "${names[2]}" 2>&1 | tr '\n' ' ')
 like "status says what was taken" "ether, taken already.*of token $coin, taken already.*refunded already.*refunded already" "$out"
 is "and the vault is as it was" "$left" "$(balance "$l1" "$bridge")"
-note "$hatch paid all"
+note "done"
 finish

@@ -212,7 +212,7 @@ async fn start(crossing: &Crossing, key: &key::Options) -> Result<(), String> {
     let wallet = l1_wallet(crossing, key).await?;
     let made_final = crossing.start_escape(&wallet, log_sent).await.map_err(state_words)?;
     let standing = halted(crossing).await?;
-    say(&format!("the escape has begun; {made_final} batches became final with it"));
+    say(&format!("the escape has begun; batches that became final with it: {made_final}"));
     say(&format!(
         "final for ever: batch {}, block {}, state root {}",
         standing.last.batch, standing.last.block, standing.last.state_root

@@ -442,6 +442,13 @@ async fn the_escape_begins_neither_early_nor_twice() {
 }
 
 #[test]
+fn timeouts_and_limits_of_a_node_may_pass() {
+    let refused = |code| Error::Rpc { method: "eth_call".into(), code, message: "no".into(), data: None };
+    assert!([-32002, -32005].into_iter().all(|code| refused(code).is_transient()));
+    assert!([3, -32000, -32602].into_iter().all(|code| !refused(code).is_transient()));
+}
+
+#[test]
 fn spans_are_said_in_two_units() {
     let said = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 21 * 86_400].map(crate::error::in_words);
     assert_eq!(said, ["0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "23 h 59 min", "1 d 0 h", "21 d 0 h"]);
