@@ -45,17 +45,17 @@ contract() { js "\$.settlement.$1" "$(cat "$chain")"; }
 inbox=$(contract inbox) bridge=$(contract bridge) rollup=$(contract rollup) pause=$(contract pause) hatch=$(contract escapeHatch)
 JOVE_LOG=info "$JOVE_BIN" dev --chain "$chain" --datadir "$data" --http-port "${l2##*:}" --l1-url "$l1" --history 1s >"$data.log" 2>&1 &
 pids+=($!) dev=$!
-until_true 60 cast block-number --rpc-url "$l2" || fail "jove dev starts" "$(tail -5 "$data.log")"
+until_true 120 cast block-number --rpc-url "$l2" || fail "jove dev starts" "$(tail -5 "$data.log")"
 note "the chain runs"
 
 # --- tokens in ---
 deployed=$(cast send --json --rpc-url "$l1" --private-key "${keys[2]}" --create "$(js '$.bytecode.object' "$(cat "$E2E_OUT/Coin.sol/Coin.json")")" \
   'constructor(uint256)' 5000000000)
 coin=$(js '$.contractAddress' "$deployed")
-jove_as 1 bridge deposit --amount 5 --wait --timeout 60s >"$data.deposit" 2>&1 &
+jove_as 1 bridge deposit --amount 5 --wait --timeout 150s >"$data.deposit" 2>&1 &
 deposit=$!
 before=$(balance "$l2" "${names[1]}")
-out=$(jove_as 2 bridge deposit --amount 1000.5 --token "$coin" --wait --timeout 60s 2>&1) || fail "tokens: deposit" "$out"
+out=$(jove_as 2 bridge deposit --amount 1000.5 --token "$coin" --wait --timeout 150s 2>&1) || fail "tokens: deposit" "$out"
 wait "$deposit" || fail "ether: deposit" "$(cat "$data.deposit")"
 is "ether: it has arrived" "$(n "${before}n + 5n * 10n ** 18n")" "$(balance "$l2" "${names[1]}")"
 l2_coin=$(cast call --rpc-url "$l2" 0x4200000000000000000000000000000000000010 'l2TokenOf(address)(address)' "$coin")
@@ -88,9 +88,9 @@ back=$(sent --rpc-url "$l2" --private-key "${keys[6]}" 0x42000000000000000000000
 fails "it is sent back once" "NoSuchFailure|execution reverted" cast send --rpc-url "$l2" --private-key "${keys[6]}" \
   0x4200000000000000000000000000000000000010 'sendBack(uint256,address,address,uint256)' 0 "$coin" "${names[2]}" 7000001
 owned=$(coins "$l1" "$coin" "${names[2]}")
-jove_as 3 bridge withdraw --amount 100.25 --token "$coin" --to "${names[4]}" --wait --timeout 60s >"$data.withdraw" 2>&1 &
+jove_as 3 bridge withdraw --amount 100.25 --token "$coin" --to "${names[4]}" --wait --timeout 150s >"$data.withdraw" 2>&1 &
 withdraw=$!
-jove_as 7 bridge claim "$back" --wait --timeout 60s >"$data.back" 2>&1 &
+jove_as 7 bridge claim "$back" --wait --timeout 150s >"$data.back" 2>&1 &
 claim=$!
 # Meanwhile, a withdrawal that nobody claims before the end.
 unclaimed=$(jove_as 1 bridge withdraw --amount 1.5 --to 0x00000000000000000000000000000000000e5ca9 2>&1 | withdrawn)
@@ -118,7 +118,7 @@ is "a block holds six seconds of the gas target, to the gas" 60 $((after - first
 like "one more is refused by name" "$(cast sig 'BlockGasExceeded(uint256,uint256)' | cut -c3-)0*$(printf '%x' 122000000)0*$(printf '%x' 120000000)" \
   "$(js '$[1].logs.at(-1).data' "$receipts")"
 arrived() { [[ $(js '$.l1.messagesConsumed' "$(cast rpc --rpc-url "$l2" jove_syncStatus)") -ge $after ]]; }
-until_true 60 arrived || fail "the messages arrive" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"
+until_true 120 arrived || fail "the messages arrive" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"
 sleep 0.5
 rm "$data.busy"; wait "$pool"
 out=$(node lib/queue.mjs "$l2" "$inbox" "$first" "$after" "$from" 2>&1)
@@ -137,11 +137,11 @@ is "tokens: the vault has the rest" "$(n '1000500000n + 8000002n - 100250000n')"
 
 # --- proofs of withdrawals need no history ---
 block_final() { [[ $(js '$.l2.finalized' "$(cast rpc --rpc-url "$l2" jove_syncStatus)") -ge $full_block ]]; }
-if until_true 60 block_final; then pass "the batch with the full block is final"; else fail "the batch with the full block is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
+if until_true 120 block_final; then pass "the batch with the full block is final"; else fail "the batch with the full block is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 cast rpc --rpc-url "$l2" anvil_mine 1000 >/dev/null
 # The last transaction: it makes a batch of what was mined.
 last=$(sent --rpc-url "$l2" --private-key "${keys[6]}" --value 1 "${names[1]}")
-if until_true 60 is_final "$last"; then pass "all is final"; else fail "all is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
+if until_true 120 is_final "$last"; then pass "all is final"; else fail "all is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 fails "history is pruned" "pruned|missing trie node|not available" cast balance --rpc-url "$l2" --block 2 "${names[1]}"
 true_that "and a withdrawal before it is proven" '$.status == "final" && $.proof.length == 32' "$(cast rpc --rpc-url "$l2" jove_getWithdrawalProof "$unclaimed")"
 note "all is final"
@@ -155,7 +155,7 @@ fails "and nothing is taken" "the escape has not begun" jove_as 1 escape withdra
 cast send --rpc-url "$l1" --private-key "${keys[0]}" "$pause" 'pause(uint256)' 3600 >/dev/null
 last=$(jove_as 8 bridge withdraw --amount 0.75 --to 0x00000000000000000000000000000000000e5caa 2>&1 | withdrawn)
 proven() { [[ $(js '$.rungs.attested && $.rungs.proven && $.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$last")") == committed ]]; }
-if until_true 60 proven; then pass "a batch is proven and not final"; else fail "a batch is proven and not final" "$(cast rpc --rpc-url "$l2" jove_getFinality "$last")"; fi
+if until_true 120 proven; then pass "a batch is proven and not final"; else fail "a batch is proven and not final" "$(cast rpc --rpc-url "$l2" jove_getFinality "$last")"; fi
 head=$(js 'Number($.blockNumber)' "$(cast receipt --json --rpc-url "$l2" "$last")")
 hashes="$(cast block --rpc-url "$l2" "$full_block" --field hash) $(cast block --rpc-url "$l2" "$head" --field hash)"
 kill -KILL "$dev"; wait "$dev" 2>/dev/null
@@ -174,12 +174,12 @@ l2=http://127.0.0.1:$(port)
 JOVE_LOG=info "$JOVE_BIN" node --chain "$chain" --role full --from-l1 --l1-url "$l1" --datadir "$data-full" --http-port "${l2##*:}" >"$data-full.log" 2>&1 &
 pids+=($!)
 has() { [[ $(cast block-number --rpc-url "$l2" 2>/dev/null) -ge $head ]]; }
-until_true 90 has || fail "it is rebuilt from L1" "$(tail -3 "$data-full.log")"
+until_true 120 has || fail "it is rebuilt from L1" "$(tail -3 "$data-full.log")"
 is "rebuilt from L1 to the same hashes, the full block's too" "$hashes" \
   "$(cast block --rpc-url "$l2" "$full_block" --field hash) $(cast block --rpc-url "$l2" "$head" --field hash)"
 note "rebuilt from L1"
 due() { [[ $(jove_as 0 escape status 2>&1) == *"can begin"* ]]; }
-until_true 60 due
+until_true 120 due
 like "status of a chain that nobody runs" "open.*waits +batch [0-9]+ for [0-9]+ s, message [0-9]+ for [0-9]+ s.*can begin" "$(jove_as 0 escape status 2>&1 | tr '\n' ' ')"
 
 # --- the escape ---
@@ -213,7 +213,7 @@ leaving+=($!)
 leaving+=($!)
 (jove_as 4 escape withdraw && jove_as 4 escape refund --to "$fresh") >"$data.leave.4" 2>&1 || echo FAILED >>"$data.leave.4" &
 leaving+=($!)
-(jove_as 8 escape withdraw && jove_as 8 bridge claim "$last" --wait --timeout 60s) >"$data.leave.8" 2>&1 || echo FAILED >>"$data.leave.8" &
+(jove_as 8 escape withdraw && jove_as 8 bridge claim "$last" --wait --timeout 150s) >"$data.leave.8" 2>&1 || echo FAILED >>"$data.leave.8" &
 leaving+=($!)
 owned=$(coins "$l1" "$coin" "${names[2]}") mine=$(balance "$l2" "${names[1]}")
 # Another has the call of the seventh printed, as for a contract; the seventh makes it.

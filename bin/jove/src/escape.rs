@@ -8,7 +8,7 @@ use crate::{
 };
 use alloy_primitives::{
     Address, Bytes, TxHash, U256,
-    utils::{ParseUnits, format_ether},
+    utils::{ParseUnits, Unit, format_ether},
 };
 use jove_settlement::{
     Error, Wallet,
@@ -104,20 +104,19 @@ fn state_words(error: Error) -> String {
     if window { format!("{text}: start that node with a longer --proof-window, such as 90d") } else { text }
 }
 
-/// An amount in whole units.
+/// An amount in whole units; of a token without decimals, or with more than a number has, in its smallest ones.
 fn units(amount: U256, decimals: u8) -> String {
-    let parsed = ParseUnits::U256(amount);
-    parsed.format_units(decimals.try_into().unwrap_or(alloy_primitives::utils::Unit::WEI))
+    match Unit::new(decimals) {
+        Some(unit) if decimals > 0 => ParseUnits::U256(amount).format_units(unit),
+        _ => amount.to_string(),
+    }
 }
 
 /// An amount of ether or of an L1 token, for people: exact, and by the token's address, since anyone can name a token anything.
 async fn amount_of(crossing: &Crossing, token: Option<Address>, amount: U256) -> String {
     let Some(token) = token else { return format!("{} ether", format_ether(amount)) };
     let decimals = ask(&crossing.l1, token, &Erc20::decimalsCall {}).await;
-    match decimals.ok().filter(|decimals| *decimals <= 77) {
-        Some(decimals) => format!("{} of token {token}", units(amount, decimals)),
-        None => format!("{amount} units of token {token}"),
-    }
+    format!("{} of token {token}", units(amount, decimals.unwrap_or(0)))
 }
 
 /// Checks that the chain's node is one, and has the last final state.
@@ -318,6 +317,7 @@ mod tests {
         assert_eq!(units(U256::from(7), 0), "7");
         assert_eq!(units(U256::MAX, 0), U256::MAX.to_string());
         assert_eq!(units(U256::from(1), 18), "0.000000000000000001");
+        assert_eq!(units(U256::from(3), 255), "3");
     }
 
     #[test]
