@@ -35,8 +35,9 @@ pub(crate) struct Options {
     command: Command,
 }
 
+/// Where the two sides of a chain are.
 #[derive(clap::Args, Clone, Debug)]
-struct Nodes {
+pub(crate) struct Nodes {
     /// The chain file, as jove deploy writes it
     #[arg(long, env = "JOVE_CHAIN", value_name = "FILE", default_value = "chain.json", global = true)]
     chain: PathBuf,
@@ -62,7 +63,7 @@ struct Nodes {
     l2_url: String,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER", default_value = "info", global = true)]
-    log: String,
+    pub(crate) log: String,
 }
 
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -141,7 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     })
 }
 
-fn connect(nodes: &Nodes) -> Result<(Crossing, u64), String> {
+pub(crate) fn connect(nodes: &Nodes) -> Result<(Crossing, u64), String> {
     let spec = read_spec(&nodes.chain)?;
     let settlement = spec.settlement.ok_or_else(|| format!("{}: the chain settles nowhere", nodes.chain.display()))?;
     let l1 = L1::new(&nodes.l1_url).map_err(|error| format!("--l1-url: {error}"))?;
@@ -149,11 +150,11 @@ fn connect(nodes: &Nodes) -> Result<(Crossing, u64), String> {
     Ok((Crossing { l1, l2, settlement }, spec.chain_id))
 }
 
-fn words(error: Error) -> String {
+pub(crate) fn words(error: Error) -> String {
     error.to_string()
 }
 
-async fn l1_wallet(crossing: &Crossing, key: &key::Options) -> Result<Wallet, String> {
+pub(crate) async fn l1_wallet(crossing: &Crossing, key: &key::Options) -> Result<Wallet, String> {
     let wallet = Wallet::new(crossing.l1.clone(), key.key()?).await.map_err(words)?;
     let expected = crossing.settlement.chain_id;
     if wallet.chain_id() != expected {
@@ -162,7 +163,7 @@ async fn l1_wallet(crossing: &Crossing, key: &key::Options) -> Result<Wallet, St
     Ok(wallet)
 }
 
-async fn check_l2(crossing: &Crossing, expected: u64) -> Result<(), String> {
+pub(crate) async fn check_l2(crossing: &Crossing, expected: u64) -> Result<(), String> {
     let found = crossing.l2.chain_id().await.map_err(words)?;
     if found == expected { Ok(()) } else { Err(format!("--l2-url is chain {found}, the chain file's is {expected}")) }
 }
@@ -197,12 +198,12 @@ async fn transfer_amount(crossing: &Crossing, transfer: &Transfer) -> Result<U25
     amount(&transfer.amount, decimals)
 }
 
-fn log_sent(call: &Call, hash: TxHash) {
+pub(crate) fn log_sent(call: &Call, hash: TxHash) {
     tracing::info!(%hash, "sent: {}", call.what);
 }
 
 #[allow(clippy::print_stdout)] // the result is what it prints
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 

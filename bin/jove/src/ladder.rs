@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use jove_primitives::{
     header::time_ms,
     l1::{L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
-    predeploys::{L1_BLOCK, L2_MESSENGER, OUTBOX_COUNT_SLOT},
+    predeploys::L1_BLOCK,
 };
 use jove_rpc::{Extension, ExtensionError};
 use jove_sequencer::Node;
@@ -311,18 +311,12 @@ impl Ladder {
         let Some(batch) = l1.batch_of_block(at.block)? else { return Ok(Some(answer)) };
         answer.batch = Some(batch.header.index);
         answer.status = "committed";
-        // The tree holds what is final on a finalized L1 block; its last root proves all that came before.
-        let Some(last) = l1.batch(l1.finalized.last_final)?.filter(|last| last.header.index >= batch.header.index)
-        else {
-            return Ok(Some(answer));
-        };
-        let count = view.state(last.header.last_block)?.slot(L2_MESSENGER, OUTBOX_COUNT_SLOT)?.saturating_to();
-        let Some(settled) = last.settled else { return Ok(Some(answer)) };
-        let (root, proof) = match handle.outbox.prove(nonce, count) {
-            // The tree is about to follow.
-            Err(jove_settlement::Error::NotFinal) => return Ok(Some(answer)),
-            proved => proved?,
-        };
+        // The tree holds the messages of batches that are final on a finalized L1 block; the root of the last of them proves all that came before. It
+        // needs no state, which may be pruned.
+        let (reached, count) = handle.outbox.cursor()?;
+        let last = l1.batch_of_block(reached)?.filter(|last| last.header.last_block == reached && at.block <= reached);
+        let Some(settled) = last.and_then(|last| last.settled) else { return Ok(Some(answer)) };
+        let (root, proof) = handle.outbox.prove(nonce, count)?;
         if root != settled.outbox_root {
             return Err(jove_settlement::Error::Kept("tree of messages".into()).into());
         }

@@ -3,6 +3,7 @@
 mod bench;
 mod bridge;
 mod deploy;
+mod escape;
 mod key;
 mod l1;
 mod ladder;
@@ -42,6 +43,8 @@ enum Command {
     Risks(deploy::RisksOptions),
     /// Move ether and tokens between L1 and the chain
     Bridge(bridge::Options),
+    /// Leave a chain that nobody runs any more: halt it on L1, and take what is yours by proof
+    Escape(escape::Options),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Deploy(options) => deploy::run(&options),
         Command::Risks(options) => deploy::risks(&options),
         Command::Bridge(options) => bridge::run(&options),
+        Command::Escape(options) => escape::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };

@@ -90,6 +90,11 @@ mod generated {
         L2Bridge,
         "../../contracts/artifacts/L2Bridge.json"
     );
+    sol!(
+        #[sol(all_derives)]
+        L2Token,
+        "../../contracts/artifacts/L2Token.json"
+    );
     sol! {
         /// ERC-20, as far as the bridge commands need it.
         #[derive(Debug, PartialEq, Eq)]
@@ -105,8 +110,8 @@ mod generated {
 }
 
 pub use generated::{
-    Bridge, Erc20, EscapeHatch, Inbox, L2Bridge, L2Messenger, Origins, Outbox, Pause, Placeholder, Proofs, Proxy,
-    Rollup, SequencerAuthority, TestVerifier, Timelock,
+    Bridge, Erc20, EscapeHatch, Inbox, L2Bridge, L2Messenger, L2Token, Origins, Outbox, Pause, Placeholder, Proofs,
+    Proxy, Rollup, SequencerAuthority, TestVerifier, Timelock,
 };
 
 /// `Proofs.sol`'s `ProofSystem`.

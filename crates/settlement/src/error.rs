@@ -315,6 +315,47 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Every batch and message is final: there is nothing to escape from.
+    #[error("nothing waits to become final: the escape cannot begin")]
+    NothingWaits,
+    /// What waits has not waited for long enough, or something became final meanwhile. Try again then.
+    #[error("the escape cannot begin yet: in {} at the earliest, at {until} s of Unix time", in_words(*.left))]
+    NotDue {
+        /// When it can begin, in seconds since the Unix epoch.
+        until: u64,
+        /// Seconds until then, by L1's clock.
+        left: u64,
+    },
+    /// The escape has begun: nothing is committed, proven or final any more, and what is left is to take what is one's own.
+    #[error("the escape has begun already")]
+    Halted,
+    /// The escape has not begun: nothing is paid by proof of the last final state.
+    #[error("the escape has not begun")]
+    NotHalted,
+    /// The chain's node does not have a block that L1 names: it is still being rebuilt. Wait, or ask another.
+    #[error("the chain's node has blocks up to {head}, and {block} is needed: is it still being rebuilt?")]
+    ChainBehind {
+        /// The block.
+        block: u64,
+        /// The node's head.
+        head: u64,
+    },
+    /// L1 would make another output of a batch final than that of this node's blocks: the node is broken, or the proofs are. Ask another node.
+    #[error("batch {index} can be made final, but with another output than this node's blocks have: ask another node")]
+    OtherOutput {
+        /// The batch.
+        index: u64,
+    },
+    /// What the chain's node gave does not prove what it says of an account in the last final state. The node is broken or hostile: ask another.
+    #[error("{host} does not prove what it says of {address} in the last final state: {reason}")]
+    StateProof {
+        /// The account.
+        address: Address,
+        /// The node asked.
+        host: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A proof that the L2 node gave does not prove its message. The node is broken or hostile: ask another.
     #[error("the proof of message {nonce} is wrong")]
     Proof {
@@ -323,10 +364,22 @@ pub enum Error {
     },
 }
 
+/// A time span for people: its two largest units.
+pub fn in_words(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
 impl Error {
     /// Whether L1 may answer differently if it is asked again later: nothing was learned about the question itself.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transport { .. } | Self::HttpStatus { .. })
+        // EIP-1474: -32002 resource unavailable, which nodes say of what took too long; -32005 limit exceeded.
+        matches!(self, Self::Transport { .. } | Self::HttpStatus { .. } | Self::Rpc { code: -32002 | -32005, .. })
     }
 
     /// What a call that reverted returned, if that is the failure.

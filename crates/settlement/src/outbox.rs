@@ -42,7 +42,11 @@ impl Outbox {
         Self { storage }
     }
 
-    fn cursor(&self) -> Result<(u64, u64), Error> {
+    /// The last block whose messages are in the tree, and their number.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn cursor(&self) -> Result<(u64, u64), Error> {
         let Some(bytes) = self.storage.meta(CURSOR_KEY)? else { return Ok((0, 0)) };
         let bytes: [u8; 16] = bytes.try_into().map_err(|_| Error::Kept(CURSOR_KEY.into()))?;
         let [block, count] = [0, 8].map(|at| {
@@ -51,14 +55,6 @@ impl Outbox {
             u64::from_be_bytes(number)
         });
         Ok((block, count))
-    }
-
-    /// Number of messages in the tree.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn count(&self) -> Result<u64, Error> {
-        Ok(self.cursor()?.1)
     }
 
     /// Takes in the messages of blocks up to `block`, which must be final on L1.
@@ -120,7 +116,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::NotFinal`] if the tree has fewer messages, or the index is not among them. If the store fails.
     pub fn prove(&self, index: u64, count: u64) -> Result<(B256, [B256; DEPTH]), Error> {
-        if index >= count || count > self.count()? {
+        if index >= count || count > self.cursor()?.1 {
             return Err(Error::NotFinal);
         }
         let zeros = zeros();
