@@ -10,6 +10,7 @@
 //! | [`committer`] | cuts the store's blocks into batches that follow the last one on L1 |
 //! | [`contracts`] | the contracts on L1 and L2, as a node calls them |
 //! | [`deploy`] | puts the contracts on L1, makes the chain file |
+//! | [`http`] | HTTPS to L1: which certificates are trusted |
 //! | [`l1`] | a JSON-RPC client for L1 |
 //! | [`origins`] | which L1 block the chain steps to next |
 //! | [`outbox`] | messages to L1, and proofs of them |
@@ -31,6 +32,7 @@ pub mod committer;
 pub mod contracts;
 pub mod deploy;
 pub mod error;
+pub mod http;
 pub mod l1;
 pub mod origins;
 pub mod outbox;
