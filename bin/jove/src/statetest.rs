@@ -133,11 +133,16 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
     trie.apply(&pre);
     let chain_id = test.config.chainid.map_or(1, |id| id.to());
     let header = header(&test.env);
-    let (exception, changes, logs) =
-        match execute(&Rules::Ethereum { chain_id, fork, development: false }, &header, &post.txbytes, &trie, &pre) {
-            Ok((changes, logs)) => (None, changes, logs),
-            Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
-        };
+    let (exception, changes, logs) = match execute(
+        &Rules::Ethereum { chain_id, fork, development: false, blobs: Vec::new() },
+        &header,
+        &post.txbytes,
+        &trie,
+        &pre,
+    ) {
+        Ok((changes, logs)) => (None, changes, logs),
+        Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
+    };
     match (&post.expect_exception, &exception) {
         (None, None) => {}
         (Some(expected), Some(names)) if expected.split('|').any(|e| names.contains(&short(e))) => {}

@@ -213,7 +213,8 @@ impl Engine {
     fn set_blob_base_fee(&self) {
         if self.shared.spec.ethereum.is_some() {
             let head = self.shared.head.load();
-            let params = self.shared.executor.rules().blob_params(head.header.timestamp);
+            let time = self.shared.slot_time(&head, head.time_ms) / 1000;
+            let params = self.shared.executor.rules().blob_params(time);
             self.shared.pool.set_blob_base_fee(head.header.next_block_blob_fee(params).unwrap_or(1));
         }
     }

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`batcher`] | collects blocks and cuts them into batches that fill their blobs |
+//! | [`blob_fees`] | how fast L1's blob base fee moves, by its chain id or by its node |
 //! | [`blobs`] | finds the blobs of L1 blocks, checks and opens them |
 //! | [`bridge`] | deposits and withdrawals, for those who make them |
 //! | [`committer`] | cuts the store's blocks into batches that follow the last one on L1 |
@@ -26,6 +27,7 @@
 //! | [`zstd`] | compresses columns |
 
 pub mod batcher;
+pub mod blob_fees;
 pub mod blobs;
 pub mod bridge;
 pub mod committer;
