@@ -145,7 +145,7 @@ pub(crate) async fn start(
     let limits = DebtLimits {
         uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || commit.is_none() { 0 } else { 64 << 20 }),
         uncommitted_seconds: seconds(options.max_uncommitted, if dev || commit.is_none() { 0 } else { 12 * 3_600 }),
-        unproven_batches: options.max_unproven.unwrap_or(0),
+        unproven_gas: options.max_unproven.unwrap_or(0),
     };
     let settings = Settings {
         l1,

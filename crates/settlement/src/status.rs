@@ -2,8 +2,15 @@
 //!
 //! Each stage says when it gets on and when it does not; who asks learns which stage is blocked, since when and why. A head that silently stalls is what
 //! operators of rollups complain of most.
+//!
+//! **Debts.** What is executed and not committed, and what is committed and not final, may outrun L1 and the provers. Both are counted and bounded: beyond a limit
+//! no transactions are taken, and the refusal names the debt. What waits for proofs is counted in gas, of which every block has a count that anyone can
+//! check. What proving it costs is an estimate, [`Unproven::instructions`].
 
-use crate::{committer::Backlog, outbox::Outbox, watcher::L1State};
+use crate::{Error, committer::Backlog, outbox::Outbox, watcher::L1State};
+use alloy_primitives::B256;
+use jove_primitives::{batch::BLOB_CAPACITY, header::time_ms};
+use jove_storage::{StorageError, View};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
@@ -49,8 +56,97 @@ pub struct DebtLimits {
     pub uncommitted_bytes: u64,
     /// Age of the oldest block that is not committed, in seconds.
     pub uncommitted_seconds: u64,
-    /// Batches that are committed and not final.
-    pub unproven_batches: u64,
+    /// Gas that is committed and not final.
+    pub unproven_gas: u64,
+}
+
+/// Instructions of a zero-knowledge virtual machine for each block: `revm` starting and ending one, measured in OpenVM 2.0.
+const BLOCK_INSTRUCTIONS: u64 = 71_000;
+/// Instructions for each 1,000 gas: a transfer of 21,000 gas takes 21,000 in `revm` and 7,400 for its sender (measured, as above), rounded up for what was not measured: the
+/// trie, the blobs. Contracts' gas was not measured either.
+const INSTRUCTIONS_PER_KILOGAS: u64 = 1_500;
+
+/// What is committed and not final.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unproven {
+    /// Batches.
+    pub batches: u64,
+    /// Their blocks.
+    pub blocks: u64,
+    /// Bytes of their blobs, filled or not.
+    pub bytes: u64,
+    /// Gas that their blocks used.
+    pub gas: u64,
+    /// Time of the first of these blocks, in milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+}
+
+impl Unproven {
+    /// Instructions that proving it takes, about: for transfers; other gas may take more or less.
+    pub fn instructions(&self) -> u64 {
+        let gas = (self.gas / 1_000).saturating_mul(INSTRUCTIONS_PER_KILOGAS);
+        self.blocks.saturating_mul(BLOCK_INSTRUCTIONS).saturating_add(gas)
+    }
+}
+
+/// Blocks that [`Counter::count`] reads at once: it is called again soon.
+const BLOCKS_AT_ONCE: u64 = 100_000;
+
+/// Sums up what waits for proofs: each batch's blocks are read once.
+#[derive(Debug, Default)]
+pub struct Counter(BTreeMap<u64, Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    hash: B256,
+    gas: u64,
+    since_ms: u64,
+}
+
+impl Counter {
+    /// What waits for proofs as L1 is. Blocks that this node does not have yet, and those beyond what is read at once, count without their gas.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn count(&mut self, l1: &L1State, view: &View) -> Result<Unproven, Error> {
+        let indices = l1.latest.last_final + 1..=l1.latest.head;
+        self.0.retain(|index, _| indices.contains(index));
+        let mut unproven = Unproven::default();
+        let mut room = BLOCKS_AT_ONCE;
+        for index in indices {
+            let Some(batch) = l1.batch(index)? else { break };
+            let (first, last) = (batch.header.first_block, batch.header.last_block);
+            let blocks = last.saturating_add(1).saturating_sub(first);
+            unproven.batches += 1;
+            unproven.blocks = unproven.blocks.saturating_add(blocks);
+            unproven.bytes = unproven.bytes.saturating_add((batch.blobs.len() * BLOB_CAPACITY) as u64);
+            if self.0.get(&index).is_none_or(|counted| counted.hash != batch.hash) {
+                self.0.remove(&index);
+                let is_here = view.block_hash(last)? == Some(batch.header.last_block_hash);
+                if blocks > 0 && is_here && (blocks <= room || room == BLOCKS_AT_ONCE) {
+                    room = room.saturating_sub(blocks);
+                    self.0.insert(index, count(view, first, last, batch.hash)?);
+                }
+            }
+            if let Some(Counted { gas, since_ms, .. }) = self.0.get(&index) {
+                unproven.gas = unproven.gas.saturating_add(*gas);
+                unproven.since_ms = unproven.since_ms.or(Some(*since_ms));
+            }
+        }
+        Ok(unproven)
+    }
+}
+
+fn count(view: &View, first: u64, last: u64, hash: B256) -> Result<Counted, Error> {
+    let mut counted = Counted { hash, gas: 0, since_ms: 0 };
+    for number in first..=last {
+        let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        if number == first {
+            counted.since_ms = time_ms(&header)?;
+        }
+        counted.gas = counted.gas.saturating_add(header.gas_used);
+    }
+    Ok(counted)
 }
 
 /// What others may ask of settlement. Clones are of the same.
@@ -64,6 +160,8 @@ pub struct Handle {
     pub outbox: Outbox,
     /// What is not committed, where this node commits.
     pub backlog: Arc<Mutex<Option<Backlog>>>,
+    /// What is committed and not final.
+    pub unproven: Arc<Mutex<Unproven>>,
     /// What may wait.
     pub limits: DebtLimits,
 }
@@ -71,9 +169,15 @@ pub struct Handle {
 impl Handle {
     /// Why no more transactions may be taken: a debt beyond its limit, in words for the sender.
     pub fn debt(&self, now_ms: u64) -> Option<String> {
-        let DebtLimits { uncommitted_bytes, uncommitted_seconds, unproven_batches } = self.limits;
+        self.limits.exceeded(&self.backlog.lock().unwrap_or_default(), &self.unproven.lock(), now_ms)
+    }
+}
+
+impl DebtLimits {
+    /// The first debt beyond its limit, by name.
+    fn exceeded(&self, backlog: &Backlog, unproven: &Unproven, now_ms: u64) -> Option<String> {
+        let &Self { uncommitted_bytes, uncommitted_seconds, unproven_gas } = self;
         let over = |value: u64, limit: u64| limit > 0 && value > limit;
-        let backlog = self.backlog.lock().unwrap_or_default();
         let age = backlog.since_ms.map_or(0, |since| now_ms.saturating_sub(since) / 1000);
         if over(backlog.bytes as u64, uncommitted_bytes) {
             return Some(format!(
@@ -86,15 +190,9 @@ impl Handle {
                 "max_uncommitted: a block has waited {age} s for L1, the limit is {uncommitted_seconds}"
             ));
         }
-        let waiting = self.unproven();
-        over(waiting, unproven_batches)
-            .then(|| format!("max_unproven: {waiting} batches wait for proofs, the limit is {unproven_batches}"))
-    }
-
-    /// Batches that are committed and not final.
-    pub fn unproven(&self) -> u64 {
-        let l1 = self.l1.borrow();
-        l1.latest.head.saturating_sub(l1.latest.last_final)
+        let waiting = unproven.gas;
+        over(waiting, unproven_gas)
+            .then(|| format!("max_unproven: {waiting} gas waits for proofs, the limit is {unproven_gas}"))
     }
 }
 
@@ -137,6 +235,26 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debts_are_refused_by_name() {
+        let limits = DebtLimits { uncommitted_bytes: 100, uncommitted_seconds: 60, unproven_gas: 1_000_000 };
+        let backlog = Backlog { blocks: 3, bytes: 100, since_ms: Some(5_000), busy: true };
+        let unproven = Unproven { batches: 2, blocks: 9, bytes: 0, gas: 1_000_000, since_ms: Some(1) };
+        assert_eq!(limits.exceeded(&backlog, &unproven, 65_999), None, "at the limit it is not beyond");
+        let exceeded = |backlog, unproven, now| limits.exceeded(&backlog, &unproven, now).unwrap();
+        let many = exceeded(Backlog { bytes: 101, ..backlog }, unproven, 5_000);
+        assert_eq!(many, "max_uncommitted: 101 bytes wait for L1, the limit is 100");
+        let old = exceeded(backlog, unproven, 66_000);
+        assert_eq!(old, "max_uncommitted: a block has waited 61 s for L1, the limit is 60");
+        let busy = exceeded(backlog, Unproven { gas: 1_000_001, ..unproven }, 5_000);
+        assert_eq!(busy, "max_unproven: 1000001 gas waits for proofs, the limit is 1000000");
+        let most = Backlog { bytes: usize::MAX, since_ms: Some(0), ..backlog };
+        let all = Unproven { gas: u64::MAX, blocks: u64::MAX, ..unproven };
+        assert_eq!(DebtLimits::default().exceeded(&most, &all, u64::MAX), None, "without limits");
+        assert_eq!(all.instructions(), u64::MAX, "no overflow");
+        assert_eq!(Unproven { blocks: 1, gas: 42_000, ..Default::default() }.instructions(), 71_000 + 63_000);
+    }
 
     #[test]
     fn a_stage_is_blocked_since_the_first_time_it_said_so() {
