@@ -246,6 +246,7 @@ impl Ladder {
                 "halted": l1.latest.halted,
             },
             "stages": handle.status.stages(),
+            "rebuild": handle.progress(head.header.number),
             "detached": node.detached(),
             "debts": {
                 "uncommitted": backlog.map(|backlog| json!({

@@ -16,7 +16,7 @@ use jove_settlement::{
     outbox::Outbox,
     policy::Policy,
     relayer::{Relayer, RelayerConfig},
-    status::{Counter, DebtLimits, Handle, Stage, Status},
+    status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
     watcher::{Batch, L1State, Watcher},
 };
 use metrics::gauge;
@@ -107,6 +107,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         outbox: Outbox::new(storage),
         backlog: Arc::new(Mutex::new(None)),
         unproven: Arc::default(),
+        rebuild: Rebuild::default(),
         limits,
     };
     let (blobs, invalid) = (Arc::new(blobs), Arc::default());

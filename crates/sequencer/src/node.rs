@@ -605,7 +605,7 @@ impl Node {
     /// Other blocks in their place are withdrawn first; where the node sequences, their transactions return to the pool. Of a batch that turns out invalid
     /// nothing stays, nor of what is above its parent; a sequencer keeps its blocks if none of the batch was executed in their place.
     ///
-    /// Each block is durable before the next is run. A stop or a crash leaves the first blocks: derive the same batch again.
+    /// Blocks are made durable in groups, and announced then. A stop or a crash leaves the first blocks: derive the same batch again.
     ///
     /// # Errors
     /// [`NodeError::Invalid`] if the batch's parent is not here yet, its origins or messages are not complete, or a finalized block would have to be

@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 
@@ -162,11 +163,20 @@ pub struct Handle {
     pub backlog: Arc<Mutex<Option<Backlog>>>,
     /// What is committed and not final.
     pub unproven: Arc<Mutex<Unproven>>,
+    /// How far the chain is rebuilt from L1.
+    pub rebuild: Rebuild,
     /// What may wait.
     pub limits: DebtLimits,
 }
 
 impl Handle {
+    /// How far the chain, whose head is block `head`, is rebuilt; none if it has all that L1 has, or what L1 has cannot be read.
+    pub fn progress(&self, head: u64) -> Option<Progress> {
+        let l1 = self.l1.borrow().clone();
+        let last = l1.batch(l1.latest.head).ok()??;
+        self.rebuild.progress(head, last.header.index, last.header.last_block)
+    }
+
     /// Why no more transactions may be taken: a debt beyond its limit, in words for the sender.
     pub fn debt(&self, now_ms: u64) -> Option<String> {
         self.limits.exceeded(&self.backlog.lock().unwrap_or_default(), &self.unproven.lock(), now_ms)
@@ -193,6 +203,87 @@ impl DebtLimits {
         let waiting = unproven.gas;
         over(waiting, unproven_gas)
             .then(|| format!("max_unproven: {waiting} gas waits for proofs, the limit is {unproven_gas}"))
+    }
+}
+
+/// How far the chain is rebuilt from L1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The batch under way.
+    pub batch: u64,
+    /// The last batch on L1.
+    pub of_batches: u64,
+    /// The chain's head.
+    pub block: u64,
+    /// The last block on L1.
+    pub of_blocks: u64,
+    /// Of these blocks.
+    pub percent: f64,
+    /// Blocks a second since this began.
+    pub blocks_per_second: f64,
+    /// Seconds until it is done, at that rate; none before there is one.
+    pub eta_seconds: Option<u64>,
+}
+
+/// Measures how fast the chain is rebuilt. Clones are of the same.
+#[derive(Clone, Default)]
+pub struct Rebuild(Arc<Mutex<Option<Begun>>>);
+
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// The chain's head then.
+    block: u64,
+    batch: u64,
+}
+
+impl Rebuild {
+    /// Batch `batch` is under way, after block `head`.
+    pub fn batch(&self, batch: u64, head: u64) {
+        let mut begun = self.0.lock();
+        *begun = Some(match *begun {
+            Some(begun) if begun.block <= head => Begun { batch, ..begun },
+            _ => Begun { at: Instant::now(), block: head, batch },
+        });
+    }
+
+    /// There is nothing left to rebuild.
+    pub fn done(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// How far it is, with the chain at block `head`; none if nothing is rebuilt.
+    pub fn progress(&self, head: u64, of_batches: u64, of_blocks: u64) -> Option<Progress> {
+        let Begun { at, block: first, batch } = (*self.0.lock())?;
+        Some(progress(batch, of_batches, (first, head, of_blocks), at.elapsed()))
+    }
+}
+
+/// `blocks`: the first, the one that is reached, the last.
+fn progress(batch: u64, of_batches: u64, blocks: (u64, u64, u64), elapsed: Duration) -> Progress {
+    let (first, block, last) = blocks;
+    let blocks_per_second = block.saturating_sub(first) as f64 / elapsed.as_secs_f64().max(1e-3);
+    let left = last.saturating_sub(block);
+    Progress {
+        batch,
+        of_batches,
+        block,
+        of_blocks: last,
+        percent: 100.0 * block.min(last) as f64 / last.max(1) as f64,
+        blocks_per_second,
+        eta_seconds: (blocks_per_second > 0.0).then(|| (left as f64 / blocks_per_second).ceil() as u64),
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self { batch, of_batches, block, of_blocks, percent, blocks_per_second, eta_seconds } = self;
+        write!(
+            f,
+            "batch {batch} of {of_batches}, block {block} of {of_blocks} ({percent:.1} %), {blocks_per_second:.0} blocks/s"
+        )?;
+        eta_seconds.map_or(Ok(()), |seconds| write!(f, ", {seconds} s left"))
     }
 }
 
@@ -235,6 +326,31 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_has_a_rate_and_an_end() {
+        let half = progress(3, 9, (100, 600, 1_100), Duration::from_secs(5));
+        assert_eq!((half.blocks_per_second, half.eta_seconds), (100.0, Some(5)));
+        assert_eq!(half.to_string(), "batch 3 of 9, block 600 of 1100 (54.5 %), 100 blocks/s, 5 s left");
+        let none = progress(1, 9, (0, 0, 1_100), Duration::ZERO);
+        assert_eq!((none.percent, none.blocks_per_second, none.eta_seconds), (0.0, 0.0, None));
+        let beyond = progress(9, 9, (5, 1_200, 1_100), Duration::from_secs(1));
+        assert_eq!((beyond.percent, beyond.eta_seconds), (100.0, Some(0)));
+        assert_eq!(progress(0, 0, (9, 0, 0), Duration::MAX).percent, 0.0);
+
+        let rebuild = Rebuild::default();
+        assert_eq!(rebuild.progress(5, 9, 100), None);
+        rebuild.batch(4, 5);
+        rebuild.batch(5, 30);
+        let now = rebuild.progress(50, 9, 100).expect("under way");
+        assert_eq!((now.batch, now.block, now.percent), (5, 50, 50.0));
+        assert!(now.blocks_per_second > 0.0);
+        // Blocks were withdrawn: it begins anew.
+        rebuild.batch(4, 2);
+        assert_eq!(rebuild.progress(2, 9, 100).expect("under way").blocks_per_second, 0.0);
+        rebuild.done();
+        assert_eq!(rebuild.progress(50, 9, 100), None);
+    }
 
     #[test]
     fn debts_are_refused_by_name() {
