@@ -186,8 +186,8 @@ options! {
     /// Bytes of blobs that may wait to be committed before no transactions are taken; 0 for no limit [default: 67108864; for dev: 0]
     #[arg(long, env = "JOVE_MAX_UNCOMMITTED_BYTES", value_name = "BYTES")]
     max_uncommitted_bytes: u64,
-    /// Batches that may wait to become final before no transactions are taken; 0 for no limit [default: 0]
-    #[arg(long, env = "JOVE_MAX_UNPROVEN", value_name = "N")]
+    /// Gas of committed blocks that may wait to become final before no transactions are taken; 0 for no limit [default: 0]
+    #[arg(long, env = "JOVE_MAX_UNPROVEN", value_name = "GAS")]
     max_unproven: u64,
     /// Settle nowhere (dev only) [default: false]
     #[arg(long, env = "JOVE_NO_SETTLEMENT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

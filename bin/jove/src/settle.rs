@@ -16,9 +16,10 @@ use jove_settlement::{
     outbox::Outbox,
     policy::Policy,
     relayer::{Relayer, RelayerConfig},
-    status::{DebtLimits, Handle, Stage, Status},
+    status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
     watcher::{Batch, L1State, Watcher},
 };
+use metrics::gauge;
 use parking_lot::Mutex;
 use prove::Prover;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -105,6 +106,8 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         status: Status::default(),
         outbox: Outbox::new(storage),
         backlog: Arc::new(Mutex::new(None)),
+        unproven: Arc::default(),
+        rebuild: Rebuild::default(),
         limits,
     };
     let (blobs, invalid) = (Arc::new(blobs), Arc::default());
@@ -230,9 +233,13 @@ fn others_have_committed(shared: &Shared, state: &L1State) -> Result<bool, Error
 /// Moves `safe` and `finalized`, takes in the messages that are final, and closes the pool when too much waits.
 async fn tag(shared: Shared) {
     let mut l1 = shared.handle.l1.clone();
+    let mut counter = Counter::default();
     loop {
         if let Err(error) = move_tags(&shared).await {
             tracing::debug!(%error, "the tags stay");
+        }
+        if let Err(error) = count_debts(&shared, &mut counter) {
+            tracing::warn!(%error, "what waits for proofs cannot be counted");
         }
         if shared.node.is_sequencing() {
             let closed = match begun(&shared) {
@@ -243,6 +250,26 @@ async fn tag(shared: Shared) {
         }
         shared.wait(&mut l1).await;
     }
+}
+
+/// Counts what waits, for whoever asks.
+fn count_debts(shared: &Shared, counter: &mut Counter) -> Result<(), Error> {
+    let view = shared.node.storage().view();
+    let unproven = tokio::task::block_in_place(|| counter.count(&shared.l1_state(), &view))?;
+    *shared.handle.unproven.lock() = unproven;
+    let now = shared.node.now_ms();
+    let age = |since: Option<u64>| since.map_or(0, |since| now.saturating_sub(since)) as f64 / 1e3;
+    if let Some(backlog) = *shared.handle.backlog.lock() {
+        gauge!("jove_uncommitted_blocks").set(backlog.blocks as f64);
+        gauge!("jove_uncommitted_bytes").set(backlog.bytes as f64);
+        gauge!("jove_uncommitted_seconds").set(age(backlog.since_ms));
+    }
+    gauge!("jove_unproven_batches").set(unproven.batches as f64);
+    gauge!("jove_unproven_blocks").set(unproven.blocks as f64);
+    gauge!("jove_unproven_gas").set(unproven.gas as f64);
+    gauge!("jove_unproven_instructions").set(unproven.instructions() as f64);
+    gauge!("jove_unproven_seconds").set(age(unproven.since_ms));
+    Ok(())
 }
 
 /// Whether the chain's blocks can be committed: they name an L1 block. A development chain's do in a moment.

@@ -10,7 +10,7 @@ use alloy_primitives::Address;
 use jove_primitives::ChainSpec;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
-    Blobs, L1,
+    Blobs, L1, blob_fees,
     contracts::{TestVerifier, ask},
     deploy::{self, Plan},
     origins::Depth,
@@ -72,7 +72,8 @@ pub(crate) async fn develop(
     let l1 = L1::new(&url).map_err(words)?;
     let key = dev_key(OPERATOR)?;
     let chain_id = l1.chain_id().await.map_err(words)?;
-    let settings = deploy::Settings::new(key.address(), &template, chain_id);
+    let blob_fee_updates = blob_fees::ask(&l1, chain_id).await.map_err(words)?;
+    let settings = deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
     let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
     tracing::info!(l1 = l1.host(), "deploying the contracts");
     let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
@@ -144,7 +145,7 @@ pub(crate) async fn start(
     let limits = DebtLimits {
         uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || commit.is_none() { 0 } else { 64 << 20 }),
         uncommitted_seconds: seconds(options.max_uncommitted, if dev || commit.is_none() { 0 } else { 12 * 3_600 }),
-        unproven_batches: options.max_unproven.unwrap_or(0),
+        unproven_gas: options.max_unproven.unwrap_or(0),
     };
     let settings = Settings {
         l1,

@@ -133,7 +133,7 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
     trie.apply(&pre);
     let chain_id = test.config.chainid.map_or(1, |id| id.to());
     let header = header(&test.env);
-    let rules = Rules::Ethereum { chain_id, fork, development: false };
+    let rules = Rules::Ethereum { chain_id, fork, development: false, blobs: Vec::new() };
     let code = |hash: B256| {
         let bytes = pre.codes.get(&hash).cloned().unwrap_or_default();
         Ok::<_, Infallible>(Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes)))

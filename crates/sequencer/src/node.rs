@@ -346,11 +346,12 @@ impl Node {
         if found != genesis_hash {
             return Err(NodeError::OtherChain { found, expected: genesis_hash });
         }
-        let rules = match spec.ethereum {
+        let rules = match &spec.ethereum {
             None => Rules::Jove { spec: spec.clone(), genesis: genesis_hash },
-            Some(_) => {
+            Some(ethereum) => {
                 let fork = spec.fork(spec.genesis.timestamp);
-                Rules::Ethereum { chain_id: spec.chain_id, fork, development: spec.development }
+                let blobs = ethereum.blob_schedule.clone();
+                Rules::Ethereum { chain_id: spec.chain_id, fork, development: spec.development, blobs }
             }
         };
         let number = view.head_number();
@@ -371,11 +372,11 @@ impl Node {
             pool.set_closed(Some("this node does not sequence: send them to the sequencer"));
         }
         let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
-        let blobs = match spec.ethereum {
+        let blobs = match &spec.ethereum {
             None => None,
             Some(_) => Some(Blobs::open(config.datadir.join("blobs"), config.sync).map_err(NodeError::Blobs)?),
         };
-        let kept = match spec.ethereum {
+        let kept = match &spec.ethereum {
             None => tags::kept(&storage)?,
             Some(_) => tags::following(&storage, &config.l1, number)?,
         };
@@ -553,7 +554,7 @@ impl Node {
     /// Other blocks in their place are withdrawn first; where the node sequences, their transactions return to the pool. Of a batch that turns out invalid
     /// nothing stays, nor of what is above its parent; a sequencer keeps its blocks if none of the batch was executed in their place.
     ///
-    /// Each block is durable before the next is run. A stop or a crash leaves the first blocks: derive the same batch again.
+    /// Blocks are made durable in groups, and announced then. A stop or a crash leaves the first blocks: derive the same batch again.
     ///
     /// # Errors
     /// [`NodeError::Invalid`] if the batch's parent is not here yet, its origins or messages are not complete, or a finalized block would have to be
