@@ -1,10 +1,10 @@
 //! Quotes of a TDX guest, through Linux's configfs-tsm.
 //!
 //! Each request makes a folder of its own under `/sys/kernel/config/tsm/report`; the kernel fills it with files (Linux 6.7,
-//! `Documentation/ABI/testing/configfs-tsm`):
+//! `Documentation/ABI/testing/configfs-tsm`; the errors are those of `drivers/virt/coco/tsm.c` and `fs/configfs/file.c`):
 //!
-//! - `inblob`, written: up to 64 bytes of report data, at least one. More is refused with `EINVAL`.
-//! - `outblob`, read: the quote, made when it is read; `EINVAL` before `inblob` is written.
+//! - `inblob`, written: up to 64 bytes of report data, taken when the file is closed. More is refused with `EFBIG`.
+//! - `outblob`, read: the quote, made when it is read; `EINVAL` while `inblob` is empty.
 //! - `provider`, read: `tdx_guest` or `sev_guest`. Only TDX is verified here: AMD's reports are signed with P-384.
 //! - `generation`, read: grows by one with every write to the folder. If it has grown by more than our one write, another
 //!   process wrote to the folder, and the quote is thrown away.
@@ -137,6 +137,7 @@ mod tests {
     }
 
     const EINVAL: i32 = 22;
+    const EFBIG: i32 = 27;
 
     impl Kernel {
         fn tdx() -> Self {
@@ -166,8 +167,8 @@ mod tests {
             if path.file_name().unwrap() != "inblob" {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
-            if bytes.is_empty() || bytes.len() > 64 {
-                return Err(io::Error::from_raw_os_error(EINVAL));
+            if bytes.len() > 64 {
+                return Err(io::Error::from_raw_os_error(EFBIG));
             }
             fs::write(path, bytes)?;
             self.advance(path.parent().unwrap())
@@ -209,11 +210,13 @@ mod tests {
             other => panic!("{other}"),
         };
         assert_eq!(error(request.read("outblob").map(drop)), Some(EINVAL));
-        assert_eq!(error(request.write("inblob", &[0; 65])), Some(EINVAL));
-        assert_eq!(error(request.write("inblob", &[])), Some(EINVAL));
+        assert_eq!(error(request.write("inblob", &[0; 65])), Some(EFBIG));
         assert_eq!(request.generation().unwrap(), 0);
+        request.write("inblob", &[]).unwrap();
+        assert_eq!(error(request.read("outblob").map(drop)), Some(EINVAL));
         request.write("inblob", &[1; 64]).unwrap();
-        assert_eq!(request.generation().unwrap(), 1);
+        assert_eq!(request.generation().unwrap(), 2);
+        request.read("outblob").unwrap();
         assert!(!empty(root.path()));
         drop(request);
         assert!(empty(root.path()));

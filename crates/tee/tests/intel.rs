@@ -1,4 +1,5 @@
 //! Real quotes under Intel's real root, at the time their collateral was valid: see `samples/README.md`.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use alloy_primitives::{B256, U256, b256, keccak256};
 use jove_tee::{Collateral, Kind, Pki, Policy, Quote, TcbStatus, quote::ATTRIBUTE_DEBUG, verify::INTEL_ROOT};

@@ -1,4 +1,5 @@
 //! The corpus's content: see `main.rs` for its format.
+#![allow(clippy::unwrap_used)]
 
 use alloy_primitives::{Address, B256, hex};
 use jove_tee::{

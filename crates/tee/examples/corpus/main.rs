@@ -36,7 +36,8 @@
 //!     whatever stage a verifier refuses, when collateral is put in or when the quote comes, it is for this reason. Each case
 //!     has one fault;
 //!   - `verified`, where it is: what both must read from the quote. `pckIssuer` is keccak256 of the issuer name's DER in the
-//!     PCK certificate, `platform` keccak256 of the 16 bytes of PPID, `expires` the earliest end of anything used.
+//!     PCK certificate, `platform` keccak256 of the 16 bytes of PPID, `expires` the earliest end of anything used; `pckSerial`
+//!     is a number, in hexadecimal digits like bytes, but without leading zeros.
 //!
 //! `report_data.json`: the six values of `jove_tee::Binding` and the 64 bytes they give.
 //!
