@@ -239,6 +239,9 @@ fn revocation(corpus: &mut Corpus, pki: &Pki, other: &Pki, machine: &Platform) {
     crls.insert("rootRevokesCa", root(&revoked(ca_serial), &pki.root_key));
     crls.insert("rootRevokesSigner", root(&revoked(signer(pki).serial), &pki.root_key));
     crls.insert("rootExpired", root(&Crl { validity: expired, ..empty.clone() }, &pki.root_key));
+    let old = Crl { validity: (ISSUED - 1, UNTIL), ..empty.clone() };
+    crls.insert("rootOld", root(&old, &pki.root_key));
+    crls.insert("platformOld", platform(&old, &pki.platform_key));
     crls.insert("rootForged", root(&empty, &stranger));
     crls.insert("platform", platform(&empty, &pki.platform_key));
     crls.insert("platformLong", platform(&many, &pki.platform_key));
@@ -287,6 +290,7 @@ fn tcb_infos(corpus: &mut Corpus, pki: &Pki, other: &Pki, machine: &Platform) {
     put(corpus, "otherPce", TcbInfo { pce_id: [0, 1], ..good.clone() });
     put(corpus, "expired", TcbInfo { validity: (ISSUED - COLLATERAL_SECONDS, NOW), ..good.clone() });
     put(corpus, "future", TcbInfo { validity: (NOW + 1, UNTIL), ..good.clone() });
+    put(corpus, "old", TcbInfo { validity: (ISSUED - 1, UNTIL), ..good.clone() });
     put(corpus, "tdx", TcbInfo { id: "TDX", ..good.clone() });
     put(corpus, "version2", TcbInfo { version: 2, ..good.clone() });
     put(corpus, "evaluation16", TcbInfo { evaluation: EVALUATION - 1, ..good.clone() });
@@ -345,6 +349,7 @@ fn qe_identities(corpus: &mut Corpus, pki: &Pki) {
     put(corpus, "version3", QeIdentity { version: 3, ..good.clone() });
     put(corpus, "expired", QeIdentity { validity: (ISSUED - COLLATERAL_SECONDS, NOW), ..good.clone() });
     put(corpus, "future", QeIdentity { validity: (NOW + 1, UNTIL), ..good.clone() });
+    put(corpus, "old", QeIdentity { validity: (ISSUED - 1, UNTIL), ..good.clone() });
     put(corpus, "evaluation16", QeIdentity { evaluation: EVALUATION - 1, ..good });
     let (json, signature) = corpus.qe_identities["good"].clone();
     corpus.qe_identities.insert("edited", (json.replace("\"isvsvn\":8", "\"isvsvn\":1"), signature));
@@ -639,6 +644,10 @@ fn cases(corpus: &mut Corpus) {
     corpus.case("qeEvaluationTooOld", "EvaluationTooOld", |case| {
         (case.qe_identity, case.policy) = ("evaluation16", "evaluation17");
     });
+    corpus.case("tcbStale", "CollateralStale", |case| (case.tcb_info, case.policy) = ("old", "dayOld"));
+    corpus.case("qeStale", "CollateralStale", |case| (case.qe_identity, case.policy) = ("old", "dayOld"));
+    corpus.case("rootCrlStale", "CollateralStale", |case| (case.root_crl, case.policy) = ("rootOld", "dayOld"));
+    corpus.case("pckCrlStale", "CollateralStale", |case| (case.pck_crl, case.policy) = ("platformOld", "dayOld"));
     corpus.case("collateralStale", "CollateralStale", |case| case.policy = "lessThanADayOld");
 }
 
