@@ -29,9 +29,10 @@ const PROVER: usize = 8;
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
-/// Where an operator's key may be, and a prover's.
+/// Where an operator's key may be, a prover's, and that of who steps in.
 const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
+const RESCUE_KEY: &str = "JOVE_RESCUE_KEY";
 
 fn dev_key(index: usize) -> Result<Key, String> {
     let (_, key) = *jove_rpc::dev_accounts().get(index).ok_or("there is no such development account")?;
@@ -137,9 +138,15 @@ pub(crate) async fn start(
         },
         prove => prove,
     };
-    let rescue = options.rescue.unwrap_or(false);
-    if rescue && (prove.is_none() || node.is_sequencing()) {
-        return Err(format!("--rescue is for full nodes with a key to prove with: --prove-key-file, or {PROVE_KEY}"));
+    let rescue = key("rescue", options.rescue_key_file.as_deref(), RESCUE_KEY)?;
+    if let Some(rescue) = &rescue {
+        let others = [prove.as_ref().ok_or("a key to rescue with needs one to prove with: --prove-key-file")?];
+        if node.is_sequencing() {
+            return Err("a key to rescue with is for full nodes".into());
+        }
+        if others.iter().any(|other| other.address() == rescue.address()) {
+            return Err("the keys to rescue and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
+        }
     }
     let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
     let limits = DebtLimits {

@@ -1,6 +1,6 @@
 //! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
 
-use super::{Held, Invalid, Shared, prove::Prover};
+use super::{Held, Invalid, Shared, prove::Prover, rescue::Rescuer};
 use jove_primitives::batch::decode;
 use jove_sequencer::{Derived, DerivedBatch};
 use jove_settlement::{
@@ -15,11 +15,11 @@ use std::{pin::pin, time::Duration};
 /// How often a long batch says how far it is.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// A full node's: follows L1, and steps in with `prover` where it is to.
-pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>) {
+/// A full node's: follows L1, proves with `prover`, and steps in with `rescuer`.
+pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>, mut rescuer: Option<Rescuer>) {
     let mut l1 = shared.handle.l1.clone();
     loop {
-        let rescuing = prover.as_ref().is_some_and(Prover::is_rescuing);
+        let rescuing = rescuer.as_ref().is_some_and(Rescuer::is_rescuing);
         // Blocks that this node made itself wait to be found on L1.
         let outcome = if rescuing { Ok(false) } else { next(&shared).await };
         let again = matches!(outcome, Ok(true));
@@ -27,6 +27,9 @@ pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>) {
         shared.status(Stage::Derive, outcome);
         if again {
             continue;
+        }
+        if let Some(rescuer) = &mut rescuer {
+            rescuer.step(&shared).await;
         }
         if let Some(prover) = &mut prover {
             prover.step(&shared).await;
@@ -114,6 +117,8 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     };
     match outcome {
         Derived::Valid(_) => report(shared),
+        // L1 is asked for everything once more: another answer in the middle of the first reading would make any batch invalid.
+        Derived::Invalid(_) if shared.suspect.lock().replace(batch.hash) != Some(batch.hash) => {}
         Derived::Invalid(error) => {
             tracing::warn!(batch = index, %error, "a batch on L1 is invalid: it waits to be dropped");
             *shared.invalid.lock() = Some(Invalid { index, hash: batch.hash, reason: error.to_string() });
