@@ -29,7 +29,7 @@ pids+=($!)
 until_true 30 serves "$l1"
 operator=$(key 9)
 succeeds "the contracts, with short delays" env JOVE_PRIVATE_KEY="$operator" "$JOVE_BIN" deploy --l1-url "$l1" --out "$data/chain.json" \
-  --message-delay 12s --silence-delay 1h --drop-delay 1h --single-proof-delay 10m --escape-delay 1h
+  --message-delay 25s --silence-delay 1h --drop-delay 1h --single-proof-delay 10m --escape-delay 1h
 contract=$(js '$.settlement.rollup' "$(cat "$data/chain.json")") inbox=$(js '$.settlement.inbox' "$(cat "$data/chain.json")")
 sequence() {
   JOVE_COMMIT_KEY=$operator "$JOVE_BIN" node --chain "$data/chain.json" --datadir "$data/l2" --http-port "${l2##*:}" --l1-url "$l1" \
@@ -46,7 +46,7 @@ until_true 30 serves "$stranger" || fail "the stranger's node starts" "$(tail -3
 
 first=0x00000000000000000000000000000000000f00e1 forced=0x00000000000000000000000000000000000f00e2 last=0x00000000000000000000000000000000000f00e3
 hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" --value 1ether "$first")")
-if until_true 90 is_final "$stranger" "$hash"; then pass "a transfer is final by the stranger's proofs"; else
+if until_true 150 is_final "$stranger" "$hash"; then pass "a transfer is final by the stranger's proofs"; else
   fail "a transfer is final" "$(cast rpc --rpc-url "$stranger" jove_syncStatus)"; fi
 
 # What the sequencer executed and never committed; then it is gone.
@@ -67,7 +67,8 @@ garbage() {
     'commit((bytes32,bytes32,uint64,uint64,uint64,uint64,bytes32),bytes)' \
     "($parent,0x$(openssl rand -hex 32),$((block + 1)),$(js 'Number($.timestamp)' "$l1_block"),$(cast call --rpc-url "$l1" "$inbox" 'length()(uint64)'),$(js 'Number($.number)' "$l1_block"),$(js '$.hash' "$l1_block"))" 0x
 }
-succeeds "the sequencer's key commits garbage" garbage
+# The sequencer's last commit may still be on its way.
+if until_true 20 garbage; then pass "the sequencer's key commits garbage"; else fail "the sequencer's key commits garbage" "$(garbage 2>&1)"; fi
 (while :; do garbage; sleep 1; done >/dev/null 2>&1) & censor=$!
 pids+=("$censor")
 refused() { [[ $(status "$stranger" '$.stages.derive?.reason') == *"is invalid"* ]]; }
