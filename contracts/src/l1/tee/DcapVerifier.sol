@@ -174,8 +174,10 @@ contract DcapVerifier is AttestationErrors {
         assembly ("memory-safe") {
             mstore(text, length) // shorter than it was allocated
         }
-        // Reverts with Base64's own error for a character that it does not have.
+        // Reverts with Base64's own error for a character that it does not have. It takes some characters for others, and bits that say nothing:
+        // one certificate has one text.
         der = Base64.decode(string(text));
+        if (keccak256(bytes(Base64.encode(der))) != keccak256(text)) revert ChainMalformed();
     }
 
     /// @dev The position of the first line feed, which must not be the first character.
