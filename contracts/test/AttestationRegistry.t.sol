@@ -279,9 +279,7 @@ contract AttestationRegistryTest is Attestation {
         verifier.verify(STATEMENT, proof);
         vm.assertEq(
             verifier.digestOf(STATEMENT),
-            keccak256(
-                abi.encode(keccak256("jove.proof.tee.v1"), block.chainid, address(registry), STATEMENT)
-            )
+            keccak256(abi.encode(keccak256("jove.proof.tee.v1"), block.chainid, address(registry), STATEMENT))
         );
         // Another statement, chain or registry gives another signer, who is unknown.
         expectUnknown(keccak256("other"), proof, verifier);
@@ -401,9 +399,7 @@ contract AttestationRegistryTest is Attestation {
 
     function test_oldQuotingEnclaves() public {
         registerKey();
-        putQeIdentity(
-            qeIdentityJson("18", string.concat(qeLevel("9", "UpToDate"), ",", qeLevel("8", "OutOfDate")))
-        );
+        putQeIdentity(qeIdentityJson("18", string.concat(qeLevel("9", "UpToDate"), ",", qeLevel("8", "OutOfDate"))));
         endKey();
     }
 
@@ -434,7 +430,7 @@ contract AttestationRegistryTest is Attestation {
     /// @dev Too little gas for the question is no answer.
     function testFuzz_noGasIsNoEvidence(uint256 gas) public {
         registerKey();
-        gas = bound(gas, 2_000, 120_000);
+        gas = bound(gas, 2000, 120_000);
         (bool ok,) = address(registry).call{gas: gas}(abi.encodeCall(registry.invalidate, (key)));
         vm.assertFalse(ok);
         vm.assertFalse(registry.enclaveOf(key).invalid);

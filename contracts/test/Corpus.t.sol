@@ -9,8 +9,8 @@ import {Pccs} from "../src/l1/tee/Pccs.sol";
 import {Status} from "../src/l1/tee/Tcb.sol";
 import {Measure} from "./utils/Measure.sol";
 
-/// @notice The corpus of good and bad quotes that the verifier in Rust shares (crates/tee/corpus; its format is in crates/tee/examples/corpus/main.rs): each
-/// case ends here as it says, by error name, at whatever stage.
+/// @notice The corpus of good and bad quotes that the verifier in Rust shares (crates/tee/corpus; its format is in
+/// crates/tee/examples/corpus/main.rs): each case ends here as it says, by error name, at whatever stage.
 ///
 /// The registry's forbidden attributes are constants, so it is stricter than the corpus's policies that forbid none.
 contract CorpusTest is Measure {
@@ -135,8 +135,7 @@ contract CorpusTest is Measure {
             vm.parseJsonBytes(json, string.concat("$.quotes.", c.quote, ".head")),
             vm.parseJsonBytes(json, string.concat("$.chains.", chain, ".pem"))
         );
-        string[] memory certificates =
-            vm.parseJsonStringArray(json, string.concat("$.chains.", chain, ".certificates"));
+        string[] memory certificates = vm.parseJsonStringArray(json, string.concat("$.chains.", chain, ".certificates"));
 
         json = vm.readFile(COLLATERAL);
         pccs = new Pccs(vm.parseJsonBytes(json, string.concat("$.certificates.", c.root)));
@@ -190,9 +189,7 @@ contract CorpusTest is Measure {
 
     function checkFacts(string memory json, string memory path, Attested memory a) internal view {
         vm.assertEq(uint256(a.attributes), vm.parseJsonUint(json, string.concat(path, "attributes")), "attributes");
-        vm.assertEq(
-            bytes32(a.tcb.cpuSvn), bytes32(vm.parseJsonBytes(json, string.concat(path, "cpuSvn"))), "cpuSvn"
-        );
+        vm.assertEq(bytes32(a.tcb.cpuSvn), bytes32(vm.parseJsonBytes(json, string.concat(path, "cpuSvn"))), "cpuSvn");
         vm.assertEq(uint256(a.tcb.pceSvn), vm.parseJsonUint(json, string.concat(path, "pceSvn")), "pceSvn");
         vm.assertEq(uint256(a.tcb.qeSvn), vm.parseJsonUint(json, string.concat(path, "qeSvn")), "qeSvn");
         vm.assertEq(bytes32(a.tcb.fmspc), bytes32(vm.parseJsonBytes(json, string.concat(path, "fmspc"))), "fmspc");
@@ -201,9 +198,7 @@ contract CorpusTest is Measure {
         vm.assertEq(a.measurement, vm.parseJsonBytes32(json, string.concat(path, "measurement")), "measurement");
         vm.assertEq(a.signer, vm.parseJsonBytes32(json, string.concat(path, "signer")), "signer");
         vm.assertEq(a.pckIssuer, vm.parseJsonBytes32(json, string.concat(path, "pckIssuer")), "pckIssuer");
-        vm.assertEq(
-            uint256(uint160(a.pck)), vm.parseJsonUint(json, string.concat(path, "pckSerial")), "pckSerial"
-        );
+        vm.assertEq(uint256(uint160(a.pck)), vm.parseJsonUint(json, string.concat(path, "pckSerial")), "pckSerial");
         vm.assertEq(a.platform, vm.parseJsonBytes32(json, string.concat(path, "platform")), "platform");
         vm.assertEq(a.quoteHash, vm.parseJsonBytes32(json, string.concat(path, "quoteHash")), "quoteHash");
         vm.assertEq(a.reportData, reportData, "reportData");

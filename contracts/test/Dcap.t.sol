@@ -202,15 +202,16 @@ contract DcapTest is Attestation {
         refuse(parts, AttestationErrors.UnknownIssuer.selector);
         Parts memory another = rootParts();
         another.key = keyOf(STRANGER_KEY);
-        parts.chain =
-            bytes.concat(leaf, pem(certificate(caParts(), ROOT_KEY)), pem(certificate(another, STRANGER_KEY)));
+        parts.chain = bytes.concat(leaf, pem(certificate(caParts(), ROOT_KEY)), pem(certificate(another, STRANGER_KEY)));
         refuse(parts, AttestationErrors.WrongRoot.selector);
-        // Put in, but without a list.
+        // Put in, but without a list: of another key, or it would be the same CA.
+        other.key = keyOf(STRANGER_KEY);
+        leaf = pem(certificate(leafParts(), STRANGER_KEY));
         other.validity = validity("200101000000Z", "231115000000Z");
         uint32 number = pccs.addPckCa(certificate(other, ROOT_KEY));
         parts.chain = bytes.concat(leaf, pem(certificate(other, ROOT_KEY)), root);
         refuse(parts, AttestationErrors.CrlNotCurrent.selector);
-        putCrl(number, "");
+        pccs.putCrl(number, signed(crlOf(CA_CN, CRL_ISSUED, CRL_UNTIL, "", ""), STRANGER_KEY));
         vm.assertEq(uint256(dcap.verify(quoteOf(parts)).expires), 1_700_006_400);
         vm.warp(1_700_006_400);
         refuse(parts, AttestationErrors.CertificateNotCurrent.selector);
@@ -245,11 +246,15 @@ contract DcapTest is Attestation {
             bytes.concat(ppid, versions, pceId, fmspc, hex"30"),
             bytes.concat(ppid, entry(hex"02", seq(tcbEntries(CPU_SVN, 0x10000))), pceId, fmspc),
             bytes.concat(ppid, entry(hex"02", seq(bytes.concat(tcbEntries(CPU_SVN, 1), hex"0500"))), pceId, fmspc),
-            bytes.concat(ppid, entry(hex"02", seq(replace(tcbEntries(CPU_SVN, 1), hex"020200ff", hex"02020100"))), pceId, fmspc),
+            bytes.concat(
+                ppid, entry(hex"02", seq(replace(tcbEntries(CPU_SVN, 1), hex"020200ff", hex"02020100"))), pceId, fmspc
+            ),
             // Components that are not the bytes of CPUSVN.
             bytes.concat(
                 ppid,
-                entry(hex"02", seq(replace(tcbEntries(CPU_SVN, 1), abi.encodePacked(CPU_SVN), abi.encodePacked(otherSvn)))),
+                entry(
+                    hex"02", seq(replace(tcbEntries(CPU_SVN, 1), abi.encodePacked(CPU_SVN), abi.encodePacked(otherSvn)))
+                ),
                 pceId,
                 fmspc
             ),
@@ -322,8 +327,8 @@ contract DcapTest is Attestation {
         content[position] ^= bytes1(uint8(bound(difference, 1, 255)));
         try dcap.verify(quoteOf(extensionWith(content))) returns (Attested memory a) {
             // It can say something else, but never that it is of the machine and the versions that it is not.
-            bool same = a.platform == keccak256(abi.encodePacked(PPID)) && a.tcb.pceSvn == 13
-                && a.tcb.fmspc == FMSPC && a.tcb.cpuSvn == CPU_SVN;
+            bool same = a.platform == keccak256(abi.encodePacked(PPID)) && a.tcb.pceSvn == 13 && a.tcb.fmspc == FMSPC
+                && a.tcb.cpuSvn == CPU_SVN;
             bool rest = position >= content.length - 15; // the type, which nobody reads
             vm.assertTrue(!same || rest);
         } catch (bytes memory reason) {
@@ -386,9 +391,7 @@ contract DcapTest is Attestation {
         parts = parts_();
         put(parts.qeReport, 48, hex"17");
         refuse(parts, mismatch);
-        putQeIdentity(
-            replace(qeIdentityJson("18", qeLevel("8", "UpToDate")), "FBFFFFFFFFFFFFFF", "F9FFFFFFFFFFFFFF")
-        );
+        putQeIdentity(replace(qeIdentityJson("18", qeLevel("8", "UpToDate")), "FBFFFFFFFFFFFFFF", "F9FFFFFFFFFFFFFF"));
         refuse(parts, mismatch);
         // Both sides are masked.
         putQeIdentity(replace(qeIdentityJson("19", qeLevel("8", "UpToDate")), '"attributes":"11', '"attributes":"15'));
@@ -430,9 +433,12 @@ contract DcapTest is Attestation {
     function test_signerEnds() public {
         Parts memory parts = signerParts();
         parts.serial = integer(60);
+        parts.key = keyOf(STRANGER_KEY);
         parts.validity = validity("200101000000Z", "231120000000Z");
-        signer = pccs.addTcbSigner(certificate(parts, ROOT_KEY));
-        putTcbInfo(tcbInfoJson("18", level("UpToDate")));
+        uint32 other = pccs.addTcbSigner(certificate(parts, ROOT_KEY));
+        bytes memory json = tcbInfoJson("18", level("UpToDate"));
+        (bytes32 r, bytes32 s) = vm.signP256(STRANGER_KEY, sha256(json));
+        pccs.putTcbInfo(other, json, r, s);
         vm.assertEq(uint256(dcap.verify(good).expires), 1_700_438_400);
         vm.warp(1_700_438_400);
         refuse(good, AttestationErrors.CertificateNotCurrent.selector);

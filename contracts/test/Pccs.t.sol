@@ -88,6 +88,40 @@ contract PccsTest is Attestation {
         vm.assertEq(uint256(pccs.addPckCa(certificate(parts, ROOT_KEY))), 4);
     }
 
+    /// @dev A certificate's signature has another form, with other bytes: it must not give the CA a second, empty revocation list.
+    function test_aCaHasOneListWhateverItsCertificates() public {
+        Parts memory parts = caParts();
+        bytes memory first = certificate(parts, ROOT_KEY);
+        bytes memory tbs = cut(first, 4, 4 + 4 + uint256(uint8(first[6])) * 256 + uint8(first[7]));
+        (bytes32 r, bytes32 s) = vm.signP256(ROOT_KEY, sha256(tbs));
+        uint256 n = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
+        bytes memory twin = bytes.concat(
+            tbs,
+            ALGORITHM,
+            tlv(3, bytes.concat(hex"00", seq(bytes.concat(integer(uint256(r)), integer(n - uint256(s))))))
+        );
+        twin = seq(twin);
+        vm.assertTrue(keccak256(twin) != keccak256(first));
+        vm.assertEq(uint256(pccs.addPckCa(twin)), ca);
+        vm.assertEq(uint256(pccs.issuerNumber(keccak256(twin))), ca);
+        // Issued again, for longer: the same CA, with the later certificate.
+        parts.serial = integer(20);
+        parts.validity = validity("210101000000Z", "490201000000Z");
+        vm.assertEq(uint256(pccs.addPckCa(certificate(parts, ROOT_KEY))), ca);
+        vm.assertEq(uint256(pccs.issuerOf(ca).serial), 20);
+        parts.serial = integer(21);
+        parts.validity = validity("210101000000Z", "480201000000Z");
+        vm.assertEq(uint256(pccs.addPckCa(certificate(parts, ROOT_KEY))), ca);
+        vm.assertEq(uint256(pccs.issuerOf(ca).serial), 20);
+        vm.assertEq(uint256(pccs.issuerCount()), 3);
+        refuseCrl(crlOf(CA_CN, CRL_ISSUED, CRL_UNTIL, "", ""), CA_KEY, AttestationErrors.NotNewer.selector);
+        // The first certificate's revocation is no longer the CA's, the last one's is.
+        putNewerCrl(pccs.ROOT(), revokedEntry(2));
+        vm.assertFalse(pccs.isRevoked(pccs.pckId(ca, 4)));
+        pccs.putCrl(pccs.ROOT(), signed(crlOf(ROOT_CN, "231114000002Z", CRL_UNTIL, revokedEntry(20), ""), ROOT_KEY));
+        vm.assertTrue(pccs.isRevoked(pccs.pckId(ca, 4)));
+    }
+
     function refuseCa(bytes memory der, bytes4 reason) internal {
         vm.expectRevert(reason);
         pccs.addPckCa(der);
@@ -181,7 +215,11 @@ contract PccsTest is Attestation {
         p.extensions = extensions(hex"030100", IS_CA, "");
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
         bytes[5] memory times = [
-            bytes("230229000000Z"), bytes("231114220000+"), bytes("2311142200Z00"), bytes("231314220000Z"), bytes("23111422000 Z")
+            bytes("230229000000Z"),
+            bytes("231114220000+"),
+            bytes("2311142200Z00"),
+            bytes("231314220000Z"),
+            bytes("23111422000 Z")
         ];
         for (uint256 i; i < 5; ++i) {
             p = caParts();
@@ -192,7 +230,7 @@ contract PccsTest is Attestation {
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
         p.validity = seq(bytes.concat(tlv(0x17, "200101000000Z"), tlv(0x18, "20500101000000Z")));
         pccs.addPckCa(certificate(p, ROOT_KEY));
-        vm.assertEq(uint256(pccs.issuerOf(4).until), 2_524_608_000);
+        vm.assertEq(uint256(pccs.issuerOf(ca).until), 2_524_608_000);
     }
 
     function test_revokedCertificatesAreRefused() public {
@@ -427,6 +465,30 @@ contract PccsTest is Attestation {
         vm.assertTrue(pccs.standingOf(tcb()).status == Status.OutOfDate);
     }
 
+    /// @dev A stolen key can say that nothing will ever be newer, until it is revoked.
+    function test_whatARevokedSignerSaidIsReplaced() public {
+        putTcbInfo(tcbInfoJson("4294967295", level("UpToDate")));
+        putQeIdentity(qeIdentityJson("4294967295", qeLevel("8", "UpToDate")));
+        Parts memory parts = signerParts();
+        parts.serial = integer(30);
+        parts.key = keyOf(STRANGER_KEY);
+        uint32 second = pccs.addTcbSigner(certificate(parts, ROOT_KEY));
+        bytes memory json = tcbInfoJson("18", level("UpToDate"));
+        (bytes32 r, bytes32 s) = vm.signP256(STRANGER_KEY, sha256(json));
+        vm.expectRevert(AttestationErrors.NotNewer.selector);
+        pccs.putTcbInfo(second, json, r, s);
+        putNewerCrl(pccs.ROOT(), revokedEntry(3));
+        pccs.putTcbInfo(second, json, r, s);
+        vm.assertTrue(pccs.standingOf(tcb()).signerRevoked); // QE identity's is
+        bytes memory qe = qeIdentityJson("18", qeLevel("8", "UpToDate"));
+        (bytes32 r2, bytes32 s2) = vm.signP256(STRANGER_KEY, sha256(qe));
+        pccs.putQeIdentity(second, qe, r2, s2);
+        vm.assertFalse(pccs.standingOf(tcb()).signerRevoked);
+        vm.assertEq(uint256(pccs.standingOf(tcb()).evaluation), 18);
+        vm.expectRevert(AttestationErrors.NotNewer.selector);
+        pccs.putTcbInfo(second, json, r, s);
+    }
+
     // --- QE identity ---
 
     function test_qeIdentity() public view {
@@ -497,7 +559,9 @@ contract PccsTest is Attestation {
         bytes memory pceHigher = replace(bytes(level("SWHardeningNeeded")), '"pcesvn":13', '"pcesvn":14');
         bytes memory below = replace(bytes(level("OutOfDate")), '"svn":11', '"svn":10');
         putTcbInfo(
-            tcbInfoJson("18", string(bytes.concat(higher, ",", pceHigher, ",", bytes(level("ConfigurationNeeded")), ",", below)))
+            tcbInfoJson(
+                "18", string(bytes.concat(higher, ",", pceHigher, ",", bytes(level("ConfigurationNeeded")), ",", below))
+            )
         );
         vm.assertTrue(pccs.standingOf(tcb()).status == Status.ConfigurationNeeded);
         Tcb memory t = tcb();
@@ -529,8 +593,7 @@ contract PccsTest is Attestation {
             "Revoked"
         ];
         // Intel's convergeTcbStatuses.
-        uint8[7][3] memory expected =
-            [[0, 1, 2, 3, 4, 5, 6], [4, 4, 5, 5, 4, 5, 6], [6, 6, 6, 6, 6, 6, 6]];
+        uint8[7][3] memory expected = [[0, 1, 2, 3, 4, 5, 6], [4, 4, 5, 5, 4, 5, 6], [6, 6, 6, 6, 6, 6, 6]];
         for (uint256 i; i < 3; ++i) {
             putQeIdentity(qeIdentityJson(vm.toString(18 + i), qeLevel("8", qe[i])));
             for (uint256 j; j < 7; ++j) {

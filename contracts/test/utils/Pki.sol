@@ -110,10 +110,9 @@ abstract contract Pki is Test {
 
     function keyOf(uint256 secret) internal pure returns (bytes memory) {
         (uint256 x, uint256 y) = vm.publicKeyP256(secret);
-        return
-            bytes.concat(
-                hex"3059301306072a8648ce3d020106082a8648ce3d03010703420004", abi.encodePacked(x), abi.encodePacked(y)
-            );
+        return bytes.concat(
+            hex"3059301306072a8648ce3d020106082a8648ce3d03010703420004", abi.encodePacked(x), abi.encodePacked(y)
+        );
     }
 
     function extension(bytes memory identifier, bool critical, bytes memory value)
@@ -121,9 +120,7 @@ abstract contract Pki is Test {
         pure
         returns (bytes memory)
     {
-        return seq(
-            bytes.concat(tlv(6, identifier), critical ? bytes(hex"0101ff") : bytes(""), tlv(4, value))
-        );
+        return seq(bytes.concat(tlv(6, identifier), critical ? bytes(hex"0101ff") : bytes(""), tlv(4, value)));
     }
 
     function extensions(bytes memory usage, bytes memory constraints, bytes memory more)
@@ -203,11 +200,11 @@ abstract contract Pki is Test {
 
     function tcbEntries(bytes16 cpuSvn, uint256 pceSvn) internal pure returns (bytes memory entries) {
         for (uint256 i; i < 16; ++i) {
-            entries = bytes.concat(entries, entry(bytes.concat(hex"02", bytes1(uint8(i + 1))), integer(uint8(cpuSvn[i]))));
+            entries =
+                bytes.concat(entries, entry(bytes.concat(hex"02", bytes1(uint8(i + 1))), integer(uint8(cpuSvn[i]))));
         }
-        return bytes.concat(
-            entries, entry(hex"0211", integer(pceSvn)), entry(hex"0212", tlv(4, abi.encodePacked(cpuSvn)))
-        );
+        return
+            bytes.concat(entries, entry(hex"0211", integer(pceSvn)), entry(hex"0212", tlv(4, abi.encodePacked(cpuSvn))));
     }
 
     function sgxExtension() internal pure returns (bytes memory) {
@@ -286,9 +283,7 @@ abstract contract Pki is Test {
     }
 
     function qeLevel(string memory svn, string memory status) internal pure returns (string memory) {
-        return string.concat(
-            '{"tcb":{"isvsvn":', svn, '},"tcbDate":"2023-02-15T00:00:00Z","tcbStatus":"', status, '"}'
-        );
+        return string.concat('{"tcb":{"isvsvn":', svn, '},"tcbDate":"2023-02-15T00:00:00Z","tcbStatus":"', status, '"}');
     }
 
     function qeIdentityJson(string memory evaluation, string memory levels) internal pure returns (bytes memory) {
@@ -372,7 +367,9 @@ abstract contract Pki is Test {
         bytes memory body = bytes.concat(parts.header, parts.report);
         bytes memory data = bytes.concat(
             bytes.concat(rawSignature(body, parts.attestationKey), key, qeReport, rawSignature(qeReport, parts.pckKey)),
-            bytes.concat(little(parts.auth.length, 2), parts.auth, hex"0500", little(parts.chain.length, 4), parts.chain)
+            bytes.concat(
+                little(parts.auth.length, 2), parts.auth, hex"0500", little(parts.chain.length, 4), parts.chain
+            )
         );
         return bytes.concat(body, little(data.length, 4), data);
     }

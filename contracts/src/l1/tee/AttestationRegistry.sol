@@ -22,14 +22,15 @@ struct Policy {
 }
 
 /// @title The keys of enclaves that may sign proofs.
-/// @notice An enclave makes a key that never leaves it, and has the machine quote it. Anyone brings the quote here, once a key: if it is genuine (`DcapVerifier`),
-/// fresh, and allowed by lists and policy, the key may sign proofs (`TeeVerifier`) until it expires.
+/// @notice An enclave makes a key that never leaves it, and has the machine quote it. Anyone brings the quote here, once a key: if it is
+/// genuine (`DcapVerifier`), fresh, and allowed by lists and policy, the key may sign proofs (`TeeVerifier`) until it expires.
 ///
-/// The enclave says, as report data, keccak256(abi.encode(chain id, this registry, key, payout, L1 block number, that block's hash)) ‖ 0³². So a quote is for one
-/// key, one payout address and one registry, and is younger than the block.
+/// The enclave says, as report data, keccak256(abi.encode(chain id, this registry, key, payout, L1 block number, that block's hash)) ‖ 0³².
+/// So a quote is for one key, one payout address and one registry, and is younger than the block.
 ///
-/// What was registered counts only while its measurement, its signer and its status are still allowed and its certificate is not revoked: each proof asks again.
-/// Once newer collateral condemns the machine, anyone can end the key with `invalidate`. An ended key never comes back.
+/// What was registered counts only while its measurement, its signer and its status are still allowed and its certificate is not revoked:
+/// each proof asks again. Once newer collateral condemns the machine, anyone can end the key with `invalidate`. An ended key never comes
+/// back.
 ///
 /// There is no switch that turns a check off. Lists and policy change by the timelock alone; machines and vendors are barred in `Proofs`.
 contract AttestationRegistry is AttestationErrors {
@@ -187,16 +188,15 @@ contract AttestationRegistry is AttestationErrors {
         _emitRegistered(key, payout, attested, expires, quote);
     }
 
-    /// @notice Ends a key whose machine the newest collateral condemns: its certificate, or its issuer's, was revoked, or it reaches no status that the policy
-    /// allows. Reverts if that is not so.
+    /// @notice Ends a key whose machine the newest collateral condemns: its certificate, or its issuer's, was revoked, or it reaches no
+    /// status that the policy allows. Reverts if that is not so.
     function invalidate(address key) external {
         Enclave storage enclave = _enclaves[key];
         if (enclave.expires == 0) revert UnknownKey(key);
         if (enclave.invalid) revert KeyInvalidated(key);
         if (!pccs.isRevoked(enclave.pck)) {
-            Standing memory standing = pccs.standingOf(
-                Tcb(enclave.fmspc, enclave.pceId, enclave.cpuSvn, enclave.pceSvn, enclave.qeSvn)
-            );
+            Standing memory standing =
+                pccs.standingOf(Tcb(enclave.fmspc, enclave.pceId, enclave.cpuSvn, enclave.pceSvn, enclave.qeSvn));
             if (standing.machine && standing.qe && _isAllowed(standing.status)) revert StillValid(key);
         }
         enclave.invalid = true;
@@ -265,14 +265,7 @@ contract AttestationRegistry is AttestationErrors {
         bytes calldata quote
     ) private {
         emit Registered(
-            key,
-            payout,
-            attested.platform,
-            attested.measurement,
-            attested.signer,
-            attested.status,
-            expires,
-            quote
+            key, payout, attested.platform, attested.measurement, attested.signer, attested.status, expires, quote
         );
     }
 

@@ -20,7 +20,9 @@ library Calendar {
         pure
         returns (uint48)
     {
-        if (year < 1970 || year > 9999 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return 0;
+        if (year < 1970 || year > 9999 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) {
+            return 0;
+        }
         bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         uint256 length = uint8(MONTHS[month - 1]);
         if (leap && month == 2) ++length;

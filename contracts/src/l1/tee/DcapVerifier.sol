@@ -41,9 +41,10 @@ struct Attested {
     bytes32 quoteHash;
 }
 
-/// @title Whether an SGX quote, version 3, is genuine: signed by a machine that Intel has certified, and that newest collateral does not condemn.
-/// @notice Layout, integers little-endian (Intel SGX ECDSA QuoteLibReference DCAP API, appendix A.4; report body: Software Developer's Manual 3D,
-/// table 38-21):
+/// @title Whether an SGX quote, version 3, is genuine: signed by a machine that Intel has certified, and that newest collateral does not
+/// condemn.
+/// @notice Layout, integers little-endian (Intel SGX ECDSA QuoteLibReference DCAP API, appendix A.4; report body: Software Developer's
+/// Manual 3D, table 38-21):
 ///
 ///        0   2  version, 3                       header: 48 bytes
 ///        2   2  attestation key type, 2: ECDSA with P-256
@@ -61,10 +62,12 @@ struct Attested {
 ///     1048   4  its length
 ///     1052      PEM: leaf, intermediate, root; Intel's quoting enclave ends it with a zero byte
 ///
-/// The PEM is as Intel's quoting enclave writes it: lines of 64 characters ended by a line feed, nothing between the three certificates. The SGX extension's
-/// first four entries are PPID, TCB, PCE id and FMSPC in this order, the TCB's are in order too, and the components are the bytes of CPUSVN.
+/// The PEM is as Intel's quoting enclave writes it: lines of 64 characters ended by a line feed, nothing between the three certificates.
+/// The SGX extension's first four entries are PPID, TCB, PCE id and FMSPC in this order, the TCB's are in order too, and the components are
+/// the bytes of CPUSVN.
 ///
-/// Nothing here is stored or can be changed; what a policy decides is not decided here, but that a debug enclave and a revoked level are never genuine enough.
+/// Nothing here is stored or can be changed; what a policy decides is not decided here, but that a debug enclave and a revoked level are
+/// never genuine enough.
 contract DcapVerifier is AttestationErrors {
     using Der for Der.Cursor;
     using X509 for Certificate;
@@ -281,9 +284,8 @@ contract DcapVerifier is AttestationErrors {
         attested.status = standing.status;
         attested.evaluation = standing.evaluation;
         attested.issued = _least(attested.issued, _least(tcbInfo.from, standing.qeIdentity.from));
-        attested.expires = _least(
-            _least(attested.expires, standing.signerUntil), _least(tcbInfo.until, standing.qeIdentity.until)
-        );
+        attested.expires =
+            _least(_least(attested.expires, standing.signerUntil), _least(tcbInfo.until, standing.qeIdentity.until));
     }
 
     /// @dev `ATTRIBUTES.FLAGS` of the report at a position.

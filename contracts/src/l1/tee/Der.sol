@@ -4,8 +4,9 @@ pragma solidity 0.8.37;
 import {Calendar} from "./Calendar.sol";
 
 /// @title A reader of DER (ITU-T X.690), as much as certificates and revocation lists need.
-/// @notice A cursor stands before a value in a range of bytes, and only ever moves forward within it: no recursion, no copies, linear time. Lengths are
-/// definite, minimal, of at most three bytes, and end within the range; tags are of one byte. What is not so is refused with the cursor's error.
+/// @notice A cursor stands before a value in a range of bytes, and only ever moves forward within it: no recursion, no copies, linear time.
+/// Lengths are definite, minimal, of at most three bytes, and end within the range; tags are of one byte. What is not so is refused with
+/// the cursor's error.
 library Der {
     uint8 internal constant BOOLEAN = 0x01;
     uint8 internal constant INTEGER = 0x02;

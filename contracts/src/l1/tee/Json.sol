@@ -34,8 +34,9 @@ struct QeIdentity {
 }
 
 /// @title A reader of the JSON that Intel signs: TCB info v3 for SGX and QE identity v2 for SGX.
-/// @notice Not any JSON, but exactly Intel's layout (Provisioning Certification Service, API v4): no white space, members in Intel's order, upper-case
-/// hexadecimal digits, decimal numbers without leading zeros, times in UTC to the second. Anything else is refused. A signature covers these very bytes.
+/// @notice Not any JSON, but exactly Intel's layout (Provisioning Certification Service, API v4): no white space, members in Intel's order,
+/// upper-case hexadecimal digits, decimal numbers without leading zeros, times in UTC to the second. Anything else is refused. A signature
+/// covers these very bytes.
 ///
 ///     {"id":"SGX","version":3,"issueDate":T,"nextUpdate":T,"fmspc":"6 bytes","pceId":"2 bytes","tcbType":0,"tcbEvaluationDataNumber":N,"tcbLevels":[
 ///       {"tcb":{"sgxtcbcomponents":[{"svn":N[,"category":S][,"type":S]} × 16],"pcesvn":N},"tcbDate":T,"tcbStatus":S[,"advisoryIDs":[S, …]]}, …]}

@@ -18,12 +18,13 @@ enum Role {
     TcbSigner
 }
 
-/// @notice A certificate that was put in: signed by the root, and what its role demands.
+/// @notice Who issues: a name with a key, certified by the root, and what the role demands.
 struct Issuer {
     bytes32 x;
     bytes32 y;
-    /// keccak256 of the DER of its subject's name.
+    /// keccak256 of the DER of its name.
     bytes32 name;
+    /// Of its certificate; of several, of the one that ends last.
     uint160 serial;
     /// Unix seconds; valid before.
     uint48 until;
@@ -53,11 +54,16 @@ struct Standing {
 }
 
 /// @title What Intel publishes about its machines, kept on chain: revocation lists, TCB info, QE identity, and the certificates above them.
-/// @notice Anyone puts in what the root has signed, directly or through a certificate put in before, while it is current. Nobody owns this contract: it has
-/// no other way in. Newer replaces older, never the reverse; what was revoked stays so. Only what a verifier needs is kept.
+/// @notice Anyone puts in what the root has signed, directly or through a certificate put in before, while it is current. Nobody owns this
+/// contract: it has no other way in. Newer replaces older, never the reverse; what was revoked stays so. Only what a verifier needs is
+/// kept.
 ///
-/// *Newer* is, of a revocation list, one issued later; of TCB info and QE identity, one of a later evaluation, or of the same and issued later. Intel publishes an
-/// evaluation early for those who ask, months before all others get it: here the first to be put in counts.
+/// *Newer* is, of a revocation list, one issued later; of TCB info and QE identity, one of a later evaluation, or of the same and issued
+/// later. Intel publishes an evaluation early for those who ask, months before all others get it: here the first to be put in counts. What
+/// a signer has signed that was revoked since, is replaced by anything current.
+///
+/// An *issuer* is a name with a key, whatever the certificates: anyone can give a certificate's signature its other form, and so other
+/// bytes.
 ///
 /// The root is fixed at deployment: Intel's, or another one for development, which `isTest` tells.
 contract Pccs is AttestationErrors {
@@ -89,20 +95,22 @@ contract Pccs is AttestationErrors {
         uint256[] levels;
     }
 
-    /// @notice How many certificates there are; they are numbered from 1.
+    /// @notice How many issuers there are; they are numbered from 1.
     uint32 public issuerCount;
     /// @dev The signer of `_qeIdentity`.
     uint32 private _qeSigner;
     mapping(uint32 number => Issuer) private _issuers;
-    /// @notice The number of a certificate, by keccak256 of its DER; 0 if it was not put in.
+    /// @notice The number of a certificate's issuer, by keccak256 of its DER; 0 if it was not put in.
     mapping(bytes32 hash => uint32 number) public issuerNumber;
+    /// @dev By keccak256 of name and key.
+    mapping(bytes32 id => uint32 number) private _numbers;
     mapping(uint32 issuer => Period) private _crls;
     /// @dev By issuer's number (32 bits) and serial number (160 bits).
     mapping(uint192 id => bool) private _revoked;
     mapping(bytes6 fmspc => mapping(bytes2 pceId => StoredTcbInfo)) private _tcbInfos;
     QeIdentity private _qeIdentity;
 
-    /// @notice A certificate was put in.
+    /// @notice A certificate of an issuer was put in.
     event IssuerAdded(uint32 indexed number, Role role, bytes certificate);
     /// @notice A revocation list was put in.
     event CrlStored(uint32 indexed issuer, uint48 from, uint48 until);
@@ -131,14 +139,14 @@ contract Pccs is AttestationErrors {
         return rootKeyHash != INTEL_ROOT_KEY;
     }
 
-    /// @notice Puts in the certificate of a PCK CA, DER. Does nothing if it is in already.
-    /// @return number Its number here.
+    /// @notice Puts in a certificate of a PCK CA, DER. Does nothing if it is in already.
+    /// @return number The CA's number here.
     function addPckCa(bytes memory certificate) external returns (uint32 number) {
         return _add(certificate, Role.PckCa);
     }
 
-    /// @notice Puts in the certificate of a signer of TCB info and QE identity, DER. Does nothing if it is in already.
-    /// @return number Its number here.
+    /// @notice Puts in a certificate of a signer of TCB info and QE identity, DER. Does nothing if it is in already.
+    /// @return number The signer's number here.
     function addTcbSigner(bytes memory certificate) external returns (uint32 number) {
         return _add(certificate, Role.TcbSigner);
     }
@@ -154,8 +162,8 @@ contract Pccs is AttestationErrors {
         _revoke(issuer, list, 0, type(uint256).max);
     }
 
-    /// @notice Revokes some of what a list names, also one that is no longer current: for lists that are too long for one transaction. `putCrl` has
-    /// then little left to write.
+    /// @notice Revokes some of what a list names, also one that is no longer current: for lists that are too long for one transaction.
+    /// `putCrl` has then little left to write.
     /// @param issuer The number of its issuer.
     /// @param first How many entries to pass over.
     /// @param count How many to take at most.
@@ -171,7 +179,10 @@ contract Pccs is AttestationErrors {
         TcbInfo memory info = Json.tcbInfo(json, TcbInfoMalformed.selector);
         if (!_isCurrent(info.from, info.until)) revert TcbInfoNotCurrent();
         StoredTcbInfo storage stored = _tcbInfos[info.fmspc][info.pceId];
-        if (!_isNewer(info.evaluation, info.from, stored.evaluation, stored.period.from)) revert NotNewer();
+        if (
+            !_isNewer(info.evaluation, info.from, stored.evaluation, stored.period.from)
+                && !_isSignerRevoked(stored.signer)
+        ) revert NotNewer();
         stored.period = Period(info.from, info.until);
         stored.evaluation = info.evaluation;
         stored.signer = signer;
@@ -186,13 +197,16 @@ contract Pccs is AttestationErrors {
         if (!_isSigned(signer, json, r, s)) revert QeIdentitySignature();
         QeIdentity memory identity = Json.qeIdentity(json, QeIdentityMalformed.selector);
         if (!_isCurrent(identity.from, identity.until)) revert QeIdentityNotCurrent();
-        if (!_isNewer(identity.evaluation, identity.from, _qeIdentity.evaluation, _qeIdentity.from)) revert NotNewer();
+        if (
+            !_isNewer(identity.evaluation, identity.from, _qeIdentity.evaluation, _qeIdentity.from)
+                && !_isSignerRevoked(_qeSigner)
+        ) revert NotNewer();
         _qeIdentity = identity;
         _qeSigner = signer;
         emit QeIdentityStored(identity.evaluation, identity.from, identity.until);
     }
 
-    /// @notice A certificate that was put in.
+    /// @notice An issuer; zeros if there is none of this number.
     function issuerOf(uint32 number) external view returns (Issuer memory) {
         return _issuers[number];
     }
@@ -214,10 +228,11 @@ contract Pccs is AttestationErrors {
         return TcbInfo(period.from, period.until, fmspc, pceId, stored.evaluation, stored.levels);
     }
 
-    /// @notice The PCK CA with this certificate, for a quote. Reverts unless it and its certificate, its list and the root's are current and it is not revoked.
+    /// @notice The PCK CA with this certificate, for a quote. Reverts unless its certificate, its list and the root's are current and it is
+    /// not revoked.
     /// @param hash keccak256 of the certificate's DER.
     /// @return number Its number.
-    /// @return ca The certificate.
+    /// @return ca The CA.
     /// @return from When the older of its list and the root's was issued.
     /// @return until When the first of certificates and lists ends.
     function pckCa(bytes32 hash) external view returns (uint32 number, Issuer memory ca, uint48 from, uint48 until) {
@@ -258,10 +273,8 @@ contract Pccs is AttestationErrors {
         (standing.qe, qe) = _firstReached(_qeIdentity.levels, 0, tcb.qeSvn);
         standing.status = Levels.converge(machine, qe);
 
-        Issuer storage tcbSigner = _issuers[info.signer];
-        Issuer storage qeSigner = _issuers[_qeSigner];
-        standing.signerRevoked = _revoked[pckId(ROOT, tcbSigner.serial)] || _revoked[pckId(ROOT, qeSigner.serial)];
-        standing.signerUntil = _least(tcbSigner.until, qeSigner.until);
+        standing.signerRevoked = _isSignerRevoked(info.signer) || _isSignerRevoked(_qeSigner);
+        standing.signerUntil = _least(_issuers[info.signer].until, _issuers[_qeSigner].until);
     }
 
     /// @dev The first level, best first, that these versions reach.
@@ -304,10 +317,18 @@ contract Pccs is AttestationErrors {
         return _keep(certificate, c, role);
     }
 
+    /// @dev Of an issuer's several certificates, the one that ends last counts: the order in which they come does not.
     function _keep(bytes memory certificate, Certificate memory c, Role role) private returns (uint32 number) {
-        number = ++issuerCount;
+        bytes32 id = keccak256(abi.encode(c.subject, c.x, c.y));
+        number = _numbers[id];
+        if (number == 0) {
+            number = ++issuerCount;
+            _numbers[id] = number;
+        }
         issuerNumber[keccak256(certificate)] = number;
-        _issuers[number] = Issuer(c.x, c.y, c.subject, c.serial, c.until, role);
+        if (c.until > _issuers[number].until) {
+            _issuers[number] = Issuer(c.x, c.y, c.subject, c.serial, c.until, role);
+        }
         emit IssuerAdded(number, role, certificate);
     }
 
@@ -339,8 +360,12 @@ contract Pccs is AttestationErrors {
         Issuer storage by = _issuers[signer];
         if (by.role != Role.TcbSigner) revert UnknownIssuer();
         if (by.until <= block.timestamp) revert CertificateNotCurrent();
-        if (_revoked[pckId(ROOT, by.serial)]) revert TcbSignerRevoked();
+        if (_isSignerRevoked(signer)) revert TcbSignerRevoked();
         return Secp256r1.verify(sha256(json), r, s, by.x, by.y);
+    }
+
+    function _isSignerRevoked(uint32 signer) private view returns (bool) {
+        return _revoked[pckId(ROOT, _issuers[signer].serial)];
     }
 
     function _mayIssue(Certificate memory c) private pure returns (bool) {
@@ -351,7 +376,11 @@ contract Pccs is AttestationErrors {
         return from <= block.timestamp && block.timestamp < until;
     }
 
-    function _isNewer(uint32 evaluation, uint48 from, uint32 oldEvaluation, uint48 oldFrom) private pure returns (bool) {
+    function _isNewer(uint32 evaluation, uint48 from, uint32 oldEvaluation, uint48 oldFrom)
+        private
+        pure
+        returns (bool)
+    {
         return evaluation > oldEvaluation || (evaluation == oldEvaluation && from > oldFrom);
     }
 

@@ -46,8 +46,8 @@ struct Crl {
 }
 
 /// @title Certificates and revocation lists (RFC 5280) of the profile that Intel's attestation has.
-/// @notice Version 3 and 2; ECDSA with SHA-256 on P-256; one common name; extensions that are critical and not known here refuse the whole. Signatures
-/// are read, not verified. (Intel SGX PCK Certificate and Certificate Revocation List Profile Specification.)
+/// @notice Version 3 and 2; ECDSA with SHA-256 on P-256; one common name; extensions that are critical and not known here refuse the whole.
+/// Signatures are read, not verified. (Intel SGX PCK Certificate and Certificate Revocation List Profile Specification.)
 library X509 {
     using Der for Der.Cursor;
 
@@ -116,8 +116,8 @@ library X509 {
     function nextRevoked(Der.Cursor memory entries) internal pure returns (uint160 serial) {
         Der.Cursor memory entry = entries.enter(Der.SEQUENCE);
         serial = uint160(entry.integer(20));
-        entry.time();
-        if (entry.peek() == Der.SEQUENCE) entry.skip(); // the reason
+        entry.skip(); // when
+        if (entry.peek() == Der.SEQUENCE) entry.skip(); // why
         entry.close();
     }
 
