@@ -430,6 +430,26 @@ contract DcapTest is Attestation {
         refuse(good, AttestationErrors.PlatformMismatch.selector);
     }
 
+    function test_rootEnds() public {
+        Parts memory parts = caParts();
+        parts.validity = validity("200101000000Z", "490301000000Z");
+        bytes memory issuer = certificate(parts, ROOT_KEY);
+        vm.assertEq(uint256(pccs.addPckCa(issuer)), ca);
+        parts = leafParts();
+        parts.validity = validity("200101000000Z", "490301000000Z");
+        QuoteParts memory quote = parts_();
+        quote.chain = bytes.concat(
+            pem(certificate(parts, CA_KEY)), pem(issuer), pem(certificate(rootParts(), ROOT_KEY))
+        );
+        dcap.verify(quoteOf(quote));
+        vm.warp(pccs.rootUntil() - 1);
+        pccs.putCrl(pccs.ROOT(), signed(crlOf(ROOT_CN, "481201000000Z", "490301000000Z", "", ""), ROOT_KEY));
+        pccs.putCrl(ca, signed(crlOf(CA_CN, "481201000000Z", "490301000000Z", "", ""), CA_KEY));
+        refuse(quote, AttestationErrors.QeIdentityNotCurrent.selector); // the chain is right
+        vm.warp(pccs.rootUntil());
+        refuse(quote, AttestationErrors.CertificateNotCurrent.selector);
+    }
+
     function test_signerEnds() public {
         Parts memory parts = signerParts();
         parts.serial = integer(60);

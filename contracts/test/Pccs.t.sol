@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {AttestationErrors} from "../src/l1/tee/AttestationErrors.sol";
+import {Calendar} from "../src/l1/tee/Calendar.sol";
 import {Json, QeIdentity, TcbInfo} from "../src/l1/tee/Json.sol";
 import {Issuer, Pccs, Period, Role, Standing} from "../src/l1/tee/Pccs.sol";
 import {Levels, Status, Tcb} from "../src/l1/tee/Tcb.sol";
@@ -92,7 +93,7 @@ contract PccsTest is Attestation {
     function test_aCaHasOneListWhateverItsCertificates() public {
         Parts memory parts = caParts();
         bytes memory first = certificate(parts, ROOT_KEY);
-        bytes memory tbs = cut(first, 4, 4 + 4 + uint256(uint8(first[6])) * 256 + uint8(first[7]));
+        bytes memory tbs = tbsOf(first);
         (bytes32 r, bytes32 s) = vm.signP256(ROOT_KEY, sha256(tbs));
         uint256 n = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
         bytes memory twin = bytes.concat(
@@ -120,6 +121,11 @@ contract PccsTest is Attestation {
         vm.assertFalse(pccs.isRevoked(pccs.pckId(ca, 4)));
         pccs.putCrl(pccs.ROOT(), signed(crlOf(ROOT_CN, "231114000002Z", CRL_UNTIL, revokedEntry(20), ""), ROOT_KEY));
         vm.assertTrue(pccs.isRevoked(pccs.pckId(ca, 4)));
+    }
+
+    /// @dev What is signed of a certificate; both lengths have two bytes.
+    function tbsOf(bytes memory der) internal pure returns (bytes memory) {
+        return cut(der, 4, 8 + uint256(uint8(der[6])) * 256 + uint8(der[7]));
     }
 
     function refuseCa(bytes memory der, bytes4 reason) internal {
@@ -210,10 +216,23 @@ contract PccsTest is Attestation {
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
         p.extensions = extensions(CA_USAGE, hex"300301017f", ""); // a true that is not DER's
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
-        p.extensions = extensions(CA_USAGE, hex"30060101ff04010000", "");
+        p.extensions = extensions(CA_USAGE, hex"30060101ff040100", "");
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
         p.extensions = extensions(hex"030100", IS_CA, "");
         refuseCa(certificate(p, ROOT_KEY), MALFORMED);
+        // Signatures: unused bits, none, another type, something after it.
+        bytes memory tbs = tbsOf(certificate(caParts(), ROOT_KEY));
+        bytes memory good = signature(tbs, ROOT_KEY);
+        bytes[5] memory signatures = [
+            tlv(3, bytes.concat(hex"01", good)),
+            tlv(3, ""),
+            tlv(3, bytes.concat(hex"00", tlv(0x31, hex"020101020101"))),
+            tlv(3, bytes.concat(hex"00", good, hex"00")),
+            tlv(3, bytes.concat(hex"00", seq(hex"020101020101020101")))
+        ];
+        for (uint256 i; i < 5; ++i) {
+            refuseCa(seq(bytes.concat(tbs, ALGORITHM, signatures[i])), MALFORMED);
+        }
         bytes[5] memory times = [
             bytes("230229000000Z"),
             bytes("231114220000+"),
@@ -616,5 +635,78 @@ contract PccsTest is Attestation {
         uint256 packed = Levels.pack(uint128(want), wantSvn, Status.OutOfDate);
         vm.assertEq(Levels.reached(packed, have, svn), reached);
         vm.assertTrue(Levels.statusOf(packed) == Status.OutOfDate);
+    }
+
+    // --- any bytes ---
+
+    /// @dev Random bytes are refused by name, whatever they claim to be.
+    function testFuzz_randomBytes(bytes memory data) public {
+        assertRefused(abi.encodeCall(Pccs.addPckCa, (data)), MALFORMED);
+        assertRefused(abi.encodeCall(Pccs.addTcbSigner, (seq(seq(data)))), MALFORMED);
+        bytes4 invalid = AttestationErrors.CrlInvalid.selector;
+        assertRefused(abi.encodeCall(Pccs.putCrl, (ca, data)), invalid);
+        assertRefused(abi.encodeCall(Pccs.revoke, (ca, seq(seq(data)), 0, 9)), invalid);
+    }
+
+    /// @dev Lists with a byte changed: not signed, but read before that is known.
+    function testFuzz_editedCrls(uint256 position, uint8 difference) public {
+        bytes memory entries = bytes.concat(revokedEntry(7), revokedEntry(1 << 150));
+        bytes memory crl = signed(crlOf(CA_CN, "231114000001Z", CRL_UNTIL, entries, ""), CA_KEY);
+        position = bound(position, 0, crl.length - 1);
+        crl[position] ^= bytes1(uint8(bound(difference, 1, 255)));
+        bytes4 invalid = AttestationErrors.CrlInvalid.selector;
+        assertRefused(abi.encodeCall(Pccs.putCrl, (ca, crl)), invalid);
+    }
+
+    /// @dev Collateral with a byte changed, and signed: it can say something else, or is refused by name.
+    function testFuzz_editedCollateral(uint256 position, uint8 difference, bool qe) public {
+        bytes memory json = qe
+            ? qeIdentityJson("18", qeLevel("8", "UpToDate"))
+            : tcbInfoJson("18", level("UpToDate"));
+        position = bound(position, 0, json.length - 1);
+        json[position] ^= bytes1(uint8(bound(difference, 1, 255)));
+        (bytes32 r, bytes32 s) = vm.signP256(SIGNER_KEY, sha256(json));
+        bytes memory data = qe
+            ? abi.encodeCall(Pccs.putQeIdentity, (signer, json, r, s))
+            : abi.encodeCall(Pccs.putTcbInfo, (signer, json, r, s));
+        (bool ok, bytes memory reason) = address(pccs).call(data);
+        if (ok) {
+            // A digit, or a letter of the component's category and type, which nobody reads.
+            bytes1 c = json[position];
+            bool digit = (c >= "0" && c <= "9") || (c >= "A" && c <= "F");
+            vm.assertTrue(digit || (!qe && position >= 237 && position < 273));
+        } else {
+            bytes4 found = bytes4(reason);
+            bytes4 malformed = AttestationErrors.TcbInfoMalformed.selector;
+            bytes4 notCurrent = AttestationErrors.TcbInfoNotCurrent.selector;
+            if (qe) malformed = AttestationErrors.QeIdentityMalformed.selector;
+            if (qe) notCurrent = AttestationErrors.QeIdentityNotCurrent.selector;
+            bool named = found == malformed || found == notCurrent;
+            vm.assertTrue(named || found == AttestationErrors.NotNewer.selector);
+        }
+    }
+
+    function assertRefused(bytes memory data, bytes4 reason) internal {
+        (bool ok, bytes memory answer) = address(pccs).call(data);
+        vm.assertFalse(ok);
+        vm.assertEq(bytes32(bytes4(answer)), bytes32(reason));
+    }
+
+    /// @dev Days are counted one by one here.
+    function testFuzz_calendar(uint256 time) public pure {
+        time = bound(time, 1, 253_402_300_799); // to the end of 9999
+        uint256 day = time / 1 days;
+        uint256 year = 1970;
+        while (day >= (isLeap(year) ? 366 : 365)) day -= isLeap(year++) ? 366 : 365;
+        uint8[12] memory lengths = [31, isLeap(year) ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        uint256 month;
+        while (day >= lengths[month]) day -= lengths[month++];
+        (uint256 hour, uint256 minute, uint256 second) = (time / 3600 % 24, time / 60 % 60, time % 60);
+        vm.assertEq(uint256(Calendar.unix(year, month + 1, day + 1, hour, minute, second)), time);
+        vm.assertEq(uint256(Calendar.unix(year, month + 1, lengths[month] + 1, hour, minute, second)), 0);
+    }
+
+    function isLeap(uint256 year) internal pure returns (bool) {
+        return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     }
 }
