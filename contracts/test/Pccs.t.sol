@@ -660,9 +660,7 @@ contract PccsTest is Attestation {
 
     /// @dev Collateral with a byte changed, and signed: it can say something else, or is refused by name.
     function testFuzz_editedCollateral(uint256 position, uint8 difference, bool qe) public {
-        bytes memory json = qe
-            ? qeIdentityJson("18", qeLevel("8", "UpToDate"))
-            : tcbInfoJson("18", level("UpToDate"));
+        bytes memory json = qe ? qeIdentityJson("18", qeLevel("8", "UpToDate")) : tcbInfoJson("18", level("UpToDate"));
         position = bound(position, 0, json.length - 1);
         json[position] ^= bytes1(uint8(bound(difference, 1, 255)));
         (bytes32 r, bytes32 s) = vm.signP256(SIGNER_KEY, sha256(json));
