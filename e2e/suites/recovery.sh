@@ -38,7 +38,7 @@ sequence() {
   pids+=("$sequencer")
 }
 sequence
-JOVE_PROVE_KEY=$(key 7) "$JOVE_BIN" node --chain "$data/chain.json" --role full --from-l1 --rescue --datadir "$data/stranger" \
+JOVE_PROVE_KEY=$(key 7) JOVE_RESCUE_KEY=$(key 6) "$JOVE_BIN" node --chain "$data/chain.json" --role full --from-l1 --datadir "$data/stranger" \
   --http-port "${stranger##*:}" --l1-url "$l1" >"$data/stranger.log" 2>&1 &
 pids+=($!)
 until_true 30 serves "$l2" || fail "the sequencer starts" "$(tail -3 "$data/l2.log")"

@@ -294,7 +294,7 @@ async fn withdraw(crossing: &Crossing, l2_chain: u64, transfer: &Transfer) -> Re
     let to = transfer.to.unwrap_or(l2_wallet.address());
     let call = match transfer.token {
         None => crossing.withdraw_ether(to, amount, transfer.gas.unwrap_or(CALL_GAS)),
-        Some(token) => crossing.withdraw_token(token, to, amount).await.map_err(words)?,
+        Some(token) => crossing.withdraw_token(token, to, amount),
     };
     let receipts = l2_wallet.send(&[call], log_sent).await.map_err(words)?;
     let receipt = receipts.first().ok_or("nothing was sent")?;

@@ -7,7 +7,7 @@ use jove_primitives::{
     spec::{BlobFeeUpdate, Settlement},
 };
 use jove_settlement::{
-    L1,
+    L1, blob_fees,
     deploy::{Plan, Settings, addresses, verifiers, verify, write_file},
     risks::Risks,
 };
@@ -84,7 +84,7 @@ pub(crate) struct Options {
     /// Lowest price of a unit of L2 gas that is bought on L1, in wei [default: the chain's base fee floor]
     #[arg(long, value_name = "WEI")]
     price_floor: Option<u64>,
-    /// L1's blob fee updates: times in seconds and BLOB_BASE_FEE_UPDATE_FRACTIONs [default: by L1's chain id]
+    /// L1's blob fee updates: times in seconds and BLOB_BASE_FEE_UPDATE_FRACTIONs [default: by L1's chain id, or as its node says]
     #[arg(long, value_name = "TIME:FRACTION", value_delimiter = ',')]
     blob_fee_updates: Option<Vec<Update>>,
     /// What is logged: error, warn, info, debug, trace
@@ -231,7 +231,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 async fn deploy(l1: &L1, options: &Options, template: &ChainSpec) -> Result<ChainSpec, String> {
     let key = options.key.key()?;
     let chain_id = l1.chain_id().await.map_err(|error| error.to_string())?;
-    let settings = options.settings(key.address(), template, chain_id)?;
+    let mut settings = options.settings(key.address(), template, chain_id)?;
+    if options.blob_fee_updates.is_none() {
+        let updates = blob_fees::ask(l1, chain_id).await.map_err(|error| error.to_string())?;
+        settings.blob_fee_updates = updates;
+    }
     let plan = Plan::new(template, settings, chain_id, key.address()).map_err(|error| error.to_string())?;
     let progress = |what: &str, hash| tracing::info!(%hash, "sent: {what}");
     plan.run(l1, key, progress).await.map_err(|error| error.to_string())

@@ -101,7 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 fn state_words(error: Error) -> String {
     let window = matches!(&error, Error::Rpc { method, message, .. } if method == "eth_getProof" && message.contains("proof window"));
     let text = words(error);
-    if window { format!("{text}: start that node with a longer --proof-window, such as 90d") } else { text }
+    let hint = "try again when L1 has finalized the last final batch, or start that node with a longer --proof-window";
+    if window { format!("{text}: {hint}") } else { text }
 }
 
 /// An amount in whole units; of a token without decimals, or with more than a number has, in its smallest ones.

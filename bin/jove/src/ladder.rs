@@ -233,6 +233,7 @@ impl Ladder {
             })
         };
         let backlog = *handle.backlog.lock();
+        let unproven = *handle.unproven.lock();
         Ok(json!({
             "l2": l2,
             "l1": {
@@ -245,12 +246,16 @@ impl Ladder {
                 "halted": l1.latest.halted,
             },
             "stages": handle.status.stages(),
+            "rebuild": handle.progress(head.header.number),
             "detached": node.detached(),
             "debts": {
                 "uncommitted": backlog.map(|backlog| json!({
                     "blocks": backlog.blocks, "bytes": backlog.bytes, "since": backlog.since_ms,
                 })),
-                "unproven": { "batches": handle.unproven() },
+                "unproven": {
+                    "batches": unproven.batches, "blocks": unproven.blocks, "bytes": unproven.bytes, "gas": unproven.gas,
+                    "instructions": unproven.instructions(), "since": unproven.since_ms,
+                },
                 "limits": handle.limits,
                 "closed": handle.debt(node.now_ms()),
             },

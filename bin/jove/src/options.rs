@@ -174,9 +174,9 @@ options! {
     /// File with the private key that proofs are sent with, to test verifiers alone [default: the environment variable JOVE_PROVE_KEY; without, none is sent; for dev: an account of its own]
     #[arg(long, env = "JOVE_PROVE_KEY_FILE", value_name = "FILE")]
     prove_key_file: PathBuf,
-    /// With the key that proofs are sent with, step in where the operators leave a message from L1 waiting (full nodes only)
-    #[arg(long, env = "JOVE_RESCUE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    rescue: bool,
+    /// File with the private key that a full node commits messages with which the operators leave waiting; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]
+    #[arg(long, env = "JOVE_RESCUE_KEY_FILE", value_name = "FILE")]
+    rescue_key_file: PathBuf,
     /// Age at which a block is committed at the latest [default: 1h; for dev: 10m]
     #[arg(long, env = "JOVE_COMMIT_DEADLINE", value_name = "TIME")]
     commit_deadline: Span,
@@ -186,8 +186,8 @@ options! {
     /// Bytes of blobs that may wait to be committed before no transactions are taken; 0 for no limit [default: 67108864; for dev: 0]
     #[arg(long, env = "JOVE_MAX_UNCOMMITTED_BYTES", value_name = "BYTES")]
     max_uncommitted_bytes: u64,
-    /// Batches that may wait to become final before no transactions are taken; 0 for no limit [default: 0]
-    #[arg(long, env = "JOVE_MAX_UNPROVEN", value_name = "N")]
+    /// Gas of committed blocks that may wait to become final before no transactions are taken; 0 for no limit [default: 0]
+    #[arg(long, env = "JOVE_MAX_UNPROVEN", value_name = "GAS")]
     max_unproven: u64,
     /// Settle nowhere (dev only) [default: false]
     #[arg(long, env = "JOVE_NO_SETTLEMENT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

@@ -6,6 +6,7 @@
 mod commit;
 mod derive;
 mod prove;
+mod rescue;
 
 use alloy_primitives::B256;
 use jove_primitives::spec::Settlement;
@@ -15,12 +16,14 @@ use jove_settlement::{
     origins::{self, Depth, Step},
     outbox::Outbox,
     policy::Policy,
-    relayer::{Relayer, RelayerConfig},
-    status::{DebtLimits, Handle, Stage, Status},
+    relayer::{Relayer, RelayerConfig, State},
+    status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
     watcher::{Batch, L1State, Watcher},
 };
+use metrics::gauge;
 use parking_lot::Mutex;
 use prove::Prover;
+use rescue::Rescuer;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -41,8 +44,9 @@ pub(crate) struct Settings {
     pub(crate) commit: Option<Committing>,
     /// Who sends proofs that test verifiers believe, if this node does.
     pub(crate) prove: Option<Key>,
-    /// Whether that one steps in where the operators leave a message waiting.
-    pub(crate) rescue: bool,
+    /// Who commits messages that the operators leave waiting, if this node does. An account of its own: L1's nodes take either blob transactions of an
+    /// account or others, not both.
+    pub(crate) rescue: Option<Key>,
     /// What may wait before the pool is closed.
     pub(crate) limits: DebtLimits,
     /// Where the relayers keep their journals.
@@ -78,6 +82,8 @@ struct Shared {
     handle: Handle,
     poll: Duration,
     invalid: Arc<Mutex<Option<Invalid>>>,
+    /// The hash of a batch that was found invalid once.
+    suspect: Arc<Mutex<Option<B256>>>,
 }
 
 /// A committed batch that this node found invalid: it is so for ever.
@@ -105,10 +111,12 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         status: Status::default(),
         outbox: Outbox::new(storage),
         backlog: Arc::new(Mutex::new(None)),
+        unproven: Arc::default(),
+        rebuild: Rebuild::default(),
         limits,
     };
-    let (blobs, invalid) = (Arc::new(blobs), Arc::default());
-    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid };
+    let (blobs, invalid, suspect) = (Arc::new(blobs), Arc::default(), Arc::default());
+    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid, suspect };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 
     let mut tasks = JoinSet::new();
@@ -118,12 +126,16 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         tasks.spawn(commit::commit_batches(shared.clone(), relayer(signer)?, policy, eager));
     }
     let prover = match prove {
-        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.then_some(depth))),
+        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.is_some())),
+        None => None,
+    };
+    let rescuer = match rescue {
+        Some(signer) => Some(Rescuer::new(relayer(signer)?, depth)),
         None => None,
     };
     match (shared.node.is_sequencing(), prover) {
         (false, prover) => {
-            tasks.spawn(derive::follow(shared, prover));
+            tasks.spawn(derive::follow(shared, prover, rescuer));
         }
         (true, prover) => {
             tasks.spawn(consume(shared.clone(), depth));
@@ -178,6 +190,46 @@ impl Shared {
     }
 }
 
+/// The next attempt at something.
+struct Attempt {
+    /// Its key.
+    key: String,
+    /// How the last one failed.
+    failed: Option<String>,
+}
+
+/// What is to be sent for `key`: nothing while an attempt is under way or has succeeded. A request is sent once, so one that failed is tried again under
+/// another key.
+fn next_attempt(relayer: &Relayer, key: &str) -> Option<Attempt> {
+    let mut failed = None;
+    for attempt in 0u32.. {
+        let key = if attempt == 0 { key.to_owned() } else { format!("{key}/{attempt}") };
+        match relayer.state(&key) {
+            None => return Some(Attempt { key, failed }),
+            // It was never sent: the same again.
+            Some(State::Refused(revert)) => {
+                return Some(Attempt { failed: Some(format!("{key} would revert: {revert}")), key });
+            }
+            Some(State::Mined(mined) | State::Final(mined)) if !mined.success => {
+                failed = Some(format!("{key} reverted in transaction {}", mined.hash));
+            }
+            Some(State::Displaced { nonce } | State::Fenced { nonce }) => {
+                failed = Some(format!("{key} was displaced: another transaction of the account has nonce {nonce}"));
+            }
+            Some(_) => return None,
+        }
+    }
+    None
+}
+
+/// # Errors
+/// Why a transaction waits for longer than usual.
+fn unstuck(relayer: &Relayer, poll: Duration) -> Result<(), Held> {
+    let Some(stuck) = relayer.stuck() else { return Ok(()) };
+    let waited = stuck.since.elapsed().unwrap_or_default();
+    if waited > 10 * poll { Err(format!("{}: {}", stuck.key, stuck.reason).into()) } else { Ok(()) }
+}
+
 async fn watch(shared: Shared, mut watcher: Watcher) {
     loop {
         let polled = watcher.poll().await;
@@ -230,9 +282,13 @@ fn others_have_committed(shared: &Shared, state: &L1State) -> Result<bool, Error
 /// Moves `safe` and `finalized`, takes in the messages that are final, and closes the pool when too much waits.
 async fn tag(shared: Shared) {
     let mut l1 = shared.handle.l1.clone();
+    let mut counter = Counter::default();
     loop {
         if let Err(error) = move_tags(&shared).await {
             tracing::debug!(%error, "the tags stay");
+        }
+        if let Err(error) = count_debts(&shared, &mut counter) {
+            tracing::warn!(%error, "what waits for proofs cannot be counted");
         }
         if shared.node.is_sequencing() {
             let closed = match begun(&shared) {
@@ -243,6 +299,26 @@ async fn tag(shared: Shared) {
         }
         shared.wait(&mut l1).await;
     }
+}
+
+/// Counts what waits, for whoever asks.
+fn count_debts(shared: &Shared, counter: &mut Counter) -> Result<(), Error> {
+    let view = shared.node.storage().view();
+    let unproven = tokio::task::block_in_place(|| counter.count(&shared.l1_state(), &view))?;
+    *shared.handle.unproven.lock() = unproven;
+    let now = shared.node.now_ms();
+    let age = |since: Option<u64>| since.map_or(0, |since| now.saturating_sub(since)) as f64 / 1e3;
+    if let Some(backlog) = *shared.handle.backlog.lock() {
+        gauge!("jove_uncommitted_blocks").set(backlog.blocks as f64);
+        gauge!("jove_uncommitted_bytes").set(backlog.bytes as f64);
+        gauge!("jove_uncommitted_seconds").set(age(backlog.since_ms));
+    }
+    gauge!("jove_unproven_batches").set(unproven.batches as f64);
+    gauge!("jove_unproven_blocks").set(unproven.blocks as f64);
+    gauge!("jove_unproven_gas").set(unproven.gas as f64);
+    gauge!("jove_unproven_instructions").set(unproven.instructions() as f64);
+    gauge!("jove_unproven_seconds").set(age(unproven.since_ms));
+    Ok(())
 }
 
 /// Whether the chain's blocks can be committed: they name an L1 block. A development chain's do in a moment.

@@ -10,7 +10,7 @@ use alloy_primitives::Address;
 use jove_primitives::ChainSpec;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
-    Blobs, L1,
+    Blobs, L1, blob_fees,
     contracts::{TestVerifier, ask},
     deploy::{self, Plan},
     origins::Depth,
@@ -29,9 +29,10 @@ const PROVER: usize = 8;
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
-/// Where an operator's key may be, and a prover's.
+/// Where an operator's key may be, a prover's, and that of who steps in.
 const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
+const RESCUE_KEY: &str = "JOVE_RESCUE_KEY";
 
 fn dev_key(index: usize) -> Result<Key, String> {
     let (_, key) = *jove_rpc::dev_accounts().get(index).ok_or("there is no such development account")?;
@@ -72,7 +73,8 @@ pub(crate) async fn develop(
     let l1 = L1::new(&url).map_err(words)?;
     let key = dev_key(OPERATOR)?;
     let chain_id = l1.chain_id().await.map_err(words)?;
-    let settings = deploy::Settings::new(key.address(), &template, chain_id);
+    let blob_fee_updates = blob_fees::ask(&l1, chain_id).await.map_err(words)?;
+    let settings = deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
     let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
     tracing::info!(l1 = l1.host(), "deploying the contracts");
     let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
@@ -136,15 +138,21 @@ pub(crate) async fn start(
         },
         prove => prove,
     };
-    let rescue = options.rescue.unwrap_or(false);
-    if rescue && (prove.is_none() || node.is_sequencing()) {
-        return Err(format!("--rescue is for full nodes with a key to prove with: --prove-key-file, or {PROVE_KEY}"));
+    let rescue = key("rescue", options.rescue_key_file.as_deref(), RESCUE_KEY)?;
+    if let Some(rescue) = &rescue {
+        let others = [prove.as_ref().ok_or("a key to rescue with needs one to prove with: --prove-key-file")?];
+        if node.is_sequencing() {
+            return Err("a key to rescue with is for full nodes".into());
+        }
+        if others.iter().any(|other| other.address() == rescue.address()) {
+            return Err("the keys to rescue and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
+        }
     }
     let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
     let limits = DebtLimits {
         uncommitted_bytes: options.max_uncommitted_bytes.unwrap_or(if dev || commit.is_none() { 0 } else { 64 << 20 }),
         uncommitted_seconds: seconds(options.max_uncommitted, if dev || commit.is_none() { 0 } else { 12 * 3_600 }),
-        unproven_batches: options.max_unproven.unwrap_or(0),
+        unproven_gas: options.max_unproven.unwrap_or(0),
     };
     let settings = Settings {
         l1,

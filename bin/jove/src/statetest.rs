@@ -1,7 +1,7 @@
 //! `jove statetest`: runs Ethereum's state tests (the format of execution-spec-tests) on Jove's own state-transition function and trie.
 //!
 //! Each case is a block of one transaction: [`jove_stf::BlockExecutor`] runs it, [`StateTrie`] folds the changes, and state root, logs hash
-//! and expected exception must be those of the test.
+//! and expected exception must be those of the test. Then it runs again on the witness of the first run ([`jove_stf::witness`]), and must do the same.
 
 use alloy_consensus::{Header, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
@@ -11,10 +11,10 @@ use jove_primitives::{
     Account, AccountChange, Change, ChangeSet, Fork,
     transaction::{RecoveredTransaction, SignedTransaction},
 };
-use jove_stf::{BlockExecutor, ExecuteError, Rules, TransactionError};
+use jove_stf::{BlockExecutor, ExecuteError, Recorder, Rules, StatelessState, TransactionError};
 use jove_trie::StateTrie;
 use rayon::prelude::*;
-use revm::{bytecode::Bytecode, context::result::InvalidTransaction};
+use revm::{DatabaseRef, bytecode::Bytecode, context::result::InvalidTransaction};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -133,11 +133,21 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
     trie.apply(&pre);
     let chain_id = test.config.chainid.map_or(1, |id| id.to());
     let header = header(&test.env);
-    let (exception, changes, logs) =
-        match execute(&Rules::Ethereum { chain_id, fork, development: false }, &header, &post.txbytes, &trie, &pre) {
-            Ok((changes, logs)) => (None, changes, logs),
-            Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
-        };
+    let rules = Rules::Ethereum { chain_id, fork, development: false, blobs: Vec::new() };
+    let code = |hash: B256| {
+        let bytes = pre.codes.get(&hash).cloned().unwrap_or_default();
+        Ok::<_, Infallible>(Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes)))
+    };
+    let hash = |number: u64| Ok::<_, Infallible>(block_hash(number));
+    let recorder = Recorder::default();
+    let reader = recorder.over(TrieReader { trie: &trie, code, block_hash: hash });
+    let (exception, changes, logs) = match execute(&rules, &header, &post.txbytes, reader) {
+        Ok((changes, logs)) => (None, changes, logs),
+        Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
+    };
+    if exception.is_none() {
+        stateless(&rules, &header, &post.txbytes, &trie, recorder, &changes)?;
+    }
     match (&post.expect_exception, &exception) {
         (None, None) => {}
         (Some(expected), Some(names)) if expected.split('|').any(|e| names.contains(&short(e))) => {}
@@ -186,24 +196,22 @@ fn header(env: &Env) -> Header {
     }
 }
 
+/// The tests' clients name block n by the hash of its number in decimal.
+fn block_hash(number: u64) -> B256 {
+    keccak256(number.to_string())
+}
+
 /// The changes and logs of a case's block, or the names that its transaction's error has in the tests.
-fn execute(
+fn execute<DB: DatabaseRef>(
     rules: &Rules,
     header: &Header,
     raw: &[u8],
-    trie: &StateTrie,
-    pre: &ChangeSet,
+    db: DB,
 ) -> Result<(ChangeSet, Vec<Log>), Vec<&'static str>> {
     let transaction = SignedTransaction::decode_2718_exact(raw).map_err(|_| undecodable(raw))?;
     let signer = transaction.recover_signer().map_err(|_| vec!["INVALID_SIGNATURE_VRS"])?;
     let transaction = RecoveredTransaction::new_unchecked(transaction.into(), signer);
-    let code = |hash: B256| {
-        let bytes = pre.codes.get(&hash).cloned().unwrap_or_default();
-        Ok::<_, Infallible>(Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes)))
-    };
-    // The tests' clients name block n by the hash of its number in decimal.
-    let block_hash = |number: u64| Ok::<_, Infallible>(keccak256(number.to_string()));
-    let Ok(mut block) = BlockExecutor::new(rules, header, TrieReader { trie, code, block_hash });
+    let mut block = BlockExecutor::new(rules, header, db).map_err(|_| vec!["the database failed"])?;
     match block.execute(&transaction) {
         Ok(_) => {
             let output = block.finish();
@@ -211,8 +219,34 @@ fn execute(
             Ok((output.changes, logs))
         }
         Err(ExecuteError::Transaction(error)) => Err(exceptions(&error)),
-        Err(ExecuteError::Database(never)) => match never {},
+        Err(ExecuteError::Database(_)) => Err(vec!["the database failed"]),
     }
+}
+
+/// Runs a case again on what the first run read, alone: it must do the same.
+fn stateless(
+    rules: &Rules,
+    header: &Header,
+    raw: &[u8],
+    trie: &StateTrie,
+    recorder: Recorder,
+    changes: &ChangeSet,
+) -> Result<(), String> {
+    let Ok(witness) = recorder
+        .finish(trie, std::slice::from_ref(changes), Header::default(), |_| Ok::<_, Infallible>(Header::default()));
+    let hashes = (header.number.saturating_sub(256)..header.number).map(|number| (number, block_hash(number)));
+    let mut state = StatelessState::with_hashes(&witness, trie.root(), hashes.collect())
+        .map_err(|error| format!("the witness: {error}"))?;
+    let again = execute(rules, header, raw, &state).map_err(|names| format!("on the witness: {names:?}"))?;
+    if again.0 != *changes {
+        return Err("another outcome on the witness".into());
+    }
+    let root = state.apply(changes).map_err(|error| format!("on the witness: {error}"))?;
+    let mut whole = trie.clone();
+    if whole.apply(changes) != root {
+        return Err("another root on the witness".into());
+    }
+    Ok(())
 }
 
 /// A type-3 or type-4 transaction without a recipient has no encoding.

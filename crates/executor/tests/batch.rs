@@ -12,7 +12,7 @@ use jove_primitives::{
     predeploys::EMPTY_OUTBOX_ROOT,
     transaction::{SignedTransaction, TxDeposit},
 };
-use jove_stf::{BatchError, ExecuteBatchError, HeaderError, TransactionError};
+use jove_stf::{BatchError, ExecuteBatchError, HeaderError, TransactionError, batch::Recovered};
 
 /// A batch with a bit of everything: plain blocks, empty ones, steps of one and of several L1 blocks, runs of messages over several blocks.
 fn mixed() -> Made {
@@ -54,6 +54,32 @@ fn what_was_sealed_is_derived() {
     assert_eq!(output.consumed, 10);
     let expected = hash::output_hash(B256::repeat_byte(1), head.hash_slow(), head.state_root, output.outbox_root);
     assert_eq!(output.hash(B256::repeat_byte(1)), expected);
+}
+
+/// Senders that were recovered beforehand change nothing, whatever is given: another transaction's is not taken.
+#[test]
+fn recovered_beforehand_is_recovered() {
+    let made = mixed();
+    let (expected, output) = made.derive().expect("valid");
+    let signed = made.data.blocks.iter().flat_map(|block| &block.transactions);
+    let all: Vec<Option<Recovered>> = signed.map(Recovered::new).collect();
+    assert_eq!(all.len(), 5);
+    let mut turned = all.clone();
+    turned.rotate_left(1);
+    let some = all.iter().enumerate().map(|(index, one)| one.clone().filter(|_| index % 2 == 0)).collect();
+    let more = [&all[..], &all[..]].concat();
+    for given in [all.clone(), turned, some, more, all[..2].to_vec(), vec![None; 9]] {
+        let (derived, other) = made.derive_with(&given).expect("valid");
+        assert_eq!((derived.blocks, other), (expected.blocks.clone(), output));
+    }
+    // What has no sender is given none.
+    let high =
+        |one: &SignedTransaction| with_signature(one, Signature::new(U256::ONE, SECP256K1N_HALF + U256::ONE, false));
+    assert!(Recovered::new(&high(&transfer(0, 1))).is_none());
+    let mut bad = mixed();
+    let block = find(&bad, |block| !block.transactions.is_empty());
+    bad.data.blocks[block].transactions[0] = high(&bad.data.blocks[block].transactions[0]);
+    assert!(matches!(bad.derive_with(&all), Err(ExecuteBatchError::Invalid(BatchError::Signature { index: 0, .. }))));
 }
 
 #[test]

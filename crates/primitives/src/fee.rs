@@ -87,8 +87,9 @@ pub(crate) fn fake_exponential(factor: u64, numerator: u64, denominator: u64) ->
 const USUAL: (u64, u64) = (260_000, 50_200_000);
 /// The same, the second subtracted, of data beyond what usual transactions have: they do not compress, and FastLZ expands them by 33/32.
 const LONG: (u64, u64) = (970_000, 304_800_000);
-/// L1 gas for each million bytes of a batch: 150,000 for a commitment of a full blob, 130,048 bytes.
-const L1_GAS_PER_MEGABYTE: u64 = 1_154_000;
+/// L1 gas for each million bytes of a batch: 156,000 for a commitment of a full batch, 780,288 bytes. It takes 143,000; the rest is for its tip and for
+/// blobs that are not quite full.
+const L1_GAS_PER_MEGABYTE: u64 = 200_000;
 /// L1 blob gas for each million bytes of a batch: 131,072 for a full blob.
 const L1_BLOB_GAS_PER_MEGABYTE: u64 = 1_008_000;
 
@@ -226,9 +227,9 @@ mod tests {
     fn the_data_fee_is_pinned() {
         let prices = L1Prices { base_fee: 1_000_000_000, blob_base_fee: 1_000_000 };
         assert_eq!(data_size(&[0; 10]), 53_060_000);
-        assert_eq!(l1_data_fee(&[0; 10], prices), U256::from(61_284_724_480u64));
+        assert_eq!(l1_data_fee(&[0; 10], prices), U256::from(10_665_484_480u64));
         assert_eq!(data_size(CONTRACT_CALL), 102_720_000);
-        assert_eq!(l1_data_fee(CONTRACT_CALL, prices), U256::from(118_642_421_760u64));
+        assert_eq!(l1_data_fee(CONTRACT_CALL, prices), U256::from(20_647_541_760u64));
         let mut state = 1u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -95,11 +95,28 @@ pub struct GenesisL1Prices {
 }
 
 /// What a chain under Ethereum's rules, a layer 1 for development, has in the place of Jove's own rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EthereumParams {
     /// Length of a slot, in seconds: each has at most one block.
     pub slot_seconds: u64,
+    /// Forks that change blob parameters only (EIP-7892), in ascending order. Before the first, Osaka's hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blob_schedule: Vec<BlobSchedule>,
+}
+
+/// How many blobs a block has and how fast their price moves, from a time on: the fields of EIP-7840, with the time of EIP-7892.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlobSchedule {
+    /// First block time, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Blobs of a block at which their price stands still.
+    pub target: u64,
+    /// Most blobs of a block.
+    pub max: u64,
+    /// `BLOB_BASE_FEE_UPDATE_FRACTION`, in blob gas.
+    pub base_fee_update_fraction: u64,
 }
 
 /// How fast L1's blob base fee moves, from a time on (EIP-7892). L1's own schedule: it decides what the L1 attributes say.
@@ -231,6 +248,10 @@ const L1_BALANCE: U256 = U256::from_limbs([
 const MAX_ETHEREUM_BLOCK_GAS: u64 = 75_000_000;
 /// Logarithm of the highest blob base fee that is told from higher ones: e⁸⁸ wei are 10²⁰ ether.
 const MAX_BLOB_FEE_EXPONENT: u64 = 88;
+/// Most blobs of a block under Ethereum's rules: what those who read them from a beacon node take at once.
+const MAX_BLOCK_BLOBS: u64 = 128;
+/// Largest update fraction of a blob fee, in blob gas.
+const MAX_BLOB_FRACTION: u64 = 1 << 40;
 /// Longest slot, in seconds.
 const MAX_SLOT_SECONDS: u64 = 3_600;
 
@@ -268,7 +289,7 @@ impl ChainSpec {
         spec.name = "Layer 1 for development".into();
         spec.chain_id = chain_id;
         spec.l1_prices = GenesisL1Prices::default();
-        spec.ethereum = Some(EthereumParams { slot_seconds });
+        spec.ethereum = Some(EthereumParams { slot_seconds, blob_schedule: Vec::new() });
         spec.gas = GasParams {
             target_per_second: 30_000_000,
             block_gas_limit: 60_000_000,
@@ -332,9 +353,23 @@ impl ChainSpec {
     }
 
     fn check_ethereum(&self) -> Result<(), SpecError> {
-        let Some(EthereumParams { slot_seconds }) = self.ethereum else { return Ok(()) };
-        if !(1..=MAX_SLOT_SECONDS).contains(&slot_seconds) {
+        let Some(EthereumParams { slot_seconds, blob_schedule }) = &self.ethereum else { return Ok(()) };
+        if !(1..=MAX_SLOT_SECONDS).contains(slot_seconds) {
             return Err(SpecError::Ethereum("slotSeconds must be from 1 to 3600"));
+        }
+        if !blob_schedule.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
+            return Err(SpecError::Ethereum("ethereum.blobSchedule must ascend"));
+        }
+        if blob_schedule.iter().any(|at| !(1..=at.max).contains(&at.target) || at.max > MAX_BLOCK_BLOBS) {
+            return Err(SpecError::Ethereum("ethereum.blobSchedule: a target from 1 to max, and max at most 128"));
+        }
+        // A smaller one would let the price jump beyond what a number holds.
+        let fractions = blob_schedule.iter().map(|at| at.base_fee_update_fraction);
+        let osaka = eip7691::BLOB_GASPRICE_UPDATE_FRACTION_PECTRA as u64;
+        if !core::iter::once(osaka).chain(fractions).chain([MAX_BLOB_FRACTION]).is_sorted() {
+            let why =
+                "ethereum.blobSchedule: baseFeeUpdateFraction starts at 5,007,716, never falls and is at most 2^40";
+            return Err(SpecError::Ethereum(why));
         }
         if self.forks.len() > 1 {
             return Err(SpecError::Ethereum("forks must be osaka alone"));
@@ -356,7 +391,7 @@ impl ChainSpec {
 
     /// The slots of a chain under Ethereum's rules.
     pub fn slots(&self) -> Option<Slots> {
-        let seconds = self.ethereum?.slot_seconds;
+        let seconds = self.ethereum.as_ref()?.slot_seconds;
         Some(Slots { genesis: self.genesis.timestamp, seconds })
     }
 
@@ -433,7 +468,7 @@ impl ChainSpec {
 
     /// The header of block 0, over the root of [`Self::genesis_changes`].
     pub fn genesis_header(&self, state_root: B256) -> Header {
-        let (beneficiary, extra_data, base_fee) = match self.ethereum {
+        let (beneficiary, extra_data, base_fee) = match &self.ethereum {
             Some(_) => (Address::ZERO, Bytes::new(), eip1559::INITIAL_BASE_FEE),
             None => (predeploys::SEQUENCER_FEE_VAULT, Extra::default().encode(), self.gas.base_fee(0)),
         };
@@ -459,7 +494,7 @@ impl ChainSpec {
     /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
     /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain; the number of L1's blob
     /// fee updates that hold by then, and time and fraction of each; then each fork that holds by then, counted from Berlin = 0, and its time;
-    /// under Ethereum's rules at last the length of a slot.
+    /// under Ethereum's rules at last the length of a slot, and of each entry of the blob schedule that holds by then time, target, maximum and update fraction.
     pub fn config(&self, timestamp: u64) -> Vec<u8> {
         let gas = &self.gas;
         let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
@@ -467,13 +502,16 @@ impl ChainSpec {
             [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor, self.max_origin_age];
         let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
         let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
-        let slot = self.ethereum.map(|ethereum| ethereum.slot_seconds);
+        let slot = self.ethereum.as_ref().map(|ethereum| ethereum.slot_seconds);
+        let blobs = self.ethereum.iter().flat_map(|ethereum| &ethereum.blob_schedule);
+        let blobs = blobs.take_while(|at| at.timestamp <= timestamp);
+        let blobs = blobs.flat_map(|at| [at.timestamp, at.target, at.max, at.base_fee_update_fraction]);
         let updates = self.settlement.iter().flat_map(|settlement| &settlement.blob_fee_updates);
         let updates = updates.take_while(|update| update.timestamp <= timestamp);
         let count = updates.clone().count() as u64;
         let updates = updates.flat_map(|update| [update.timestamp, update.fraction]);
         let words = fixed.into_iter().chain([self.development.into(), count]).chain(updates).chain(forks).chain(slot);
-        words.flat_map(|word| B256::from(U256::from(word)).0).collect()
+        words.chain(blobs).flat_map(|word| B256::from(U256::from(word)).0).collect()
     }
 
     /// The configuration hash that batches and `Rollup` name: keccak256 of [`Self::config`] with all forks, those to come too.
@@ -617,7 +655,7 @@ mod tests {
 
         let edits: [fn(&mut ChainSpec); 6] = [
             |spec| spec.settlement = Some(Settlement::default()),
-            |spec| spec.ethereum = Some(EthereumParams { slot_seconds: 0 }),
+            |spec| spec.ethereum = Some(EthereumParams { slot_seconds: 0, blob_schedule: Vec::new() }),
             |spec| spec.gas.block_gas_limit = 100_000_000,
             |spec| spec.gas.transaction_gas_limit_cap = None,
             |spec| spec.l1_prices.base_fee = U256::ONE,
@@ -627,6 +665,44 @@ mod tests {
             let mut other = spec.clone();
             edit(&mut other);
             assert!(ChainSpec::from_json(&other.to_json()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_blob_schedule_ascends_and_is_part_of_the_rules() {
+        let at = |timestamp, target, max, base_fee_update_fraction| BlobSchedule {
+            timestamp,
+            target,
+            max,
+            base_fee_update_fraction,
+        };
+        let bpo = [at(2_000_000_000, 10, 15, 8_346_193), at(2_000_086_400, 14, 21, 11_684_671)];
+        let with = |schedule: &[BlobSchedule]| {
+            let ethereum = Some(EthereumParams { slot_seconds: 12, blob_schedule: schedule.to_vec() });
+            ChainSpec { ethereum, ..ChainSpec::l1(900, 12) }
+        };
+        let spec = with(&bpo);
+        let json = spec.to_json();
+        assert!(json.contains("\"baseFeeUpdateFraction\": 11684671"), "{json}");
+        assert_eq!(ChainSpec::from_json(&json).expect("valid"), spec);
+        let plain = ChainSpec::l1(900, 12);
+        assert_eq!(spec.config(1_999_999_999), plain.config(1_999_999_999), "what is to come may be added");
+        for time in [2_000_000_000, 2_000_086_400] {
+            assert_ne!(spec.config(time), plain.config(time));
+        }
+        assert_ne!(spec.config(2_000_086_400), with(&bpo[..1]).config(2_000_086_400));
+        for bad in [
+            &[bpo[1], bpo[0]][..],
+            &[bpo[0], bpo[0]],
+            &[at(0, 10, 9, 8_346_193)],
+            &[at(0, 0, 9, 8_346_193)],
+            &[at(0, 10, 129, 8_346_193)],
+            &[at(0, 10, 15, 5_007_715)],
+            &[at(0, 10, 15, (1 << 40) + 1)],
+            &[at(0, 14, 21, 11_684_671), at(1, 14, 21, 11_684_670)],
+        ] {
+            let error = ChainSpec::from_json(&with(bad).to_json()).expect_err("refused").to_string();
+            assert!(error.contains("blobSchedule"), "{error}");
         }
     }
 

@@ -26,7 +26,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use jove_primitives::beacon::{Slots, block_root};
+use jove_primitives::{
+    beacon::{Slots, block_root},
+    spec::BlobSchedule,
+};
 use jove_sequencer::{Node, NodeError};
 use jove_storage::{StorageError, View};
 use serde::Serialize;
@@ -125,7 +128,7 @@ async fn spec(State(beacon): State<Beacon>) -> Json<Value> {
         "NUMBER_OF_COLUMNS": "128",
         "MAX_BLOBS_PER_BLOCK": params.max_blob_count.to_string(),
         "MAX_BLOBS_PER_BLOCK_ELECTRA": params.max_blob_count.to_string(),
-        "BLOB_SCHEDULE": [],
+        "BLOB_SCHEDULE": blob_schedule(&beacon),
     });
     // All forks up to Fulu, Osaka's name on this side, hold from the start.
     for (version, fork) in (1u8..).zip(["ALTAIR", "BELLATRIX", "CAPELLA", "DENEB", "ELECTRA", "FULU"]) {
@@ -133,6 +136,16 @@ async fn spec(State(beacon): State<Beacon>) -> Json<Value> {
         data[format!("{fork}_FORK_VERSION")] = format!("0x9{version}000075").into();
     }
     Json(json!({ "data": data }))
+}
+
+/// Changes of the most blobs that a block has (EIP-7892), by the epoch in which they begin.
+fn blob_schedule(beacon: &Beacon) -> Vec<Value> {
+    let schedule = beacon.node.spec().ethereum.iter().flat_map(|ethereum| &ethereum.blob_schedule);
+    let entry = |at: &BlobSchedule| {
+        let epoch = beacon.slots.at(at.timestamp) / SLOTS_PER_EPOCH;
+        json!({ "EPOCH": epoch.to_string(), "MAX_BLOBS_PER_BLOCK": at.max.to_string() })
+    };
+    schedule.map(entry).collect()
 }
 
 async fn syncing(State(beacon): State<Beacon>) -> Json<Value> {

@@ -58,17 +58,21 @@ async fn subscribe(call: Call) -> Result<U64, RpcError> {
     let (link, of) = connection(&call)?;
     let (context, peer) = (call.context.clone(), of.clone());
     let invalid = |error: serde_json::Error| RpcError::invalid_params(format!("invalid argument 1: {error}"));
-    // Events from now on; the head is read after, so that nothing lies between.
+    // Events from now on; the head is read after, so that nothing lies between. Both before the answer: what is sealed after that is announced.
     let events = context.node.events();
+    let head = context.node.head();
+    let follower = || Follower::after(head.header.number, head.hash, Vec::new());
     let id = match kind {
-        SubscriptionKind::NewHeads => of.subscribe(link, |id| follow(context, peer, id, events, Feed::Heads)),
+        SubscriptionKind::NewHeads => of.subscribe(link, |id| {
+            follow(context, Subscriber { id, peer, feed: Feed::Heads, follower: follower() }, events)
+        }),
         SubscriptionKind::Logs => {
             let details = details.unwrap_or_else(|| Value::Object(Default::default()));
             let FilterObject(filter) = serde_json::from_value(details).map_err(invalid)?;
             logs::check_standing(&filter)?;
             let held = call.context.filters.hold(link.counts_for, logs::alternatives(&filter))?;
             let feed = Feed::Logs { filter: Box::new(filter), _held: held };
-            of.subscribe(link, |id| follow(context, peer, id, events, feed))
+            of.subscribe(link, |id| follow(context, Subscriber { id, peer, feed, follower: follower() }, events))
         }
         SubscriptionKind::NewPendingTransactions => {
             let full: bool = details.map_or(Ok(false), serde_json::from_value).map_err(invalid)?;
@@ -139,10 +143,7 @@ impl Subscriber {
     }
 }
 
-async fn follow(context: Arc<Context>, peer: Arc<Peer>, id: u64, mut events: Receiver<Event>, feed: Feed) {
-    let head = context.node.head();
-    let follower = Follower::after(head.header.number, head.hash, Vec::new());
-    let mut subscriber = Subscriber { id, peer, feed, follower };
+async fn follow(context: Arc<Context>, mut subscriber: Subscriber, mut events: Receiver<Event>) {
     loop {
         match events.recv().await {
             Ok(Event::Block(block)) if subscriber.follower.is_next(&block) => {

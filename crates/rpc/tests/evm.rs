@@ -39,6 +39,8 @@ impl Chain {
         let config = ServerConfig { http_addr: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
         let server = Server::start(node, config, Vec::new(), axum::Router::new()).expect("the server starts");
         let url = format!("http://{}", server.local_addr());
+        // reqwest has no cryptography of its own, and is built with TLS in this workspace.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { client: reqwest::Client::new(), url, server: Some(server), _folder: folder }
     }
 

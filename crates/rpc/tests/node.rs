@@ -47,6 +47,12 @@ fn config(datadir: &Path, dev: bool) -> NodeConfig {
     }
 }
 
+/// reqwest has no cryptography of its own, and is built with TLS in this workspace.
+fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 impl Chain {
     async fn start(dev: bool) -> Self {
         Self::start_with(dev, ServerConfig::default()).await
@@ -61,7 +67,7 @@ impl Chain {
             ..server
         };
         let server = Server::start(node.clone(), config, Vec::new(), axum::Router::new()).expect("the server starts");
-        Self { node, server, http: reqwest::Client::new(), directory }
+        Self { node, server, http: http(), directory }
     }
 
     async fn post(&self, body: Value) -> Value {

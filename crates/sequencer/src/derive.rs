@@ -1,6 +1,12 @@
 //! Following L1: blocks that come from batches.
+//!
+//! All of them are on L1, so none is lost with this machine: they are written in groups, each in one atomic, synced write, and nobody learns of a block before its
+//! group is durable. Senders are recovered on all cores before a batch is executed.
 
-use crate::{engine::Engine, node::NodeError};
+use crate::{
+    engine::{Engine, Sealed},
+    node::NodeError,
+};
 use alloy_consensus::Header;
 use jove_primitives::{
     ExecutedBlock,
@@ -12,10 +18,14 @@ use jove_primitives::{
 };
 use jove_stf::{
     BatchError, BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError,
-    batch::{DerivedBlock, Step},
+    batch::{DerivedBlock, Recovered, Step},
 };
 use jove_storage::{StorageError, View};
-use std::sync::atomic::Ordering;
+use rayon::prelude::*;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 /// A batch as L1 has it. Whoever gives it vouches for origins and messages.
 #[derive(Clone, Debug)]
@@ -39,6 +49,11 @@ pub enum Derived {
     /// It is invalid: the chain ends at its parent.
     Invalid(BatchError),
 }
+
+/// Most blocks of a group.
+const GROUP_BLOCKS: usize = 500;
+/// A group is written after this time: readers of the state at the head wait for it.
+const GROUP_TIME: Duration = Duration::from_millis(100);
 
 type Error = ExecuteBatchError<NodeError>;
 
@@ -87,19 +102,47 @@ impl Engine {
         drop(view);
         self.unwind(last, self.withdrawn()).map_err(database)?;
 
+        let signed: Vec<_> = executor.remaining().iter().flat_map(|block| &block.transactions).collect();
+        let recovered: Vec<Option<Recovered>> = signed.into_par_iter().map(Recovered::new).collect();
+        executor.set_recovered(&recovered);
+        let mut group = Group { sealed: Vec::new(), begun: Instant::now() };
+        let outcome = self.run_batch(&mut executor, &mut group);
+        // The trie has them already, whatever came after.
+        self.persist(group.sealed).map_err(database)?;
+        outcome
+    }
+
+    fn run_batch(&mut self, executor: &mut BatchExecutor<'_>, group: &mut Group) -> Result<BatchOutput, Error> {
         loop {
-            if shared.stopping.load(Ordering::Relaxed) {
+            if self.shared.stopping.load(Ordering::Relaxed) {
                 return Err(database(NodeError::Stopped));
             }
-            let step = self.read(|reader| Ok(executor.execute(&reader))).map_err(database)?;
+            let step = self.read_after(&group.sealed, |reader| Ok(executor.execute(&reader))).map_err(database)?;
             let DerivedBlock { header, transactions, output } = match step.map_err(storage)? {
                 Step::Block(block) => *block,
                 Step::End(output) => return Ok(output),
             };
-            self.seal(header, transactions, output).map_err(database)?;
-            executor.advance(&shared.head.load().header);
+            // What an account's wipe erases is looked up in the store.
+            let wipes = output.changes.accounts.values().any(|change| change.wiped);
+            let full = group.sealed.len() >= GROUP_BLOCKS || group.begun.elapsed() >= GROUP_TIME;
+            if (wipes || full) && !group.sealed.is_empty() {
+                self.persist(std::mem::take(&mut group.sealed)).map_err(database)?;
+            }
+            if group.sealed.is_empty() {
+                group.begun = Instant::now();
+            }
+            let sealed = self.fold(header, transactions, output).map_err(database)?;
+            executor.advance(&sealed.block.header);
+            group.sealed.push(sealed);
         }
     }
+}
+
+/// Blocks that are executed and not written yet.
+struct Group {
+    sealed: Vec<Sealed>,
+    /// When the first of them was.
+    begun: Instant,
 }
 
 fn database(error: NodeError) -> Error {

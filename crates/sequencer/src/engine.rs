@@ -12,7 +12,7 @@ use alloy_primitives::B256;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jove_executor::{CodeCache, TrieReader};
 use jove_primitives::{
-    Account, ExecutedBlock,
+    Account, ChangeSet, ExecutedBlock,
     header::{next_excess, time_ms},
     l1::{L1_MIX_HASH_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
@@ -109,6 +109,13 @@ pub(crate) struct Engine {
     snapshots_taken: u64,
     /// The store failed while committing: what it holds is unknown until a restart reads it.
     pub(crate) failed: bool,
+}
+
+/// A block that the trie has and the store has not.
+pub(crate) struct Sealed {
+    pub(crate) block: Arc<ExecutedBlock>,
+    pub(crate) changes: ChangeSet,
+    time_ms: u64,
 }
 
 struct Snapshot {
@@ -213,7 +220,8 @@ impl Engine {
     fn set_blob_base_fee(&self) {
         if self.shared.spec.ethereum.is_some() {
             let head = self.shared.head.load();
-            let params = self.shared.executor.rules().blob_params(head.header.timestamp);
+            let time = self.shared.slot_time(&head, head.time_ms) / 1000;
+            let params = self.shared.executor.rules().blob_params(time);
             self.shared.pool.set_blob_base_fee(head.header.next_block_blob_fee(params).unwrap_or(1));
         }
     }
@@ -663,11 +671,26 @@ impl Engine {
 
     /// Gives `run` the head state.
     pub(crate) fn read<T>(&self, run: impl FnOnce(StateReader<'_>) -> Result<T, StorageError>) -> Result<T, NodeError> {
+        self.read_after(&[], run)
+    }
+
+    /// Gives `run` the state after blocks that are folded and not persisted yet.
+    pub(crate) fn read_after<T>(
+        &self,
+        sealed: &[Sealed],
+        run: impl FnOnce(StateReader<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, NodeError> {
         let view = self.shared.storage.view();
         let state = view.state(view.head_number())?;
         let folded = self.shared.folded.read();
-        let code = |hash: B256| self.codes.get(hash, || state.code(hash));
-        let block_hash = |number: u64| Ok(view.block_hash(number)?.unwrap_or_default());
+        let code = |hash: B256| {
+            let new = || sealed.iter().find_map(|sealed| sealed.changes.codes.get(&hash)).cloned();
+            self.codes.get(hash, || new().map_or_else(|| state.code(hash), Ok))
+        };
+        let block_hash = |number: u64| match sealed.iter().find(|sealed| sealed.block.header.number == number) {
+            Some(sealed) => Ok(sealed.block.hash),
+            None => Ok(view.block_hash(number)?.unwrap_or_default()),
+        };
         Ok(run(TrieReader { trie: &folded.trie, code: &code, block_hash: &block_hash })?)
     }
 
@@ -676,8 +699,19 @@ impl Engine {
         &mut self,
         header: Header,
         transactions: Vec<RecoveredTransaction>,
-        mut output: BlockOutput,
+        output: BlockOutput,
     ) -> Result<(), NodeError> {
+        let sealed = self.fold(header, transactions, output)?;
+        self.persist(vec![sealed])
+    }
+
+    /// Folds and seals a block. The trie has it then, the store and everyone else has not: [`Self::persist`] must follow, before anything else is done.
+    pub(crate) fn fold(
+        &mut self,
+        header: Header,
+        transactions: Vec<RecoveredTransaction>,
+        mut output: BlockOutput,
+    ) -> Result<Sealed, NodeError> {
         let shared = self.shared.clone();
         let mut changes = std::mem::take(&mut output.changes);
         if changes.accounts.values().any(|change| change.wiped) {
@@ -691,16 +725,31 @@ impl Engine {
 
         let header = seal(header, &transactions, &output, root);
         let hash = header.hash_slow();
-        let BlockOutput { receipts, l1_fees, l1_prices, gas_used, .. } = output;
+        let BlockOutput { receipts, l1_fees, l1_prices, .. } = output;
         let block = Arc::new(ExecutedBlock { header, hash, transactions, receipts, l1_fees, l1_prices });
+        Ok(Sealed { block, changes, time_ms })
+    }
 
+    /// Persists sealed blocks in one synced write, and publishes them.
+    pub(crate) fn persist(&mut self, sealed: Vec<Sealed>) -> Result<(), NodeError> {
+        if sealed.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
-        if let Err(error) = shared.storage.commit(&block, &changes) {
+        let blocks: Vec<_> = sealed.iter().map(|sealed| (&*sealed.block, &sealed.changes)).collect();
+        if let Err(error) = self.shared.storage.commit_all(&blocks) {
             self.failed = true;
             return Err(error.into());
         }
         histogram!("jove_persist_seconds").record(started.elapsed());
+        sealed.into_iter().for_each(|sealed| self.publish(sealed));
+        Ok(())
+    }
 
+    fn publish(&mut self, sealed: Sealed) {
+        let Sealed { block, changes, time_ms } = sealed;
+        let shared = self.shared.clone();
+        let (hash, gas_used) = (block.hash, block.header.gas_used);
         let number = block.header.number;
         let parent = shared.head.load();
         shared.clock.sealed(parent.time_ms, time_ms);
@@ -735,7 +784,6 @@ impl Engine {
             let states = shared.config.history.map(|keep| Horizon { time_ms: before(keep), block });
             self.pruner.forget(Order { states, blobs_older_than: shared.config.l1.blob_window });
         }
-        Ok(())
     }
 }
 

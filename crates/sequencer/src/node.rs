@@ -1,5 +1,7 @@
 //! The running node: what RPC and the binary hold.
 
+mod proofs;
+
 use crate::{
     blobs::Blobs,
     clock::Clock,
@@ -24,7 +26,7 @@ use jove_primitives::{
 };
 use jove_stf::{BlockContext, HeaderError, Rules, mix_source, next_header};
 use jove_storage::{Options, Storage, StorageError, View};
-use jove_trie::{AccountProof, StateTrie};
+use jove_trie::StateTrie;
 use parking_lot::{Mutex, RwLock};
 use std::{
     path::PathBuf,
@@ -39,9 +41,6 @@ use tokio::sync::broadcast;
 
 /// Events that a slow subscriber may be behind before it must read the store instead.
 const EVENT_BUFFER: usize = 1024;
-/// Longest that [`Node::prove`] may take: to wait for the trie and the store to name the same head, for another's proof of an older block, and for
-/// the way back to that block.
-const PROOF_TIME: Duration = Duration::from_secs(10);
 /// Where the store keeps the chain spec, its genesis apart.
 const SPEC_KEY: &str = "spec";
 /// Where the store keeps why the chain does not settle any more.
@@ -323,6 +322,8 @@ impl Node {
     /// # Errors
     /// If the store cannot be opened, holds another chain, or is damaged.
     pub fn start(config: NodeConfig) -> Result<Arc<Self>, NodeError> {
+        // The first to need KZG would wait for its tables, or have revm make larger ones, which takes seconds.
+        std::thread::spawn(|| c_kzg::ethereum_kzg_settings(0));
         let storage = Storage::open(&config.datadir.join("db"), Options { sync: config.sync })?;
         let spec = Arc::new(config.spec.clone());
         let mut trie = StateTrie::default();
@@ -345,11 +346,12 @@ impl Node {
         if found != genesis_hash {
             return Err(NodeError::OtherChain { found, expected: genesis_hash });
         }
-        let rules = match spec.ethereum {
+        let rules = match &spec.ethereum {
             None => Rules::Jove { spec: spec.clone(), genesis: genesis_hash },
-            Some(_) => {
+            Some(ethereum) => {
                 let fork = spec.fork(spec.genesis.timestamp);
-                Rules::Ethereum { chain_id: spec.chain_id, fork, development: spec.development }
+                let blobs = ethereum.blob_schedule.clone();
+                Rules::Ethereum { chain_id: spec.chain_id, fork, development: spec.development, blobs }
             }
         };
         let number = view.head_number();
@@ -370,11 +372,11 @@ impl Node {
             pool.set_closed(Some("this node does not sequence: send them to the sequencer"));
         }
         let window = u64::try_from(config.proof_window.as_millis()).unwrap_or(u64::MAX);
-        let blobs = match spec.ethereum {
+        let blobs = match &spec.ethereum {
             None => None,
             Some(_) => Some(Blobs::open(config.datadir.join("blobs"), config.sync).map_err(NodeError::Blobs)?),
         };
-        let kept = match spec.ethereum {
+        let kept = match &spec.ethereum {
             None => tags::kept(&storage)?,
             Some(_) => tags::following(&storage, &config.l1, number)?,
         };
@@ -537,58 +539,6 @@ impl Node {
         Ok(Some(Pending { block, state: State::with_changes(state, changes) }))
     }
 
-    /// Proof of an account and some of its slots in the state after block `number` (EIP-1186).
-    ///
-    /// Proofs of the head come from the trie; for an older block, a snapshot of the trie is taken back by the changes in between, for one caller at
-    /// a time.
-    ///
-    /// # Errors
-    /// If the block is unknown, outside of the proof window, or pruned; [`StorageError::Timeout`] if the way back is too long.
-    pub fn prove(&self, number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, NodeError> {
-        let deadline = Instant::now() + PROOF_TIME;
-        let view = loop {
-            let view = self.shared.storage.view();
-            let folded = self.shared.folded.read();
-            if folded.number == view.head_number() {
-                if folded.number == number {
-                    return Ok(folded.trie.prove(address, slots));
-                }
-                break view;
-            }
-            // The head is between trie and disk.
-            drop(folded);
-            if Instant::now() > deadline {
-                return Err(StorageError::Timeout.into());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
-        let time = jove_primitives::header::time_ms(&header)?;
-        let age = self.head().time_ms.saturating_sub(time);
-        if u128::from(age) > self.shared.config.proof_window.as_millis() {
-            return Err(NodeError::OutsideProofWindow(number));
-        }
-        let _alone = self.rewinding.try_lock_until(deadline).ok_or(StorageError::Timeout)?;
-        loop {
-            let view = self.shared.storage.view();
-            let (mut trie, from) = self.shared.folded.read().at_or_after(number);
-            if from <= view.head_number() {
-                trie.apply(&view.changes_back(from, number, deadline)?);
-                if trie.root() == header.state_root {
-                    return Ok(trie.prove(address, slots));
-                }
-                // Blocks were withdrawn in the middle of it.
-                if view.header(number)?.is_none_or(|now| now.state_root != header.state_root) {
-                    return Err(StorageError::UnknownBlock(number).into());
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(StorageError::Timeout.into());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     /// Steps to an L1 origin, if one is given, and consumes messages from L1, in the queue's order: in blocks of their own, sealed and durable when this
     /// returns. All messages that are due are given: where a block ends depends on the next. After a crash in between, the head says how many are still to
     /// be consumed ([`Head::queue`]): they are given again without an origin, and until then no block of another kind is sealed.
@@ -604,7 +554,7 @@ impl Node {
     /// Other blocks in their place are withdrawn first; where the node sequences, their transactions return to the pool. Of a batch that turns out invalid
     /// nothing stays, nor of what is above its parent; a sequencer keeps its blocks if none of the batch was executed in their place.
     ///
-    /// Each block is durable before the next is run. A stop or a crash leaves the first blocks: derive the same batch again.
+    /// Blocks are made durable in groups, and announced then. A stop or a crash leaves the first blocks: derive the same batch again.
     ///
     /// # Errors
     /// [`NodeError::Invalid`] if the batch's parent is not here yet, its origins or messages are not complete, or a finalized block would have to be

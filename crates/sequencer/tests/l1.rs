@@ -6,7 +6,7 @@ mod blob;
 use alloy_consensus::{BlockHeader as _, Transaction as _};
 use alloy_eips::eip4788;
 use alloy_primitives::{Address, B256, U256, address};
-use jove_primitives::{ChainSpec, ExecutedBlock, beacon::block_root};
+use jove_primitives::{ChainSpec, ExecutedBlock, beacon::block_root, spec::BlobSchedule};
 use jove_sequencer::{Amendment, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, Tags};
 use revm::DatabaseRef;
 use std::{
@@ -100,6 +100,34 @@ fn asked_for_blocks_take_the_next_slots_and_the_clock_follows() {
     dev.set_next_timestamp(last + 3_601).expect("later");
     mine(&node, 2);
     assert_eq!(node.head().header.timestamp, last + 3 * 3_600);
+}
+
+#[test]
+fn more_blobs_fit_from_the_time_that_the_schedule_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path(), 3_600);
+    let slots = config.spec.slots().expect("it has slots");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let change = slots.time(slots.at(now) + 4);
+    let bpo = BlobSchedule { timestamp: change, target: 10, max: 15, base_fee_update_fraction: 8_346_193 };
+    config.spec.ethereum.as_mut().expect("a layer 1").blob_schedule = vec![bpo];
+    let node = Node::start(config).expect("the node starts");
+    wait("block 1", || node.head().header.number >= 1);
+    while node.head().header.timestamp < change - 7_200 {
+        mine(&node, 1);
+    }
+    // In the last slot before it nine blobs fit, in the first of it fifteen.
+    for (nonce, seeds) in
+        (0..5).zip([&[0, 1, 2, 3, 4, 5][..], &[0, 1, 2], &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4], &[3, 4, 5, 0]])
+    {
+        send(&node, nonce, seeds);
+    }
+    mine(&node, 2);
+    let number = node.head().header.number;
+    let (last, first) = (block(&node, number - 1), block(&node, number));
+    assert_eq!((last.header.timestamp, last.header.blob_gas_used), (change - 3_600, Some(9 * BLOB)));
+    assert_eq!((first.header.timestamp, first.header.blob_gas_used), (change, Some(15 * BLOB)));
+    assert_eq!(first.header.excess_blob_gas, Some(0), "nine blobs are below the new target");
 }
 
 #[test]

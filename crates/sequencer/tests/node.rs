@@ -221,7 +221,12 @@ fn proofs_hold_for_the_head_and_for_older_blocks() {
     drop((view, node));
     let narrow = NodeConfig { proof_window: Duration::ZERO, ..config(folder.path()) };
     let node = Node::start(narrow).expect("starts");
-    assert!(matches!(node.prove(0, BOB, &[]), Err(NodeError::OutsideProofWindow(0))));
+    assert!(matches!(node.prove(1, BOB, &[]), Err(NodeError::OutsideProofWindow(1))));
+    node.set_tags(Tags { safe: 3, finalized: 3 }).expect("set");
+    let header = node.storage().view().header(3).expect("readable").expect("exists");
+    let proof = node.prove(3, BOB, &[]).expect("the finalized block is provable however old it is");
+    proof.verify(header.state_root, BOB).expect("the proof holds");
+    assert!(matches!(node.prove(2, BOB, &[]), Err(NodeError::OutsideProofWindow(2))));
     node.prove(node.head().header.number, BOB, &[]).expect("the head is always in the window");
 }
 

@@ -1,10 +1,11 @@
 //! What committing costs by the policy and at fixed intervals, over a series of L1 fees.
 //!
 //! ```text
-//! cargo run --release -p jove-settlement --example policy                      the committed series (made up: tests/fees says how)
+//! cargo run --release -p jove-settlement --example policy                      Ethereum's fees of 16 hours (tests/fees says which)
+//! cargo run --release -p jove-settlement --example policy -- made-up           four days that are made up
 //! cargo run --release -p jove-settlement --example policy -- simulate FILE     another: lines of base fee, blob base fee, in wei, a minute apart
 //! cargo run --release -p jove-settlement --example policy -- record URL HOURS  the fees of an Ethereum node's last hours, every fifth block
-//! cargo run --release -p jove-settlement --example policy -- generate          the committed series, made again
+//! cargo run --release -p jove-settlement --example policy -- generate          the made-up series, made again
 //! ```
 #![allow(clippy::print_stdout)] // its purpose
 
@@ -12,7 +13,7 @@
 mod fees;
 
 use alloy_eips::BlockNumberOrTag;
-use fees::{Rule, SERIES, STARTS, STEP, generate, parse, simulate};
+use fees::{MADE_UP, Rule, STARTS, STEP, generate, parse, recorded, simulate};
 use jove_settlement::{
     L1,
     policy::{Policy, Prices},
@@ -25,7 +26,8 @@ fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        [] => table(&parse(SERIES)),
+        [] => table(&recorded()),
+        ["made-up"] => table(&parse(MADE_UP)),
         ["simulate", file] => table(&parse(&std::fs::read_to_string(file).map_err(|error| error.to_string())?)),
         ["generate"] => {
             print(&generate());
@@ -38,7 +40,7 @@ fn main() -> Result<(), String> {
             print(&series);
             Ok(())
         }
-        _ => Err("usage: policy [simulate FILE | record URL HOURS | generate]".into()),
+        _ => Err("usage: policy [made-up | simulate FILE | record URL HOURS | generate]".into()),
     }
 }
 
@@ -68,17 +70,17 @@ async fn record(url: &str, hours: u64) -> Result<Vec<Prices>, jove_settlement::E
 
 fn table(series: &[Prices]) -> Result<(), String> {
     if series.len() < 3 * fees::WINDOW {
-        return Err("a series is at least three hours long".into());
+        return Err("a series is at least ten hours long".into());
     }
     let policy = Policy::default();
     let longest = policy.deadline.as_secs() - policy.margin.as_secs();
     println!("| bytes a second | rule | commits | by deadline | fill | oldest block | gwei a kB | saving |");
     println!("|---:|---|---:|---:|---:|---:|---:|---:|");
     for rate in [50, 200, 700, 2200] {
-        let best = simulate(series, &policy, Rule::Policy, rate);
+        let best = simulate(series, &policy, Rule::Policy, rate, 1_000_000);
         let rules = [("every 10 min", 600), ("every 30 min", 1800), ("every 54 min", longest)];
         for (name, interval) in rules {
-            row(rate, name, &simulate(series, &policy, Rule::Interval(interval), rate), best.gwei_per_kb());
+            row(rate, name, &simulate(series, &policy, Rule::Interval(interval), rate, 1_000_000), best.gwei_per_kb());
         }
         row(rate, "policy", &best, best.gwei_per_kb());
     }

@@ -9,7 +9,7 @@
 //! [`Blobs`] asks one source after the other until it has all. No source is believed: a blob counts if its KZG commitment, computed here, gives its
 //! versioned hash (EIP-4844). Answers are bounded in time and length.
 
-use crate::watcher::L1Block;
+use crate::{http, watcher::L1Block};
 use alloy_eips::eip4844::{BYTES_PER_BLOB, kzg_to_versioned_hash};
 use alloy_primitives::{B256, Bytes, FixedBytes, keccak256};
 use futures_util::future::BoxFuture;
@@ -40,7 +40,7 @@ pub enum BlobError {
     #[error("the URL of a source of blobs cannot be used: {0}")]
     Url(&'static str),
     /// A source cannot be reached, or ends its answer early. Try again later.
-    #[error("{0}")]
+    #[error("{}", http::describe(.0))]
     Http(#[from] reqwest::Error),
     /// A source has answered with an error. 404: it does not know the block, or has let go of its blobs.
     #[error("{path} is answered with status {status}")]
@@ -368,15 +368,17 @@ impl fmt::Debug for Http {
 impl Http {
     fn new(url: &str) -> Result<Self, BlobError> {
         let parsed = reqwest::Url::parse(url).map_err(|_| BlobError::Url("it is malformed"))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(BlobError::Url("its scheme is neither http nor https"));
+        match parsed.scheme() {
+            "http" => {}
+            "https" => http::no_tls().map_or(Ok(()), |why| Err(BlobError::Url(why)))?,
+            _ => return Err(BlobError::Url("its scheme is neither http nor https")),
         }
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(BlobError::Url("paths are put to its end: it may have no query"));
         }
         let host = parsed.host_str().ok_or(BlobError::Url("it has no host"))?;
         let host = parsed.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let client = reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build()?;
+        let client = http::client().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(Self { client, base: url.trim_end_matches('/').into(), host })
     }
 

@@ -7,6 +7,7 @@
 use crate::{
     Error, L1,
     contracts::{Bridge, Erc20, Inbox, L2Bridge, L2Messenger, MessageStatus, Outbox, Rollup, ask, message_leaf},
+    escape::l2_token_of,
     wallet::{Call, Receipt, Wallet},
 };
 use alloy_primitives::{Address, B256, TxHash, TxKind, U64, U256, keccak256};
@@ -181,14 +182,11 @@ impl Crossing {
         Call { what: "withdraw".into(), to: predeploys::L2_MESSENGER, value: amount, data }
     }
 
-    /// The call on L2 that burns `amount` of the counterpart of the L1 token `token` and releases as much to `to` on L1.
-    ///
-    /// # Errors
-    /// As [`L1::request`].
-    pub async fn withdraw_token(&self, token: Address, to: Address, amount: U256) -> Result<Call, Error> {
-        let l2_token = ask(&self.l2, predeploys::L2_BRIDGE, &L2Bridge::l2TokenOfCall { token }).await?;
-        let data = L2Bridge::withdrawCall { l2Token: l2_token, to, amount }.abi_encode().into();
-        Ok(Call { what: "withdraw".into(), to: predeploys::L2_BRIDGE, value: U256::ZERO, data })
+    /// The call on L2 that burns `amount` of the counterpart of the L1 token `token` and releases as much to `to` on L1. Which token that is follows from its
+    /// address: the node is not asked, or it could name another.
+    pub fn withdraw_token(&self, token: Address, to: Address, amount: U256) -> Call {
+        let data = L2Bridge::withdrawCall { l2Token: l2_token_of(token), to, amount }.abi_encode().into();
+        Call { what: "withdraw".into(), to: predeploys::L2_BRIDGE, value: U256::ZERO, data }
     }
 
     /// Where a message stands: the one at `position` among those that the L2 transaction `hash` sent.

@@ -19,17 +19,14 @@
 //! deployer can put them in place. Once the chain is open, nothing is sent any more.
 
 use crate::{
-    Error, L1,
+    Error, L1, blob_fees,
     contracts::{
         Bridge, EscapeHatch, IMPLEMENTATION_SLOT, Inbox, Origins, Outbox, Pause, Phase, Placeholder, ProofSystem,
         Proofs, Proxy, Rollup, SequencerAuthority, TestVerifier, Timelock, ask, creation_code,
     },
     wallet::{Call, Key, Wallet, create2_address},
 };
-use alloy_eips::{
-    BlockNumberOrTag, eip7691,
-    eip7892::{BPO1_BASE_UPDATE_FRACTION, BPO2_BASE_UPDATE_FRACTION},
-};
+use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, Bytes, TxHash, U256, address, aliases::U48, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
@@ -50,8 +47,6 @@ pub const FACTORY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C"
 const DEPLOYMENT_GAS: u64 = 25_000_000;
 /// Most that `Inbox` takes as a gas target per second.
 const MAX_GAS_TARGET: u64 = 1_000_000_000_000_000;
-/// `BLOB_BASE_FEE_UPDATE_FRACTION_PRAGUE` (EIP-7691).
-const PRAGUE_FRACTION: u64 = eip7691::BLOB_GASPRICE_UPDATE_FRACTION_PECTRA as u64;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -92,23 +87,6 @@ pub struct Settings {
     pub blob_fee_updates: Vec<BlobFeeUpdate>,
 }
 
-/// The blob fee updates of an L1 with this chain id, as far as they are set: Ethereum's (EIP-7691, then the forks "blob parameters only" of EIP-7892), and
-/// elsewhere EIP-7691's alone.
-pub fn blob_fee_updates(l1: u64) -> Vec<BlobFeeUpdate> {
-    // Mainnet's from EIP-8134 and EIP-8135, those of Sepolia and Hoodi from their published configurations.
-    let forks = match l1 {
-        1 => [1_765_290_071, 1_767_747_671],
-        11_155_111 => [1_761_017_184, 1_761_607_008],
-        560_048 => [1_762_365_720, 1_762_955_544],
-        _ => return vec![BlobFeeUpdate { timestamp: 0, fraction: PRAGUE_FRACTION }],
-    };
-    let times = [0, forks[0], forks[1]].into_iter();
-    times
-        .zip([PRAGUE_FRACTION, BPO1_BASE_UPDATE_FRACTION, BPO2_BASE_UPDATE_FRACTION])
-        .map(|(timestamp, fraction)| BlobFeeUpdate { timestamp, fraction })
-        .collect()
-}
-
 impl Settings {
     /// The delays of docs/settlement.md with `owner` in every role, on the L1 with this chain id; gas bought there costs at least what it does on L2.
     pub fn new(owner: Address, spec: &ChainSpec, l1: u64) -> Self {
@@ -127,7 +105,7 @@ impl Settings {
             timelock_delay: 30 * DAY,
             origin_lag: 3_600,
             price_floor: spec.gas.base_fee_floor,
-            blob_fee_updates: blob_fee_updates(l1),
+            blob_fee_updates: blob_fees::known(l1),
         }
     }
 
@@ -710,7 +688,7 @@ mod tests {
 
     #[test]
     fn blob_fee_updates_are_the_networks() {
-        assert_eq!(blob_fee_updates(900), [BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }]);
+        assert_eq!(blob_fees::known(900), [BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }]);
         let spec = ChainSpec::dev();
         for l1 in [1, 11_155_111, 560_048, 900] {
             let settings = Settings::new(Address::repeat_byte(1), &spec, l1);

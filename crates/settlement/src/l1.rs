@@ -6,7 +6,10 @@
 //! A request that fails below JSON-RPC (no connection, a timeout, an answer that broke off, HTTP 429, 502, 503 or 504) is repeated
 //! [`L1Config::retries`] times with a growing delay. All methods may be repeated: sending a transaction twice is sending it once.
 
-use crate::Error;
+use crate::{
+    Error,
+    http::{self, describe, printable},
+};
 use alloy_consensus::{Header, Sealed};
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, TxHash, U64, U256, hex};
@@ -17,7 +20,6 @@ use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE, redirect};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{
-    error::Error as _,
     fmt,
     sync::{
         Arc,
@@ -29,8 +31,6 @@ use std::{
 /// A header and its hash, which was computed from its fields.
 pub type SealedHeader = Sealed<Header>;
 
-/// Longest message of a node's that is kept.
-const MAX_MESSAGE: usize = 1024;
 /// Parameters of a method that takes none.
 const NO_PARAMS: [(); 0] = [];
 /// Most blocks of a fee history, as execution-apis has it.
@@ -100,13 +100,12 @@ impl L1 {
         let url = Url::parse(url.trim()).map_err(|_| Error::Url("it does not parse"))?;
         match url.scheme() {
             "http" => {}
-            "https" if cfg!(feature = "tls") => {}
-            "https" => return Err(Error::Url("this build has no TLS (feature `tls`)")),
+            "https" => http::no_tls().map_or(Ok(()), |why| Err(Error::Url(why)))?,
             _ => return Err(Error::Url("it does not start with http:// or https://")),
         }
         let Some(host) = url.host_str() else { return Err(Error::Url("it names no host")) };
         let host = url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let client = Client::builder()
+        let client = http::client()
             .connect_timeout(config.connect_timeout)
             .timeout(config.timeout)
             // A redirect would take user info and the question elsewhere.
@@ -153,7 +152,7 @@ impl L1 {
         let transport = |error: reqwest::Error| Error::Transport {
             method: method.to_owned(),
             host: inner.host.clone(),
-            reason: describe(error),
+            reason: describe(&error.without_url()),
         };
         let request = inner.client.post(inner.url.clone()).header(CONTENT_TYPE, "application/json").body(body.0);
         let mut response = match request.send().await {
@@ -495,23 +494,6 @@ fn read_answer<R: DeserializeOwned>(method: &str, id: u64, bytes: &[u8]) -> Resu
 
 fn malformed(method: &str, reason: impl fmt::Display) -> Error {
     Error::Malformed { method: method.to_owned(), reason: printable(&reason.to_string()) }
-}
-
-/// A stranger's words, fit for a log.
-fn printable(text: &str) -> String {
-    text.chars().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// An error with its causes, without the URL.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    printable(&text)
 }
 
 #[cfg(test)]

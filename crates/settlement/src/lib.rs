@@ -5,12 +5,14 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`batcher`] | collects blocks and cuts them into batches that fill their blobs |
+//! | [`blob_fees`] | how fast L1's blob base fee moves, by its chain id or by its node |
 //! | [`blobs`] | finds the blobs of L1 blocks, checks and opens them |
 //! | [`bridge`] | deposits and withdrawals, for those who make them |
 //! | [`committer`] | cuts the store's blocks into batches that follow the last one on L1 |
 //! | [`contracts`] | the contracts on L1 and L2, as a node calls them |
 //! | [`deploy`] | puts the contracts on L1, makes the chain file |
 //! | [`escape`] | the way out when nobody runs the chain any more |
+//! | [`http`] | HTTPS to L1: which certificates are trusted |
 //! | [`l1`] | a JSON-RPC client for L1 |
 //! | [`origins`] | which L1 block the chain steps to next |
 //! | [`outbox`] | messages to L1, and proofs of them |
@@ -26,6 +28,7 @@
 //! | [`zstd`] | compresses columns |
 
 pub mod batcher;
+pub mod blob_fees;
 pub mod blobs;
 pub mod bridge;
 pub mod committer;
@@ -33,6 +36,7 @@ pub mod contracts;
 pub mod deploy;
 pub mod error;
 pub mod escape;
+pub mod http;
 pub mod l1;
 pub mod origins;
 pub mod outbox;

@@ -75,7 +75,7 @@ impl Default for Policy {
 pub struct Inputs<'a> {
     /// Prices of the block to come.
     pub now: Prices,
-    /// Prices of recent blocks, in any order: about as many as the deadline has, since that is what a wait may meet.
+    /// Prices of recent blocks, in any order: of some times the deadline, so that the beginning of a surge does not look cheap, and its end does.
     pub recent: &'a [Prices],
     /// Bytes of blob data that wait, compressed. 0: nothing does.
     pub waiting: u64,

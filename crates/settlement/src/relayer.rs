@@ -482,8 +482,9 @@ impl Relayer {
             Ok(_) => entry.reason = Reason::NotMined,
             Err(Error::Rpc { message, .. }) => {
                 let text = message.to_ascii_lowercase();
-                // The node has it; or it, or another, is mined: the next step looks. These are geth's words, which others use too.
-                if text.contains("already") || text.contains("known transaction") || text.contains("nonce too low") {
+                // The node has it; or it, or another, is mined: the next step looks. The words are geth's and others'. "Address already reserved" is a refusal.
+                let known = ["already known", "alreadyknown", "already imported", "known transaction", "nonce too low"];
+                if known.iter().any(|words| text.contains(words)) {
                     return Ok(());
                 }
                 tracing::warn!(key = entry.request.key, %message, "the node refuses it");

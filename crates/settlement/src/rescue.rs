@@ -61,7 +61,7 @@ pub struct Rescue {
     pub header: BatchHeader,
 }
 
-/// Makes the batch of all blocks that follow `parent` in `view`: blocks of messages from L1 alone. The proof pays `payout`. It takes a second.
+/// Makes the batch of all blocks that follow `parent` in `view`: blocks of messages from L1 alone. The proof is by `system`, and pays `payout`. It takes a second.
 ///
 /// # Errors
 /// If the blocks are no batch, the store or the library of KZG fails.
@@ -70,6 +70,7 @@ pub fn rescue(
     spec: &ChainSpec,
     state: &L1State,
     parent: &Batch,
+    system: ProofSystem,
     payout: Address,
 ) -> Result<Rescue, Error> {
     let settlement = spec.settlement.as_ref().ok_or(Error::NoSettlement)?;
@@ -110,7 +111,7 @@ pub fn rescue(
     let versioned: Vec<B256> = openings.iter().map(|opening| opening.versioned_hash).collect();
     let roots = Some(roots(view, header.last_block)?);
     let judged = Judged { header: &header, blobs: &versioned, openings: &openings, roots };
-    let proof = prove(ProofSystem::Tee, start, judged, payout);
+    let proof = prove(system, start, judged, payout);
     let call = Rollup::commitMessagesCall { request, proof }.abi_encode().into();
     Ok(Rescue { call, sidecar: sidecar(blobs)?, header })
 }

@@ -2,14 +2,22 @@
 //!
 //! Each stage says when it gets on and when it does not; who asks learns which stage is blocked, since when and why. A head that silently stalls is what
 //! operators of rollups complain of most.
+//!
+//! **Debts.** What is executed and not committed, and what is committed and not final, may outrun L1 and the provers. Both are counted and bounded: beyond a limit
+//! no transactions are taken, and the refusal names the debt. What waits for proofs is counted in gas, of which every block has a count that anyone can
+//! check. What proving it costs is an estimate, [`Unproven::instructions`].
 
-use crate::{committer::Backlog, outbox::Outbox, watcher::L1State};
+use crate::{Error, committer::Backlog, outbox::Outbox, watcher::L1State};
+use alloy_primitives::B256;
+use jove_primitives::{batch::BLOB_CAPACITY, header::time_ms};
+use jove_storage::{StorageError, View};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 
@@ -49,8 +57,97 @@ pub struct DebtLimits {
     pub uncommitted_bytes: u64,
     /// Age of the oldest block that is not committed, in seconds.
     pub uncommitted_seconds: u64,
-    /// Batches that are committed and not final.
-    pub unproven_batches: u64,
+    /// Gas that is committed and not final.
+    pub unproven_gas: u64,
+}
+
+/// Instructions of a zero-knowledge virtual machine for each block: `revm` starting and ending one, measured in OpenVM 2.0.
+const BLOCK_INSTRUCTIONS: u64 = 71_000;
+/// Instructions for each 1,000 gas: a transfer of 21,000 gas takes 21,000 in `revm` and 7,400 for its sender (measured, as above), rounded up for what was not measured: the
+/// trie, the blobs. Contracts' gas was not measured either.
+const INSTRUCTIONS_PER_KILOGAS: u64 = 1_500;
+
+/// What is committed and not final.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unproven {
+    /// Batches.
+    pub batches: u64,
+    /// Their blocks.
+    pub blocks: u64,
+    /// Bytes of their blobs, filled or not.
+    pub bytes: u64,
+    /// Gas that their blocks used.
+    pub gas: u64,
+    /// Time of the first of these blocks, in milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+}
+
+impl Unproven {
+    /// Instructions that proving it takes, about: for transfers; other gas may take more or less.
+    pub fn instructions(&self) -> u64 {
+        let gas = (self.gas / 1_000).saturating_mul(INSTRUCTIONS_PER_KILOGAS);
+        self.blocks.saturating_mul(BLOCK_INSTRUCTIONS).saturating_add(gas)
+    }
+}
+
+/// Blocks that [`Counter::count`] reads at once: it is called again soon.
+const BLOCKS_AT_ONCE: u64 = 100_000;
+
+/// Sums up what waits for proofs: each batch's blocks are read once.
+#[derive(Debug, Default)]
+pub struct Counter(BTreeMap<u64, Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    hash: B256,
+    gas: u64,
+    since_ms: u64,
+}
+
+impl Counter {
+    /// What waits for proofs as L1 is. Blocks that this node does not have yet, and those beyond what is read at once, count without their gas.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn count(&mut self, l1: &L1State, view: &View) -> Result<Unproven, Error> {
+        let indices = l1.latest.last_final + 1..=l1.latest.head;
+        self.0.retain(|index, _| indices.contains(index));
+        let mut unproven = Unproven::default();
+        let mut room = BLOCKS_AT_ONCE;
+        for index in indices {
+            let Some(batch) = l1.batch(index)? else { break };
+            let (first, last) = (batch.header.first_block, batch.header.last_block);
+            let blocks = last.saturating_add(1).saturating_sub(first);
+            unproven.batches += 1;
+            unproven.blocks = unproven.blocks.saturating_add(blocks);
+            unproven.bytes = unproven.bytes.saturating_add((batch.blobs.len() * BLOB_CAPACITY) as u64);
+            if self.0.get(&index).is_none_or(|counted| counted.hash != batch.hash) {
+                self.0.remove(&index);
+                let is_here = view.block_hash(last)? == Some(batch.header.last_block_hash);
+                if blocks > 0 && is_here && (blocks <= room || room == BLOCKS_AT_ONCE) {
+                    room = room.saturating_sub(blocks);
+                    self.0.insert(index, count(view, first, last, batch.hash)?);
+                }
+            }
+            if let Some(Counted { gas, since_ms, .. }) = self.0.get(&index) {
+                unproven.gas = unproven.gas.saturating_add(*gas);
+                unproven.since_ms = unproven.since_ms.or(Some(*since_ms));
+            }
+        }
+        Ok(unproven)
+    }
+}
+
+fn count(view: &View, first: u64, last: u64, hash: B256) -> Result<Counted, Error> {
+    let mut counted = Counted { hash, gas: 0, since_ms: 0 };
+    for number in first..=last {
+        let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
+        if number == first {
+            counted.since_ms = time_ms(&header)?;
+        }
+        counted.gas = counted.gas.saturating_add(header.gas_used);
+    }
+    Ok(counted)
 }
 
 /// What others may ask of settlement. Clones are of the same.
@@ -64,16 +161,33 @@ pub struct Handle {
     pub outbox: Outbox,
     /// What is not committed, where this node commits.
     pub backlog: Arc<Mutex<Option<Backlog>>>,
+    /// What is committed and not final.
+    pub unproven: Arc<Mutex<Unproven>>,
+    /// How far the chain is rebuilt from L1.
+    pub rebuild: Rebuild,
     /// What may wait.
     pub limits: DebtLimits,
 }
 
 impl Handle {
+    /// How far the chain, whose head is block `head`, is rebuilt; none if it has all that L1 has, or what L1 has cannot be read.
+    pub fn progress(&self, head: u64) -> Option<Progress> {
+        let l1 = self.l1.borrow().clone();
+        let last = l1.batch(l1.latest.head).ok()??;
+        self.rebuild.progress(head, last.header.index, last.header.last_block)
+    }
+
     /// Why no more transactions may be taken: a debt beyond its limit, in words for the sender.
     pub fn debt(&self, now_ms: u64) -> Option<String> {
-        let DebtLimits { uncommitted_bytes, uncommitted_seconds, unproven_batches } = self.limits;
+        self.limits.exceeded(&self.backlog.lock().unwrap_or_default(), &self.unproven.lock(), now_ms)
+    }
+}
+
+impl DebtLimits {
+    /// The first debt beyond its limit, by name.
+    fn exceeded(&self, backlog: &Backlog, unproven: &Unproven, now_ms: u64) -> Option<String> {
+        let &Self { uncommitted_bytes, uncommitted_seconds, unproven_gas } = self;
         let over = |value: u64, limit: u64| limit > 0 && value > limit;
-        let backlog = self.backlog.lock().unwrap_or_default();
         let age = backlog.since_ms.map_or(0, |since| now_ms.saturating_sub(since) / 1000);
         if over(backlog.bytes as u64, uncommitted_bytes) {
             return Some(format!(
@@ -86,15 +200,90 @@ impl Handle {
                 "max_uncommitted: a block has waited {age} s for L1, the limit is {uncommitted_seconds}"
             ));
         }
-        let waiting = self.unproven();
-        over(waiting, unproven_batches)
-            .then(|| format!("max_unproven: {waiting} batches wait for proofs, the limit is {unproven_batches}"))
+        let waiting = unproven.gas;
+        over(waiting, unproven_gas)
+            .then(|| format!("max_unproven: {waiting} gas waits for proofs, the limit is {unproven_gas}"))
+    }
+}
+
+/// How far the chain is rebuilt from L1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The batch under way.
+    pub batch: u64,
+    /// The last batch on L1.
+    pub of_batches: u64,
+    /// The chain's head.
+    pub block: u64,
+    /// The last block on L1.
+    pub of_blocks: u64,
+    /// Of these blocks.
+    pub percent: f64,
+    /// Blocks a second since this began.
+    pub blocks_per_second: f64,
+    /// Seconds until it is done, at that rate; none before there is one.
+    pub eta_seconds: Option<u64>,
+}
+
+/// Measures how fast the chain is rebuilt. Clones are of the same.
+#[derive(Clone, Default)]
+pub struct Rebuild(Arc<Mutex<Option<Begun>>>);
+
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// The chain's head then.
+    block: u64,
+    batch: u64,
+}
+
+impl Rebuild {
+    /// Batch `batch` is under way, after block `head`.
+    pub fn batch(&self, batch: u64, head: u64) {
+        let mut begun = self.0.lock();
+        *begun = Some(match *begun {
+            Some(begun) if begun.block <= head => Begun { batch, ..begun },
+            _ => Begun { at: Instant::now(), block: head, batch },
+        });
     }
 
-    /// Batches that are committed and not final.
-    pub fn unproven(&self) -> u64 {
-        let l1 = self.l1.borrow();
-        l1.latest.head.saturating_sub(l1.latest.last_final)
+    /// There is nothing left to rebuild.
+    pub fn done(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// How far it is, with the chain at block `head`; none if nothing is rebuilt.
+    pub fn progress(&self, head: u64, of_batches: u64, of_blocks: u64) -> Option<Progress> {
+        let Begun { at, block: first, batch } = (*self.0.lock())?;
+        Some(progress(batch, of_batches, (first, head, of_blocks), at.elapsed()))
+    }
+}
+
+/// `blocks`: the first, the one that is reached, the last.
+fn progress(batch: u64, of_batches: u64, blocks: (u64, u64, u64), elapsed: Duration) -> Progress {
+    let (first, block, last) = blocks;
+    let blocks_per_second = block.saturating_sub(first) as f64 / elapsed.as_secs_f64().max(1e-3);
+    let left = last.saturating_sub(block);
+    Progress {
+        batch,
+        of_batches,
+        block,
+        of_blocks: last,
+        percent: 100.0 * block.min(last) as f64 / last.max(1) as f64,
+        blocks_per_second,
+        eta_seconds: (blocks_per_second > 0.0).then(|| (left as f64 / blocks_per_second).ceil() as u64),
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self { batch, of_batches, block, of_blocks, percent, blocks_per_second, eta_seconds } = self;
+        write!(
+            f,
+            "batch {batch} of {of_batches}, block {block} of {of_blocks} ({percent:.1} %), {blocks_per_second:.0} blocks/s"
+        )?;
+        eta_seconds.map_or(Ok(()), |seconds| write!(f, ", {seconds} s left"))
     }
 }
 
@@ -137,6 +326,51 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_has_a_rate_and_an_end() {
+        let half = progress(3, 9, (100, 600, 1_100), Duration::from_secs(5));
+        assert_eq!((half.blocks_per_second, half.eta_seconds), (100.0, Some(5)));
+        assert_eq!(half.to_string(), "batch 3 of 9, block 600 of 1100 (54.5 %), 100 blocks/s, 5 s left");
+        let none = progress(1, 9, (0, 0, 1_100), Duration::ZERO);
+        assert_eq!((none.percent, none.blocks_per_second, none.eta_seconds), (0.0, 0.0, None));
+        let beyond = progress(9, 9, (5, 1_200, 1_100), Duration::from_secs(1));
+        assert_eq!((beyond.percent, beyond.eta_seconds), (100.0, Some(0)));
+        assert_eq!(progress(0, 0, (9, 0, 0), Duration::MAX).percent, 0.0);
+
+        let rebuild = Rebuild::default();
+        assert_eq!(rebuild.progress(5, 9, 100), None);
+        rebuild.batch(4, 5);
+        rebuild.batch(5, 30);
+        let now = rebuild.progress(50, 9, 100).expect("under way");
+        assert_eq!((now.batch, now.block, now.percent), (5, 50, 50.0));
+        assert!(now.blocks_per_second > 0.0);
+        // Blocks were withdrawn: it begins anew.
+        rebuild.batch(4, 2);
+        assert_eq!(rebuild.progress(2, 9, 100).expect("under way").blocks_per_second, 0.0);
+        rebuild.done();
+        assert_eq!(rebuild.progress(50, 9, 100), None);
+    }
+
+    #[test]
+    fn debts_are_refused_by_name() {
+        let limits = DebtLimits { uncommitted_bytes: 100, uncommitted_seconds: 60, unproven_gas: 1_000_000 };
+        let backlog = Backlog { blocks: 3, bytes: 100, since_ms: Some(5_000), busy: true };
+        let unproven = Unproven { batches: 2, blocks: 9, bytes: 0, gas: 1_000_000, since_ms: Some(1) };
+        assert_eq!(limits.exceeded(&backlog, &unproven, 65_999), None, "at the limit it is not beyond");
+        let exceeded = |backlog, unproven, now| limits.exceeded(&backlog, &unproven, now).unwrap();
+        let many = exceeded(Backlog { bytes: 101, ..backlog }, unproven, 5_000);
+        assert_eq!(many, "max_uncommitted: 101 bytes wait for L1, the limit is 100");
+        let old = exceeded(backlog, unproven, 66_000);
+        assert_eq!(old, "max_uncommitted: a block has waited 61 s for L1, the limit is 60");
+        let busy = exceeded(backlog, Unproven { gas: 1_000_001, ..unproven }, 5_000);
+        assert_eq!(busy, "max_unproven: 1000001 gas waits for proofs, the limit is 1000000");
+        let most = Backlog { bytes: usize::MAX, since_ms: Some(0), ..backlog };
+        let all = Unproven { gas: u64::MAX, blocks: u64::MAX, ..unproven };
+        assert_eq!(DebtLimits::default().exceeded(&most, &all, u64::MAX), None, "without limits");
+        assert_eq!(all.instructions(), u64::MAX, "no overflow");
+        assert_eq!(Unproven { blocks: 1, gas: 42_000, ..Default::default() }.instructions(), 71_000 + 63_000);
+    }
 
     #[test]
     fn a_stage_is_blocked_since_the_first_time_it_said_so() {

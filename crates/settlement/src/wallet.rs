@@ -19,6 +19,9 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Waits between two looks at the chain: the first, and the longest.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// The highest tip, in wei per gas: a node that asks for more would have the account pay it.
+pub const MAX_TIP: u128 = 10_000_000_000;
+
 /// Tip where the node names none, in wei per gas.
 const DEFAULT_TIP: u128 = 1_000_000_000;
 
@@ -191,7 +194,8 @@ impl Wallet {
         self.chain_id
     }
 
-    /// The most that a transaction pays now, and its tip, in wei per gas: the head's base fee may double.
+    /// The most that a transaction pays now, and its tip, in wei per gas: the head's base fee may double, and the tip is at most [`MAX_TIP`], whatever the node
+    /// asks for. What is paid is the chain's own base fee and the tip.
     ///
     /// # Errors
     /// As [`L1::request`].
@@ -199,7 +203,7 @@ impl Wallet {
         let head = self.node.header(BlockNumberOrTag::Latest).await?;
         let base = head.and_then(|head| head.base_fee_per_gas).unwrap_or(0);
         let tip = match self.node.priority_fee().await {
-            Ok(tip) => tip,
+            Ok(tip) => tip.min(MAX_TIP),
             Err(Error::Rpc { .. }) => DEFAULT_TIP, // not all nodes have the method
             Err(error) => return Err(error),
         };

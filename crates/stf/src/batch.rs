@@ -53,6 +53,21 @@ pub struct BatchInput<'a> {
     pub messages: &'a [TxDeposit],
 }
 
+/// A transaction of a batch with its sender. Only its signature makes one: nobody's word is taken for a sender.
+#[derive(Clone, Debug)]
+pub struct Recovered(RecoveredTransaction);
+
+impl Recovered {
+    /// Recovers the sender; none if the signature is no signature, or has a high s (EIP-2).
+    pub fn new(transaction: &SignedTransaction) -> Option<Self> {
+        // It refuses a high s.
+        let sender = transaction.recover_signer().ok()?;
+        // The copy keeps the hash, once it is known.
+        transaction.tx_hash();
+        Some(Self(RecoveredTransaction::new_unchecked(Transaction::Signed(transaction.clone()), sender)))
+    }
+}
+
 /// Why a batch is invalid: for everyone and for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BatchError {
@@ -179,6 +194,8 @@ pub struct BatchExecutor<'a> {
     parent_hash: B256,
     /// Position of the next block in the data.
     next: usize,
+    /// Of the signed transactions from some block on.
+    recovered: &'a [Option<Recovered>],
 }
 
 impl<'a> BatchExecutor<'a> {
@@ -200,7 +217,18 @@ impl<'a> BatchExecutor<'a> {
             ("last block", count > 0 && header.first_block.checked_add(count - 1) == Some(header.last_block)),
         ];
         check(checks)?;
-        Ok(Self { rules, input, parent: parent.clone(), parent_hash, next: 0 })
+        Ok(Self { rules, input, parent: parent.clone(), parent_hash, next: 0, recovered: &[] })
+    }
+
+    /// Gives what was recovered beforehand, on many cores, of all signed transactions from the next block on, in their order. What is missing, and what is another
+    /// transaction's, is recovered here.
+    pub fn set_recovered(&mut self, recovered: &'a [Option<Recovered>]) {
+        self.recovered = recovered;
+    }
+
+    /// The signed transactions from the next block on, block by block.
+    pub fn remaining(&self) -> &'a [BlockData] {
+        self.input.data.blocks.get(self.next..).unwrap_or_default()
     }
 
     /// Blocks that the batch still has.
@@ -267,7 +295,10 @@ impl<'a> BatchExecutor<'a> {
         } else {
             let mut transactions = Vec::with_capacity(data.transactions.len());
             for (index, transaction) in data.transactions.iter().enumerate() {
-                let transaction = recover(transaction).ok_or(BatchError::Signature { block, index })?;
+                let known = self.recovered.get(index).and_then(Option::as_ref);
+                let known = known.filter(|known| known.0.tx_hash() == transaction.tx_hash()).cloned();
+                let known = known.or_else(|| Recovered::new(transaction));
+                let Recovered(transaction) = known.ok_or(BatchError::Signature { block, index })?;
                 executor.execute(&transaction).map_err(|error| refused(block, index, error))?;
                 transactions.push(transaction);
             }
@@ -278,7 +309,8 @@ impl<'a> BatchExecutor<'a> {
 
     /// The block that [`Self::execute`] gave is sealed; so is one that is known to be what it would give.
     pub fn advance(&mut self, sealed: &Header) {
-        if !self.is_empty() {
+        if let Some(done) = self.remaining().first() {
+            self.recovered = self.recovered.get(done.transactions.len()..).unwrap_or_default();
             self.next += 1;
             self.parent_hash = sealed.hash_slow();
             self.parent = sealed.clone();
@@ -375,12 +407,6 @@ pub fn block_data(block: &ExecutedBlock, origin: &mut u64) -> Result<BlockData, 
         origin_steps: u32::try_from(steps).unwrap_or(u32::MAX),
         transactions: block.transactions.iter().filter_map(|one| one.inner().as_signed().cloned()).collect(),
     })
-}
-
-fn recover(transaction: &SignedTransaction) -> Option<RecoveredTransaction> {
-    // It refuses a high s.
-    let sender = transaction.recover_signer().ok()?;
-    Some(RecoveredTransaction::new_unchecked(Transaction::Signed(transaction.clone()), sender))
 }
 
 fn refused<E>(block: u64, index: usize, error: ExecuteError<E>) -> ExecuteBatchError<E> {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A builder walks that path and skips the transactions that turn out invalid; [`execute_block`] walks it with the transactions of
-//! a sealed block and compares. [`batch`] says which blocks follow from what L1 holds, and walks it block by block.
+//! a sealed block and compares. [`batch`] says which blocks follow from what L1 holds, and walks it block by block; [`witness`] does on what was written down of a state, without a node.
 //!
 //! # Rules
 //! [`Rules`] are Ethereum's at a fork, or Jove's:
@@ -43,6 +43,7 @@ mod block;
 mod rules;
 mod state;
 mod transaction;
+pub mod witness;
 
 pub use batch::{BatchError, BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError};
 pub use block::{
@@ -52,3 +53,4 @@ pub use block::{
 pub use rules::Rules;
 pub use state::BlockState;
 pub use transaction::{ExecuteError, Executed, TransactionError, deposit_env, tx_env};
+pub use witness::{Recorder, StatelessError, StatelessState, Witness};

@@ -1,10 +1,10 @@
 //! Which rules a block is under, and what they mean to the EVM.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use alloy_consensus::Header;
 use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::{B256, U256};
-use jove_primitives::{ChainSpec, Fork};
+use jove_primitives::{ChainSpec, Fork, spec::BlobSchedule};
 use revm::{
     context::{BlockEnv, CfgEnv},
     primitives::hardfork::SpecId,
@@ -28,6 +28,8 @@ pub enum Rules {
         fork: Fork,
         /// A chain to develop on: accounts with code may send (EIP-3607 is off).
         development: bool,
+        /// Changes of blob parameters alone (EIP-7892), in ascending order; before the first, the fork's hold.
+        blobs: Vec<BlobSchedule>,
     },
 }
 
@@ -58,11 +60,24 @@ impl Rules {
 
     /// What blobs cost and how many a block may have, at a block time in seconds. Jove's blocks have none, which cost what Ethereum's first do.
     pub fn blob_params(&self, timestamp: u64) -> BlobParams {
+        if let Some(at) = self.scheduled_blobs(timestamp) {
+            return BlobParams {
+                target_blob_count: at.target,
+                max_blob_count: at.max,
+                update_fraction: at.base_fee_update_fraction.into(),
+                ..BlobParams::osaka()
+            };
+        }
         match self.fork(timestamp) {
             Fork::Osaka => BlobParams::osaka(),
             Fork::Prague => BlobParams::prague(),
             _ => BlobParams::cancun(),
         }
+    }
+
+    fn scheduled_blobs(&self, timestamp: u64) -> Option<&BlobSchedule> {
+        let Self::Ethereum { blobs, .. } = self else { return None };
+        blobs.iter().rfind(|at| at.timestamp <= timestamp)
     }
 
     /// revm's configuration at a block time, in seconds.
@@ -71,6 +86,7 @@ impl Rules {
         let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(self.chain_id());
         // EIP-7594 keeps a transaction at six blobs when blocks have more (EIP-7691).
         cfg.set_max_blobs_per_tx(if fork == Fork::Prague { 9 } else { 6 });
+        cfg.blob_base_fee_update_fraction = self.scheduled_blobs(timestamp).map(|at| at.base_fee_update_fraction);
         match self {
             Self::Jove { spec, .. } => {
                 // None would mean EIP-7825's own cap.

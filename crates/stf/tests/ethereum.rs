@@ -7,7 +7,9 @@ use alloy_consensus::{Header, SignableTransaction, TxEip4844};
 use alloy_eips::{eip2718::Encodable2718, eip2935, eip4788};
 use alloy_primitives::{Address, B256, Signature, U256};
 use chain::{ALICE, BOB, Db, apply, transfer};
-use jove_primitives::{ChainSpec, Fork, Transaction, beacon::block_root, block::RecoveredTransaction};
+use jove_primitives::{
+    ChainSpec, Fork, Transaction, beacon::block_root, block::RecoveredTransaction, spec::BlobSchedule,
+};
 use jove_stf::{
     BlockContext, BlockError, BlockExecutor, ExecuteError, HeaderError, Rules, TransactionError, execute_block,
     next_header, seal,
@@ -17,7 +19,7 @@ const BLOB: u64 = 131_072;
 const GWEI: u64 = 1_000_000_000;
 /// Of the transactions in these tests.
 const CHAIN: u64 = 5683;
-const RULES: Rules = Rules::Ethereum { chain_id: CHAIN, fork: Fork::Osaka, development: false };
+const RULES: Rules = Rules::Ethereum { chain_id: CHAIN, fork: Fork::Osaka, development: false, blobs: Vec::new() };
 
 fn genesis() -> (Header, Db) {
     let spec = ChainSpec::l1(CHAIN, 12);
@@ -71,6 +73,43 @@ fn the_base_fee_moves_as_eip_1559_says() {
     }
 }
 
+#[test]
+fn the_blob_schedule_changes_at_its_time() {
+    let (genesis, _) = genesis();
+    let change = genesis.timestamp + 12;
+    let bpo = BlobSchedule { timestamp: change, target: 10, max: 15, base_fee_update_fraction: 8_346_193 };
+    let rules = Rules::Ethereum { chain_id: CHAIN, fork: Fork::Osaka, development: false, blobs: vec![bpo] };
+    let excess = 100_000_000;
+    let parent = Header { excess_blob_gas: Some(excess), blob_gas_used: Some(9 * BLOB), ..genesis.clone() };
+    let header = |rules: &Rules| {
+        let context = BlockContext { time_ms: change * 1000, mix_source: B256::ZERO, messages: false };
+        next_header(rules, &parent, parent.hash_slow(), context).expect("follows")
+    };
+    let price = |rules: &Rules, header: &Header| {
+        let seen = rules.block_env(header).blob_excess_gas_and_price.expect("blobs have a price").blob_gasprice;
+        assert_eq!(seen, rules.blob_params(header.timestamp).calc_blob_fee(header.excess_blob_gas.unwrap()));
+        seen
+    };
+    // The second before, Osaka's; at its time, its own: e^(10^8 / 5,007,716) and e^(10^8 / 8,346,193).
+    assert_eq!(price(&rules, &parent), 470_442_149);
+    assert_eq!(price(&rules, &Header { timestamp: change, ..parent.clone() }), 159_773);
+    // Nine blobs are above the old target, and below the new one.
+    assert_eq!(header(&RULES).excess_blob_gas, Some(excess + 3 * BLOB));
+    assert_eq!(
+        header(&rules).excess_blob_gas,
+        Some(excess + 9 * BLOB * 5 / 15),
+        "EIP-7918: the price is below its floor"
+    );
+    let cheap = Header { base_fee_per_gas: Some(7), ..parent.clone() };
+    let context = BlockContext { time_ms: change * 1000, mix_source: B256::ZERO, messages: false };
+    let after = next_header(&rules, &cheap, cheap.hash_slow(), context).expect("follows");
+    assert_eq!(after.excess_blob_gas, Some(excess - BLOB));
+    for (time, blobs) in [(change - 1, 9), (change, 15), (u64::MAX, 15)] {
+        assert_eq!(rules.blob_params(time).max_blob_gas_per_block(), blobs * BLOB, "{time}");
+        assert_eq!(rules.cfg_env(time).max_blobs_per_tx, Some(6));
+    }
+}
+
 /// Computed from the pseudo-code of EIP-4844 and EIP-7918 with the amounts of EIP-7691: target 6, at most 9, fraction 5,007,716.
 #[test]
 fn the_blob_fee_moves_as_eips_4844_7691_and_7918_say() {
@@ -110,7 +149,7 @@ fn a_header_follows_from_its_parent() {
     assert_ne!(header.mix_hash, after(&header).expect("follows").mix_hash);
     let error = at(&genesis, genesis.timestamp * 1000 + 999).expect_err("in the same second");
     assert!(matches!(error, HeaderError::Time { .. }), "{error}");
-    let prague = Rules::Ethereum { chain_id: CHAIN, fork: Fork::Prague, development: false };
+    let prague = Rules::Ethereum { chain_id: CHAIN, fork: Fork::Prague, development: false, blobs: Vec::new() };
     let context = BlockContext { time_ms: u64::MAX, mix_source: B256::ZERO, messages: false };
     assert_eq!(next_header(&prague, &genesis, B256::ZERO, context), Err(HeaderError::Fork(Fork::Prague)));
 }

@@ -159,7 +159,7 @@ fn messages_and_signed_transactions_do_not_share_a_block() {
     let first = refusal(of_transactions.execute(&transfer(0, U256::ONE)));
     assert_eq!(first, TransactionError::MessagesDue);
     assert!(first.is_passing());
-    let rules = Rules::Ethereum { chain_id: 1, fork: Fork::Osaka, development: false };
+    let rules = Rules::Ethereum { chain_id: 1, fork: Fork::Osaka, development: false, blobs: Vec::new() };
     let mut of_ethereum = BlockExecutor::new(&rules, &chain.genesis, &chain.db).expect("in memory");
     assert_eq!(refusal(of_ethereum.execute(&deposit(message()))), TransactionError::MessageNotAccepted);
     let too_much = TxDeposit { gas_limit: 60_000_000, ..message() };

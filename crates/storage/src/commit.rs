@@ -8,7 +8,10 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use fjall::{OwnedWriteBatch, Readable};
 use jove_primitives::{Account, AccountChange, Change, ChangeSet, ExecutedBlock};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 /// Keys after which pruning ends a batch, so that commits wait for one batch at most.
 const PRUNE_BATCH_KEYS: usize = 4_000;
@@ -37,39 +40,72 @@ impl Storage {
     /// its values before those of the head's state.
     ///
     /// # Errors
-    /// [`StorageError::NotNext`], [`StorageError::WrongParent`], [`StorageError::Uneven`] or [`StorageError::IncompleteWipe`], and
-    /// nothing is written; or the database's.
+    /// As [`Self::commit_all`].
     pub fn commit(&self, block: &ExecutedBlock, changes: &ChangeSet) -> Result<(), StorageError> {
+        self.commit_all(&[(block, changes)])
+    }
+
+    /// Appends blocks that follow each other, as [`Self::commit`] does each: all of them or none, in one atomic write, synced once. Only the first may wipe an account.
+    ///
+    /// # Errors
+    /// [`StorageError::NotNext`], [`StorageError::WrongParent`], [`StorageError::Uneven`] or [`StorageError::IncompleteWipe`] (which a wipe after the first
+    /// block is too), and nothing is written; or the database's.
+    pub fn commit_all(&self, blocks: &[(&ExecutedBlock, &ChangeSet)]) -> Result<(), StorageError> {
         let store = &*self.store;
         let _writer = store.writer.lock();
         let head = store.head();
-        let number = block.header.number;
-        let expected = head.block.map_or(Some(0), |(head, _)| head.checked_add(1)).unwrap_or(u64::MAX);
-        if number != expected {
-            return Err(StorageError::NotNext { number, expected });
-        }
-        if head.block.is_some_and(|(_, hash)| hash != block.header.parent_hash) {
-            return Err(StorageError::WrongParent(number));
-        }
-        if block.receipts.len() != block.transactions.len() || block.l1_fees.len() != block.transactions.len() {
-            return Err(StorageError::Uneven(number));
-        }
-        for (address, change) in changes.accounts.iter().filter(|(_, change)| change.wiped) {
-            for slot in store.slots(&head, *address) {
-                if !change.storage.contains_key(&slot?.0) {
+        let mut last = head.block;
+        for (block, changes) in blocks {
+            let number = block.header.number;
+            let expected = last.map_or(Some(0), |(last, _)| last.checked_add(1)).unwrap_or(u64::MAX);
+            if number != expected {
+                return Err(StorageError::NotNext { number, expected });
+            }
+            if last.is_some_and(|(_, hash)| hash != block.header.parent_hash) {
+                return Err(StorageError::WrongParent(number));
+            }
+            if block.receipts.len() != block.transactions.len() || block.l1_fees.len() != block.transactions.len() {
+                return Err(StorageError::Uneven(number));
+            }
+            let is_first = last == head.block;
+            for (address, change) in changes.accounts.iter().filter(|(_, change)| change.wiped) {
+                if !is_first {
                     return Err(StorageError::IncompleteWipe(*address));
                 }
+                for slot in store.slots(&head, *address) {
+                    if !change.storage.contains_key(&slot?.0) {
+                        return Err(StorageError::IncompleteWipe(*address));
+                    }
+                }
             }
+            last = Some((number, block.hash));
         }
 
-        let keys = changes.accounts.values().map(|change| 2 + 2 * change.storage.len()).sum::<usize>();
-        let mut batch = store.batch(keys + changes.codes.len() + 3 * block.transactions.len() + 4);
+        let keys = |(block, changes): &(&ExecutedBlock, &ChangeSet)| {
+            let state = changes.accounts.values().map(|change| 2 + 2 * change.storage.len()).sum::<usize>();
+            state + changes.codes.len() + 3 * block.transactions.len() + 4
+        };
+        let mut batch = store.batch(blocks.iter().map(keys).sum());
         let mut value = Vec::new();
-        store.put_state(&mut batch, number, changes, &mut value);
-        let body_bytes = store.put_block(&mut batch, block, &mut value);
+        // A key is written once in a batch: of a value that several blocks change, the last.
+        match blocks {
+            [(_, changes)] => store.put_flat(&mut batch, changes, &mut value),
+            _ => store.put_flat(&mut batch, &merged(blocks), &mut value),
+        }
+        let mut codes = BTreeSet::new();
+        let mut sizes = Vec::with_capacity(blocks.len());
+        for (block, changes) in blocks {
+            for (hash, code) in changes.codes.iter().filter(|(hash, _)| codes.insert(**hash)) {
+                batch.insert(&store.keyspaces.codes, hash.as_slice(), code.as_ref());
+            }
+            store.put_history(&mut batch, block.header.number, changes, &mut value);
+            sizes.push(store.put_block(&mut batch, block, &mut value));
+        }
         batch.commit()?;
-        store.cache.insert(Arc::new(block.clone()), body_bytes);
-        store.publish(Some((number, block.hash)), head.oldest);
+        for ((block, _), body_bytes) in blocks.iter().zip(sizes) {
+            store.cache.insert(Arc::new((*block).clone()), body_bytes);
+        }
+        store.publish(last, head.oldest);
         Ok(())
     }
 
@@ -148,6 +184,26 @@ impl Storage {
     }
 }
 
+/// What blocks that follow each other change together: the values before the first and after the last.
+fn merged(blocks: &[(&ExecutedBlock, &ChangeSet)]) -> ChangeSet {
+    let mut merged = ChangeSet::default();
+    for (address, change) in blocks.iter().flat_map(|(_, changes)| &changes.accounts) {
+        match merged.accounts.entry(*address) {
+            Entry::Vacant(entry) => {
+                entry.insert(change.clone());
+            }
+            Entry::Occupied(entry) => {
+                let all = entry.into_mut();
+                all.account.after = change.account.after;
+                for (slot, change) in &change.storage {
+                    all.storage.entry(*slot).or_insert(*change).after = change.after;
+                }
+            }
+        }
+    }
+    merged
+}
+
 /// An account as it has to become.
 #[derive(Default)]
 pub(crate) struct Target {
@@ -169,13 +225,9 @@ impl Head {
 }
 
 impl Store {
-    /// Flat state, history and change set of a block. Genesis has no history: nothing is before it.
-    fn put_state(&self, batch: &mut OwnedWriteBatch, number: u64, changes: &ChangeSet, value: &mut Vec<u8>) {
+    /// History and change set of a block. Genesis has none: nothing is before it.
+    fn put_history(&self, batch: &mut OwnedWriteBatch, number: u64, changes: &ChangeSet, value: &mut Vec<u8>) {
         let keyspaces = &self.keyspaces;
-        self.put_flat(batch, changes, value);
-        for (hash, code) in &changes.codes {
-            batch.insert(&keyspaces.codes, hash.as_slice(), code.as_ref());
-        }
         if number == 0 {
             return;
         }

@@ -55,7 +55,8 @@ impl Nodes {
                         next.extend(self.branches.get(index).dirty_children());
                     }
                     Node::Account(_) | Node::Slot(_) => dirty.leaves.push(id),
-                    Node::Nil => {}
+                    // What is hidden stays as it is.
+                    Node::Nil | Node::Hidden(_) => {}
                 }
             }
             dirty.branches.push(branches);

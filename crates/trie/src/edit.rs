@@ -6,7 +6,7 @@
 //! with one child puts the child in the branch's place: begun further up, the child takes the branch's nibbles, and the
 //! nibble that chose it, into its own path.
 
-use crate::node::{Branch, KEY_NIBBLES, Kind, Node, NodeId, Nodes, fork, nibble};
+use crate::node::{Branch, KEY_NIBBLES, Kind, Miss, Node, NodeId, Nodes, fork, nibble};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{B256, U256};
 
@@ -14,7 +14,7 @@ use alloy_primitives::{B256, U256};
 type Link = Option<(u32, usize)>;
 
 impl Nodes {
-    /// The leaf of `key`, or nil.
+    /// The leaf of `key`, or nil; where it would be in a hidden subtree, that.
     #[inline]
     pub(crate) fn find(&self, root: NodeId, key: &B256) -> NodeId {
         let mut id = root;
@@ -25,7 +25,7 @@ impl Nodes {
                     id = branch.children[nibble(key, branch.depth as usize)];
                     continue;
                 }
-                Node::Nil => return NodeId::NIL,
+                Node::Nil | Node::Hidden(_) => return id,
                 Node::Account(index) => &self.accounts.get(index).key,
                 Node::Slot(index) => &self.slots.get(index).key,
             };
@@ -34,7 +34,7 @@ impl Nodes {
     }
 
     /// The leaf of `key`, made where there is none (with an empty value), its path marked dirty.
-    pub(crate) fn entry(&mut self, root: &mut NodeId, key: &B256, kind: Kind) -> NodeId {
+    pub(crate) fn entry(&mut self, root: &mut NodeId, key: &B256, kind: Kind) -> Result<NodeId, Miss> {
         let mut link: Link = None;
         let mut id = *root;
         let mut start = 0;
@@ -43,8 +43,9 @@ impl Nodes {
                 Node::Nil => {
                     let leaf = self.new_leaf(kind, *key, start);
                     self.hang(root, link, leaf);
-                    return leaf;
+                    return Ok(leaf);
                 }
+                Node::Hidden(index) => return Err(Miss(index)),
                 Node::Branch(index) => {
                     let branch = self.branches.get(index);
                     let depth = branch.depth as usize;
@@ -63,7 +64,7 @@ impl Nodes {
                 Node::Account(_) | Node::Slot(_) => {
                     let other = self.any_key(id);
                     if other == key {
-                        return id;
+                        return Ok(id);
                     }
                     fork(other, key, start, KEY_NIBBLES)
                 }
@@ -77,17 +78,21 @@ impl Nodes {
             branch.dirty = 1 << old | 1 << new;
             let branch = self.new_branch(branch);
             self.hang(root, link, branch);
-            return leaf;
+            return Ok(leaf);
         }
     }
 
     /// Removes the leaf of `key` and marks its path dirty; touches nothing where there is none. An account's storage
     /// must have been dropped.
-    pub(crate) fn remove(&mut self, root: &mut NodeId, key: &B256) {
-        let leaf = self.find(*root, key);
-        if leaf.is_nil() {
-            return;
+    pub(crate) fn remove(&mut self, root: &mut NodeId, key: &B256) -> Result<(), Miss> {
+        let leaf = match self.find(*root, key) {
+            id if id.is_nil() => return Ok(()),
+            id => id,
+        };
+        if let Node::Hidden(index) = leaf.node() {
+            return Err(Miss(index));
         }
+        self.check_sibling(*root, key)?;
         self.free(leaf);
         let (mut above, mut link): (Link, Link) = (None, None);
         let mut id = *root;
@@ -100,7 +105,7 @@ impl Nodes {
         }
         let Some((index, nibble)) = link else {
             *root = NodeId::NIL;
-            return;
+            return Ok(());
         };
         let branch = self.branches.get_mut(index);
         branch.children[nibble] = NodeId::NIL;
@@ -111,15 +116,42 @@ impl Nodes {
             self.set_start(child, start);
             self.hang(root, above, child);
         }
+        Ok(())
+    }
+
+    /// The leaf of `key` can only be removed if what would take the place of its branch is known.
+    fn check_sibling(&self, root: NodeId, key: &B256) -> Result<(), Miss> {
+        match self.sibling(root, key).node() {
+            Node::Hidden(index) => Err(Miss(index)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a removal of `key`'s leaf would put in the place of the branch above it: nil if there is no such branch, or others remain in it.
+    pub(crate) fn sibling(&self, root: NodeId, key: &B256) -> NodeId {
+        let (mut id, mut last) = (root, None);
+        while let Node::Branch(index) = id.node() {
+            let branch = self.branches.get(index);
+            let nibble = nibble(key, branch.depth as usize);
+            id = branch.children[nibble];
+            last = Some((branch, nibble));
+        }
+        let Some((branch, nibble)) = last else { return NodeId::NIL };
+        let mut others = branch.children.iter().enumerate().filter(|(i, child)| *i != nibble && !child.is_nil());
+        match (others.next(), others.next()) {
+            (Some((_, only)), None) => *only,
+            _ => NodeId::NIL,
+        }
     }
 
     /// Sets a slot in the storage trie below `root`; zero removes it.
-    pub(crate) fn set_slot(&mut self, root: &mut NodeId, key: &B256, value: U256) {
+    pub(crate) fn set_slot(&mut self, root: &mut NodeId, key: &B256, value: U256) -> Result<(), Miss> {
         if value.is_zero() {
-            self.remove(root, key);
-        } else if let Node::Slot(index) = self.entry(root, key, Kind::Slot).node() {
+            self.remove(root, key)?;
+        } else if let Node::Slot(index) = self.entry(root, key, Kind::Slot)?.node() {
             self.slots.get_mut(index).value = value;
         }
+        Ok(())
     }
 
     /// Drops a whole trie and, below accounts, their storage.
@@ -129,7 +161,7 @@ impl Nodes {
             match id.node() {
                 Node::Branch(index) => stack.extend(self.branches.get(index).children.iter().filter(|c| !c.is_nil())),
                 Node::Account(index) => stack.push(self.accounts.get(index).value.storage),
-                Node::Slot(_) | Node::Nil => {}
+                Node::Slot(_) | Node::Hidden(_) | Node::Nil => {}
             }
             self.free(id);
         }

@@ -95,8 +95,8 @@ impl NodeRlp {
     pub(crate) fn node_of(&mut self, nodes: &Nodes, id: NodeId, payload: usize) -> &[u8] {
         self.begin(payload);
         match id.node() {
-            // The caller has none: the root of an empty trie is never encoded.
-            Node::Nil => {}
+            // The caller has none: the root of an empty trie is never encoded, nor what is hidden.
+            Node::Nil | Node::Hidden(_) => {}
             Node::Branch(index) => {
                 for child in nodes.branches.get(index).children {
                     if child.is_nil() {
@@ -148,7 +148,7 @@ impl Nodes {
     /// Length of a node's RLP without the list's header.
     pub(crate) fn payload(&self, id: NodeId) -> usize {
         match id.node() {
-            Node::Nil => 0,
+            Node::Nil | Node::Hidden(_) => 0,
             Node::Branch(index) => {
                 let child = |child: &NodeId| if child.is_nil() { 1 } else { self.reference(*child).rlp_len() };
                 1 + self.branches.get(index).children.iter().map(child).sum::<usize>()

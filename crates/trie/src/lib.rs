@@ -30,6 +30,9 @@
 //! **Read** ([`StateTrie::account`], [`StateTrie::slot`]). One hash and a walk of about log₁₆ of the number of accounts
 //! steps, without allocation.
 //!
+//! **Part of it** ([`PartialTrie`]). [`StateTrie::witness`] writes down the nodes that some reads and changes need, and
+//! the hashes of what lies beside them; whoever has the root can check that, and read and change no more than it.
+//!
 //! **Memory**. 152 bytes an account, 104 a slot, and about a third as many branches as leaves, of 104: removed nodes'
 //! places are reused ([`StateTrie::memory`]).
 //!
@@ -44,11 +47,13 @@ mod edit;
 mod encode;
 mod keccak;
 mod node;
+mod partial;
 mod proof;
 #[cfg(test)]
 mod tests;
 
 pub use keccak::Kernel;
+pub use partial::{Missing, PartialTrie, Reads, WitnessError};
 pub use proof::{AccountProof, ProofError, SlotProof};
 
 use alloc::vec::Vec;
@@ -56,7 +61,7 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use core::{borrow::Borrow, fmt};
 use jove_primitives::{Account, AccountChange, ChangeSet};
-use node::{AccountValue, Kind, Node, NodeId, Nodes};
+use node::{AccountValue, Kind, Miss, Node, NodeId, Nodes};
 
 /// The whole state. `clone` is a cheap snapshot (chunks of nodes are shared and copied on write).
 #[derive(Clone)]
@@ -113,7 +118,7 @@ impl StateTrie {
         let mut changed = false;
         for changes in changes {
             changed |= !changes.borrow().is_empty();
-            self.edit(changes.borrow());
+            self.edit(changes.borrow()).unwrap_or_else(|_| unreachable!("nothing of the whole state is hidden"));
         }
         if changed {
             self.root_hash = self.nodes.commit(self.root, self.kernel);
@@ -122,7 +127,7 @@ impl StateTrie {
     }
 
     /// Changes the nodes, and leaves those on the way dirty.
-    fn edit(&mut self, changes: &ChangeSet) {
+    fn edit(&mut self, changes: &ChangeSet) -> Result<(), Miss> {
         let addresses: Vec<[u8; 20]> = changes.accounts.keys().map(|address| address.into_array()).collect();
         let slots = changes.accounts.values().flat_map(|change| change.storage.keys());
         let slots: Vec<[u8; 32]> = slots.map(|slot| slot.to_be_bytes()).collect();
@@ -137,36 +142,41 @@ impl StateTrie {
         // In the trie's order, keys that follow each other share their way, and nodes made together lie together.
         edits.sort_unstable_by_key(|(key, ..)| *key);
         for (key, change, range) in edits {
-            self.edit_account(&key, change, &slots[range]);
+            self.edit_account(&key, change, &slots[range])?;
         }
+        Ok(())
     }
 
     /// `slots` are the hashed keys of the changed slots.
-    fn edit_account(&mut self, key: &B256, change: &AccountChange, slots: &[B256]) {
+    fn edit_account(&mut self, key: &B256, change: &AccountChange, slots: &[B256]) -> Result<(), Miss> {
         let Some(account) = change.account.after else {
-            if let Some(mut value) = self.value(self.nodes.find(self.root, key)).copied() {
-                self.nodes.drop_trie(&mut value.storage);
-                self.nodes.remove(&mut self.root, key);
-            }
-            return;
+            let mut storage = self.value(self.nodes.find(self.root, key)).map_or(NodeId::NIL, |value| value.storage);
+            self.nodes.remove(&mut self.root, key)?;
+            self.nodes.drop_trie(&mut storage);
+            return Ok(());
         };
-        let leaf = self.nodes.entry(&mut self.root, key, Kind::Account);
+        let leaf = self.nodes.entry(&mut self.root, key, Kind::Account)?;
         let Some(mut storage) = self.value(leaf).map(|value| value.storage) else {
-            return;
+            return Ok(());
         };
         if change.wiped {
             self.nodes.drop_trie(&mut storage);
         }
         let mut slots: Vec<_> = slots.iter().zip(change.storage.values()).collect();
         slots.sort_unstable_by_key(|(key, _)| *key);
+        let mut edited = Ok(());
         for (key, value) in slots {
-            self.nodes.set_slot(&mut storage, key, value.after);
+            edited = self.nodes.set_slot(&mut storage, key, value.after);
+            if edited.is_err() {
+                break;
+            }
         }
         if let Node::Account(index) = leaf.node() {
             let value = &mut self.nodes.accounts.get_mut(index).value;
             let storage_dirty = value.storage_dirty | change.wiped | !change.storage.is_empty();
             *value = AccountValue { account, storage, storage_dirty };
         }
+        edited
     }
 
     fn value(&self, leaf: NodeId) -> Option<&AccountValue> {

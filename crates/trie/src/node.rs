@@ -20,6 +20,8 @@ pub(crate) enum Node {
     Branch(u32),
     Account(u32),
     Slot(u32),
+    /// A subtree of which only the hash is known ([`crate::PartialTrie`]).
+    Hidden(u32),
 }
 
 impl NodeId {
@@ -35,6 +37,7 @@ impl NodeId {
             Node::Branch(index) => Self(index),
             Node::Account(index) => Self(1 << Self::INDEX_BITS | index),
             Node::Slot(index) => Self(2 << Self::INDEX_BITS | index),
+            Node::Hidden(index) => Self(3 << Self::INDEX_BITS | index),
         }
     }
 
@@ -45,8 +48,14 @@ impl NodeId {
             0 => Node::Branch(index),
             1 => Node::Account(index),
             2 => Node::Slot(index),
-            _ => Node::Nil,
+            _ if self == Self::NIL => Node::Nil,
+            _ => Node::Hidden(index),
         }
+    }
+
+    /// The id as a number, for sets of nodes.
+    pub(crate) fn raw(self) -> u32 {
+        self.0
     }
 
     #[inline]
@@ -159,6 +168,19 @@ pub(crate) struct Leaf<V> {
     pub(crate) start: u8,
 }
 
+/// A subtree that is not here.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hidden {
+    /// Begins as all keys below do, up to the nibble where the subtree begins; zeros from there on.
+    pub(crate) key: B256,
+    pub(crate) reference: Reference,
+}
+
+/// An edit or a read came to a subtree that is not here, the one with this index. A read that failed changed nothing, nor did a removal; an insertion
+/// may have marked its way dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Miss(pub(crate) u32);
+
 /// What an account's leaf holds.
 #[derive(Clone, Copy)]
 pub(crate) struct AccountValue {
@@ -189,6 +211,7 @@ pub(crate) struct Nodes {
     pub(crate) branches: Slab<Branch>,
     pub(crate) accounts: Slab<Leaf<AccountValue>>,
     pub(crate) slots: Slab<Leaf<U256>>,
+    pub(crate) hidden: Slab<Hidden>,
 }
 
 impl Nodes {
@@ -204,6 +227,11 @@ impl Nodes {
         })
     }
 
+    pub(crate) fn new_hidden(&mut self, hidden: Hidden) -> NodeId {
+        // The last index of this kind is that of nil.
+        NodeId::new(Node::Hidden(self.hidden.add(hidden, NodeId::LIMIT - 1)))
+    }
+
     /// Gives one node's place back.
     pub(crate) fn free(&mut self, id: NodeId) {
         match id.node() {
@@ -211,6 +239,7 @@ impl Nodes {
             Node::Branch(index) => self.branches.remove(index),
             Node::Account(index) => self.accounts.remove(index),
             Node::Slot(index) => self.slots.remove(index),
+            Node::Hidden(index) => self.hidden.remove(index),
         }
     }
 
@@ -224,6 +253,7 @@ impl Nodes {
                 }
                 Node::Account(index) => return &self.accounts.get(index).key,
                 Node::Slot(index) => return &self.slots.get(index).key,
+                Node::Hidden(index) => return &self.hidden.get(index).key,
                 Node::Nil => unreachable!("a branch has children"),
             }
         }
@@ -233,7 +263,8 @@ impl Nodes {
     pub(crate) fn set_start(&mut self, id: NodeId, start: usize) {
         let start = start as u8;
         match id.node() {
-            Node::Nil => {}
+            // What is hidden is never moved: it would have to be known.
+            Node::Nil | Node::Hidden(_) => {}
             Node::Branch(index) => self.branches.get_mut(index).start = start,
             Node::Account(index) => self.accounts.get_mut(index).start = start,
             Node::Slot(index) => self.slots.get_mut(index).start = start,
@@ -247,13 +278,14 @@ impl Nodes {
             Node::Branch(index) => &self.branches.get(index).reference,
             Node::Account(index) => &self.accounts.get(index).reference,
             Node::Slot(index) => &self.slots.get(index).reference,
+            Node::Hidden(index) => &self.hidden.get(index).reference,
         }
     }
 
     /// Stores the reference to a node that was just hashed: it is clean from here on.
     pub(crate) fn set_reference(&mut self, id: NodeId, reference: Reference) {
         match id.node() {
-            Node::Nil => {}
+            Node::Nil | Node::Hidden(_) => {}
             Node::Branch(index) => {
                 let branch = self.branches.get_mut(index);
                 branch.reference = reference;
@@ -292,7 +324,13 @@ mod tests {
 
     #[test]
     fn ids_round_trip() {
-        for node in [Node::Nil, Node::Branch(0), Node::Account(7), Node::Slot(NodeId::LIMIT - 1)] {
+        for node in [
+            Node::Nil,
+            Node::Branch(0),
+            Node::Account(7),
+            Node::Slot(NodeId::LIMIT - 1),
+            Node::Hidden(NodeId::LIMIT - 2),
+        ] {
             assert_eq!(NodeId::new(node).node(), node);
         }
     }

@@ -1,5 +1,7 @@
 //! The trie against a plain map and `alloy-trie`.
 
+mod partial;
+
 use crate::{
     AccountProof, Kernel, ProofError, StateTrie,
     node::{Kind, Node, NodeId, Nodes},
@@ -194,6 +196,7 @@ fn check_nodes(trie: &StateTrie) -> Result<(), TestCaseError> {
                 leaves += 1;
             }
             Node::Slot(_) => leaves += 1,
+            Node::Hidden(_) => prop_assert!(false, "nothing of the whole state is hidden"),
         }
     }
     prop_assert_eq!(trie.nodes.branches.len(), branches);
@@ -311,7 +314,7 @@ proptest! {
         for batch in batches {
             for (seed, value) in batch {
                 let (key, value) = (crafted_key(seed & mask), value_of(value));
-                nodes.set_slot(&mut root, &key, value);
+                nodes.set_slot(&mut root, &key, value).unwrap();
                 if value.is_zero() { model.remove(&key) } else { model.insert(key, value) };
             }
             check_crafted(&mut nodes, root, &model, kernel)?;
@@ -319,7 +322,7 @@ proptest! {
         for removal in removals {
             if !model.is_empty() {
                 let key = *removal.get(&model.keys().copied().collect::<Vec<_>>());
-                nodes.set_slot(&mut root, &key, U256::ZERO);
+                nodes.set_slot(&mut root, &key, U256::ZERO).unwrap();
                 model.remove(&key);
                 check_crafted(&mut nodes, root, &model, kernel)?;
             }
@@ -470,7 +473,7 @@ fn embedded_nodes_stand_in_their_parent() {
         B256::new(key)
     });
     for key in keys {
-        nodes.set_slot(&mut root, &key, U256::from(1));
+        nodes.set_slot(&mut root, &key, U256::from(1)).unwrap();
     }
     let leaves = keys.map(|key| (key, vec![1])).into();
     let (expected, _) = reference(&leaves, &[]);
@@ -479,7 +482,7 @@ fn embedded_nodes_stand_in_their_parent() {
     assert_eq!(proof.len(), 1, "the branch is embedded in the extension, the leaves in the branch");
     // A third, elsewhere: the extension moves below a branch.
     let other = B256::repeat_byte(0x76);
-    nodes.set_slot(&mut root, &other, U256::from(1));
+    nodes.set_slot(&mut root, &other, U256::from(1)).unwrap();
     let mut leaves: BTreeMap<B256, Vec<u8>> = leaves;
     leaves.insert(other, vec![1]);
     assert_eq!(nodes.commit(root, Kernel::default()), reference(&leaves, &[]).0);
@@ -489,10 +492,10 @@ fn embedded_nodes_stand_in_their_parent() {
 fn entry_finds_what_it_made() {
     let (mut nodes, mut root) = (Nodes::default(), NodeId::NIL);
     let keys: Vec<B256> = (0..200u16).map(|i| keccak256(i.to_be_bytes())).collect();
-    let ids: Vec<NodeId> = keys.iter().map(|key| nodes.entry(&mut root, key, Kind::Account)).collect();
+    let ids: Vec<NodeId> = keys.iter().map(|key| nodes.entry(&mut root, key, Kind::Account).unwrap()).collect();
     for (key, id) in keys.iter().zip(ids) {
         assert_eq!(nodes.find(root, key), id);
-        assert_eq!(nodes.entry(&mut root, key, Kind::Account), id);
+        assert_eq!(nodes.entry(&mut root, key, Kind::Account), Ok(id));
     }
     assert_eq!(nodes.find(root, &keccak256([9; 3])), NodeId::NIL);
 }

@@ -167,7 +167,7 @@ fn submit(
     batches: &[Batch],
     due: Option<(Instant, Duration)>,
 ) -> Result<Vec<Instant>, String> {
-    let client = reqwest::Client::builder()
+    let client = jove_settlement::http::client()
         .no_proxy()
         .tcp_nodelay(true)
         .build()

@@ -1,6 +1,6 @@
 //! Committing batches.
 
-use super::{Held, Shared};
+use super::{Attempt, Held, Shared, next_attempt, unstuck};
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
 use jove_settlement::{
@@ -73,26 +73,14 @@ async fn commit_next(
                 }
                 progress.sent = None;
             }
-            Some(State::Refused(revert)) => {
-                progress.sent = None;
-                return Err(format!("the commit would revert: {revert}").into());
-            }
-            Some(State::Mined(_) | State::Final(_)) => {
-                tracing::warn!(key, "a commit reverted");
-                progress.sent = None;
-            }
-            Some(State::Displaced { .. } | State::Fenced { .. }) => {
-                tracing::warn!(key, "a commit was displaced");
-                progress.sent = None;
-            }
-            Some(State::Queued | State::Pending { .. }) | None => {}
+            Some(State::Queued | State::Pending { .. }) => {}
+            // It failed: the next attempt is made below, once L1 has another head.
+            _ => progress.sent = None,
         }
     }
     // One at a time: also one from before a restart.
-    if let Some(stuck) = relayer.stuck() {
-        let patience = 10 * shared.poll;
-        let waited = stuck.since.elapsed().unwrap_or_default();
-        return if waited > patience { Err(format!("{}: {}", stuck.key, stuck.reason).into()) } else { Ok(()) };
+    if relayer.stuck().is_some() {
+        return unstuck(relayer, shared.poll);
     }
     // Nothing that the decision depends on changes before L1's head does.
     if backlog.blocks == 0 || progress.decided == state.latest.block.hash {
@@ -117,6 +105,7 @@ async fn commit_next(
     }
     let commit = tokio::task::block_in_place(|| committer.next_commit())?;
     let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
+    let Some(Attempt { key, failed }) = next_attempt(relayer, &key) else { return Ok(()) };
     let count = blobs.len();
     let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
     let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
@@ -124,5 +113,6 @@ async fn commit_next(
     relayer.submit(request)?;
     tracing::info!(batch = index, first_block, last_block, blobs = count, why = %decision, "committing");
     progress.sent = Some((key, index));
-    Ok(relayer.step().await?)
+    relayer.step().await?;
+    failed.map_or(Ok(()), |failed| Err(failed.into()))
 }

@@ -1,6 +1,6 @@
 //! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
 
-use super::{Held, Invalid, Shared, prove::Prover};
+use super::{Held, Invalid, Shared, prove::Prover, rescue::Rescuer};
 use jove_primitives::batch::decode;
 use jove_sequencer::{Derived, DerivedBatch};
 use jove_settlement::{
@@ -10,12 +10,16 @@ use jove_settlement::{
     watcher::{self, Batch, L1State},
 };
 use jove_storage::View;
+use std::{pin::pin, time::Duration};
 
-/// A full node's: follows L1, and steps in with `prover` where it is to.
-pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>) {
+/// How often a long batch says how far it is.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// A full node's: follows L1, proves with `prover`, and steps in with `rescuer`.
+pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>, mut rescuer: Option<Rescuer>) {
     let mut l1 = shared.handle.l1.clone();
     loop {
-        let rescuing = prover.as_ref().is_some_and(Prover::is_rescuing);
+        let rescuing = rescuer.as_ref().is_some_and(Rescuer::is_rescuing);
         // Blocks that this node made itself wait to be found on L1.
         let outcome = if rescuing { Ok(false) } else { next(&shared).await };
         let again = matches!(outcome, Ok(true));
@@ -23,6 +27,9 @@ pub(super) async fn follow(shared: Shared, mut prover: Option<Prover>) {
         shared.status(Stage::Derive, outcome);
         if again {
             continue;
+        }
+        if let Some(rescuer) = &mut rescuer {
+            rescuer.step(&shared).await;
         }
         if let Some(prover) = &mut prover {
             prover.step(&shared).await;
@@ -47,6 +54,13 @@ pub(super) fn derived(state: &L1State, view: &View) -> Result<Option<Batch>, Err
     }
 }
 
+/// Says how far the chain is.
+fn report(shared: &Shared) {
+    if let Some(progress) = shared.handle.progress(shared.node.head().header.number) {
+        tracing::info!("rebuilding from L1: {progress}");
+    }
+}
+
 /// Derives the next batch that this node does not have. Whether there was something to do: not beyond an invalid batch, which waits to be dropped.
 pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     let state = shared.l1_state();
@@ -63,11 +77,14 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
             shared.node(move |node| node.unwind(last)).await?;
             return Ok(true);
         }
+        shared.handle.rebuild.done();
         return Ok(false);
     };
     if shared.is_invalid(&batch) {
+        shared.handle.rebuild.done();
         return Ok(false);
     }
+    shared.handle.rebuild.batch(index, view.head_number());
     let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
     let data = decode(&contents, batch.header.chain_id);
     let mut origins = Vec::new();
@@ -91,11 +108,17 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     let messages = state.deposits(batch.header.first_message, batch.header.end_message)?;
     let header = batch.header;
     let derived = DerivedBatch { header, data, origins, messages };
-    match shared.node(move |node| node.derive(derived)).await? {
-        Derived::Valid(_) => {
-            let (last, all) = (header.last_block, state.latest.head);
-            tracing::info!(batch = index, of = all, block = last, "derived from L1");
+    let mut work = pin!(shared.node(move |node| node.derive(derived)));
+    let outcome = loop {
+        match tokio::time::timeout(REPORT, &mut work).await {
+            Ok(outcome) => break outcome?,
+            Err(_) => report(shared),
         }
+    };
+    match outcome {
+        Derived::Valid(_) => report(shared),
+        // L1 is asked for everything once more: another answer in the middle of the first reading would make any batch invalid.
+        Derived::Invalid(_) if shared.suspect.lock().replace(batch.hash) != Some(batch.hash) => {}
         Derived::Invalid(error) => {
             tracing::warn!(batch = index, %error, "a batch on L1 is invalid: it waits to be dropped");
             *shared.invalid.lock() = Some(Invalid { index, hash: batch.hash, reason: error.to_string() });

@@ -14,6 +14,7 @@ use jove_primitives::{
 };
 use jove_stf::{
     BatchExecutor, BatchInput, BatchOutput, BlockContext, BlockOutput, ExecuteBatchError, Rules,
+    batch::Recovered,
     batch::{DerivedBlock, Step, block_data},
     mix_source, next_header, seal,
 };
@@ -182,10 +183,18 @@ impl Made {
 
     /// Runs the batch on its parent.
     pub(crate) fn derive(&self) -> Result<(Chain, BatchOutput), ExecuteBatchError<Infallible>> {
+        self.derive_with(&[])
+    }
+
+    pub(crate) fn derive_with(
+        &self,
+        recovered: &[Option<Recovered>],
+    ) -> Result<(Chain, BatchOutput), ExecuteBatchError<Infallible>> {
         let mut chain = self.parent.clone();
         let rules = chain.executor.rules().clone();
         let Self { header, data, origins, messages, .. } = self;
         let mut batch = BatchExecutor::new(&rules, &chain.head, BatchInput { header, data, origins, messages })?;
+        batch.set_recovered(recovered);
         loop {
             let step = batch.execute(&chain.state())?;
             match step {

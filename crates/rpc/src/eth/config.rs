@@ -76,18 +76,30 @@ fn config(call: &Call) -> Result<Config, RpcError> {
 }
 
 fn config_at(spec: &ChainSpec, genesis: B256, time: u64) -> Config {
-    let current = spec.forks.iter().rposition(|activation| activation.timestamp <= time).unwrap_or_default();
-    let at = |index: usize| spec.forks.get(index).map(|_| fork_config(spec, genesis, index));
-    let last = spec.forks.len().saturating_sub(1);
+    let times = activations(spec);
+    let current = times.iter().rposition(|activation| *activation <= time).unwrap_or_default();
+    let at = |index: usize| times.get(..=index).map(|passed| fork_config(spec, genesis, passed));
+    let last = times.len().saturating_sub(1);
     Config {
-        current: fork_config(spec, genesis, current),
+        current: fork_config(spec, genesis, times.get(..=current).unwrap_or_default()),
         next: at(current + 1),
-        last: (last > current).then(|| fork_config(spec, genesis, last)),
+        last: if last > current { at(last) } else { None },
     }
 }
 
-fn fork_config(spec: &ChainSpec, genesis: B256, index: usize) -> ForkConfig {
-    let (fork, timestamp) = spec.forks.get(index).map_or((Fork::Osaka, 0), |at| (at.fork, at.timestamp));
+/// When rules change: forks, and those of EIP-7892 that change what blobs cost.
+fn activations(spec: &ChainSpec) -> Vec<u64> {
+    let blobs = spec.ethereum.iter().flat_map(|ethereum| &ethereum.blob_schedule).map(|at| at.timestamp);
+    let mut times: Vec<u64> = spec.forks.iter().map(|at| at.timestamp).chain(blobs).collect();
+    times.sort_unstable();
+    times.dedup();
+    times
+}
+
+/// The rules from the last of the times on that have `passed`.
+fn fork_config(spec: &ChainSpec, genesis: B256, passed: &[u64]) -> ForkConfig {
+    let timestamp = passed.last().copied().unwrap_or_default();
+    let fork = spec.fork(timestamp);
     let count = match fork {
         Fork::Prague | Fork::Osaka => PRECOMPILES.len(),
         Fork::Cancun => CANCUN_PRECOMPILES,
@@ -99,11 +111,13 @@ fn fork_config(spec: &ChainSpec, genesis: B256, index: usize) -> ForkConfig {
     if fork >= Fork::Osaka {
         precompiles.insert("P256VERIFY".to_owned(), address(P256VERIFY));
     }
-    let passed = spec.forks[..=index.min(spec.forks.len().saturating_sub(1))].iter().map(|at| at.timestamp);
-    let fork_id = fork_hash(genesis, passed.filter(|time| *time > spec.genesis.timestamp));
+    let fork_id = fork_hash(genesis, passed.iter().copied().filter(|time| *time > spec.genesis.timestamp));
     ForkConfig {
         activation_time: if timestamp <= spec.genesis.timestamp { 0 } else { timestamp },
-        blob_schedule: spec.ethereum.map(|_| blob_schedule(fork)),
+        blob_schedule: spec.ethereum.as_ref().map(|ethereum| {
+            let (chain_id, blobs) = (spec.chain_id, ethereum.blob_schedule.clone());
+            blob_schedule(&Rules::Ethereum { chain_id, fork, development: spec.development, blobs }, timestamp)
+        }),
         chain_id: U64::from(spec.chain_id),
         fork_id: fork_id.to_be_bytes().to_vec().into(),
         precompiles,
@@ -111,9 +125,8 @@ fn fork_config(spec: &ChainSpec, genesis: B256, index: usize) -> ForkConfig {
     }
 }
 
-fn blob_schedule(fork: Fork) -> BlobSchedule {
-    let rules = Rules::Ethereum { chain_id: 0, fork, development: false };
-    let params = rules.blob_params(0);
+fn blob_schedule(rules: &Rules, timestamp: u64) -> BlobSchedule {
+    let params = rules.blob_params(timestamp);
     BlobSchedule {
         base_fee_update_fraction: params.update_fraction,
         max: params.max_blob_count,
@@ -167,6 +180,30 @@ mod tests {
         assert_eq!(config.blob_schedule, Some(schedule));
         assert_eq!(config.system_contracts.len(), 4);
         assert_eq!(config_at(&ChainSpec::dev(), B256::ZERO, 0).current.blob_schedule, None);
+    }
+
+    #[test]
+    fn changes_of_blob_parameters_are_forks() {
+        let mut spec = ChainSpec::l1(900, 12);
+        let now = spec.genesis.timestamp + 100;
+        let at = |timestamp, target, max, base_fee_update_fraction| jove_primitives::spec::BlobSchedule {
+            timestamp,
+            target,
+            max,
+            base_fee_update_fraction,
+        };
+        let schedule = vec![at(now + 1, 10, 15, 8_346_193), at(now + 9, 14, 21, 11_684_671)];
+        spec.ethereum.as_mut().expect("a layer 1").blob_schedule = schedule;
+        let before = config_at(&spec, B256::ZERO, now);
+        let blobs = |config: &ForkConfig| config.blob_schedule.as_ref().map(|blobs| (blobs.target, blobs.max));
+        assert_eq!(blobs(&before.current), Some((6, 9)));
+        let (next, last) = (before.next.expect("to come"), before.last.expect("to come"));
+        assert_eq!((next.activation_time, blobs(&next)), (now + 1, Some((10, 15))));
+        assert_eq!((last.activation_time, blobs(&last)), (now + 9, Some((14, 21))));
+        assert_eq!(last.blob_schedule.as_ref().map(|blobs| blobs.base_fee_update_fraction), Some(11_684_671));
+        assert!(before.current.fork_id != next.fork_id && next.fork_id != last.fork_id);
+        let after = config_at(&spec, B256::ZERO, now + 9);
+        assert_eq!((after.current, after.next, after.last), (last, None, None));
     }
 
     #[test]

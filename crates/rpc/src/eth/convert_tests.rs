@@ -175,7 +175,7 @@ fn under_ethereums_rules_blobs_have_a_price_and_data_has_none() {
     let envelope =
         jove_primitives::transaction::SignedTransaction::new_unhashed(EthereumTypedTransaction::Eip4844(tx), signature);
     sample.transactions[0] = RecoveredTransaction::new_unchecked(envelope.into(), Address::ZERO);
-    let ethereum = Rules::Ethereum { chain_id: 5683, fork: Fork::Osaka, development: false };
+    let ethereum = Rules::Ethereum { chain_id: 5683, fork: Fork::Osaka, development: false, blobs: Vec::new() };
     let shown = to_value(&receipt(&ethereum, &sample, 0));
     assert_eq!((&shown["blobGasUsed"], &shown["blobGasPrice"]), (&json!("0x40000"), &json!("0x8")));
     assert_eq!(shown.get("l1Fee"), None);

@@ -115,8 +115,12 @@ fn allowance<S: Source>(stage: &mut Stage<S>, tx: &TxEnv) -> Result<u64, RpcErro
     let left = balance
         .checked_sub(tx.value)
         .filter(|left| !left.is_zero())
-        .and_then(|left| left.checked_sub(l1_fee))
         .ok_or_else(|| RpcError::server("insufficient funds for transfer"))?;
+    let left = left.checked_sub(l1_fee).ok_or_else(|| {
+        RpcError::server(format!(
+            "insufficient funds for transfer and its L1 data fee: it may take {l1_fee} wei, {left} are left"
+        ))
+    })?;
     Ok(u64::try_from(left / U256::from(tx.gas_price)).unwrap_or(u64::MAX))
 }
 

@@ -1,26 +1,50 @@
 //! A simulation of committing over a series of L1 fees.
 //!
-//! `series.csv` has a line for each minute of four days: base fee and blob base fee, in wei. **It is not a recording**: no recorded series was at hand when it was made.
+//! `recorded.csv` is Ethereum's: time, base fee and blob base fee in wei of every tenth block from 24,390,421 to 24,395,121, 5 February 2026, 11:46 UTC to 03:32 the
+//! next day, under BPO2. It has three surges, from 0.4 to 45 gwei, and is no usual day. The blob fees follow from the blocks' `excessBlobGas` (BigQuery's public
+//! `crypto_ethereum.blocks`, as `Chainscore/score-da` on GitHub has it), the base fees from what a batch would have cost in the block, which
+//! `linoscope/taiko-fee-simulator` on GitHub took from a node's `eth_feeHistory`.
+//!
+//! `made_up.csv` has a line for each minute of four days: base fee and blob base fee, in wei. It is **not** a recording.
 //! Both fees follow Ethereum's rules block by block (EIP-1559; EIP-4844 with EIP-7918's reserve price, target 14 and maximum 21 blobs); the demand is
 //! made up: a daily cycle, a slow drift, hours and minutes of rush, noise, all from a seed, and demand falls as fees rise. `examples/policy.rs` made
 //! it (`generate`), simulates other files, and records real series from any Ethereum node (`record`).
 #![allow(dead_code)] // neither user needs all of it
 
 use alloy_eips::eip4844::fake_exponential;
-use jove_primitives::batch::BLOB_CAPACITY;
+use jove_primitives::{batch::BLOB_CAPACITY, block::L1Prices, fee::data_fee};
 use jove_settlement::policy::{Decision, Inputs, Policy, Prices, Why};
 use std::{collections::VecDeque, time::Duration};
 
 /// Seconds between two lines of a series.
 pub(crate) const STEP: u64 = 60;
-/// Steps of fees that the policy is shown: an hour.
-pub(crate) const WINDOW: usize = 60;
+/// Steps of fees that the policy is shown: 1,024 blocks, as many as a node gives at once.
+pub(crate) const WINDOW: usize = 204;
 
 /// Times that a series is simulated, begun five steps apart.
 pub(crate) const STARTS: usize = 12;
 
-/// The committed series.
-pub(crate) const SERIES: &str = include_str!("series.csv");
+/// The series that is made up.
+pub(crate) const MADE_UP: &str = include_str!("made_up.csv");
+/// The series that is Ethereum's, with times.
+const RECORDED: &str = include_str!("recorded.csv");
+
+/// Steps by which the prices that users are charged by are older than the moment: L1's finality takes two epochs and more, 13 to 19 minutes.
+const LAG: usize = 16;
+
+/// Ethereum's series: at each minute, the last block that is recorded.
+pub(crate) fn recorded() -> Vec<Prices> {
+    let blocks: Vec<(u64, Prices)> = RECORDED
+        .lines()
+        .filter_map(|line| {
+            let (time, prices) = line.split_once(',')?;
+            Some((time.parse().ok()?, *parse(prices).first()?))
+        })
+        .collect();
+    let (first, last) = (blocks[0].0, blocks[blocks.len() - 1].0);
+    let at = |time: u64| blocks[blocks.partition_point(|block| block.0 <= time) - 1].1;
+    (first..=last).step_by(STEP as usize).map(at).collect()
+}
 
 /// Lines of two numbers of wei; others, such as a heading, are left out.
 pub(crate) fn parse(text: &str) -> Vec<Prices> {
@@ -53,12 +77,19 @@ pub(crate) struct Outcome {
     /// Commits because of the deadline.
     pub(crate) forced: u64,
     pub(crate) blobs: u64,
+    /// What users were charged for these bytes, in wei.
+    pub(crate) charged: u128,
 }
 
 impl Outcome {
     /// Gwei per kilobyte.
     pub(crate) fn gwei_per_kb(&self) -> f64 {
         self.cost as f64 / 1e6 / self.bytes as f64
+    }
+
+    /// What users were charged, for each wei that L1 took.
+    pub(crate) fn balance(&self) -> f64 {
+        self.charged as f64 / self.cost as f64
     }
 
     /// Part of the blobs that was filled.
@@ -86,19 +117,20 @@ impl Random {
 }
 
 /// Simulates committing what a chain makes at `rate` bytes a second on average (half of it at night, one and a half by day). A commit is mined one to four minutes
-/// after it is decided, and paid at the prices of that time. All of it [`STARTS`] times, begun at different minutes, so that no rule is lucky with its commits' times.
-pub(crate) fn simulate(series: &[Prices], policy: &Policy, rule: Rule, rate: u64) -> Outcome {
+/// after it is decided, and paid at the prices of that time. Users are charged for `size` millionths of a byte for each byte, when it is made, at the prices of
+/// [`LAG`] steps before. All of it [`STARTS`] times, begun at different minutes, so that no rule is lucky with its commits' times.
+pub(crate) fn simulate(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, size: u64) -> Outcome {
     let mut outcome = Outcome::default();
     for start in 0..STARTS {
-        run(series, policy, rule, rate, WINDOW + start * 5, &mut outcome);
+        run(series, policy, rule, rate, size, WINDOW + start * 5, &mut outcome);
     }
     outcome
 }
 
-fn run(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, start: usize, outcome: &mut Outcome) {
+fn run(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, size: u64, start: usize, outcome: &mut Outcome) {
     let mut random = Random(7);
-    // Bytes by the time they were made.
-    let mut queue: VecDeque<(u64, u64)> = VecDeque::new();
+    // Bytes by the time they were made, with what was charged for a million of them.
+    let mut queue: VecDeque<(u64, u64, u128)> = VecDeque::new();
     let mut waiting = 0;
     let mut last_commit = start as u64 * STEP;
     // The time at which a commit under way is mined, and whether it was forced.
@@ -112,11 +144,12 @@ fn run(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, start: usize, 
             outcome.commits += 1;
             outcome.cost += policy.cost(waiting, prices);
             outcome.blobs += waiting.min(room).div_ceil(BLOB_CAPACITY as u64);
-            outcome.oldest = outcome.oldest.max(queue.front().map_or(0, |(since, _)| now - since));
-            while let Some((_, bytes)) = queue.front_mut() {
+            outcome.oldest = outcome.oldest.max(queue.front().map_or(0, |(since, ..)| now - since));
+            while let Some((_, bytes, charged)) = queue.front_mut() {
                 let taken = room.min(*bytes);
                 (*bytes, room, waiting) = (*bytes - taken, room - taken, waiting - taken);
                 outcome.bytes += taken;
+                outcome.charged += *charged * u128::from(taken) / 1_000_000;
                 if *bytes > 0 {
                     break;
                 }
@@ -126,12 +159,14 @@ fn run(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, start: usize, 
         // Half at midnight, one and a half times at noon.
         let hour = (now / 3600) % 24;
         let made = rate * STEP * (6 + hour.min(24 - hour)) / 12;
-        queue.push_back((now, made));
+        let Prices { base_fee, blob_base_fee } = series[step - LAG];
+        let charged = data_fee(size * 1_000_000, L1Prices { base_fee, blob_base_fee });
+        queue.push_back((now, made, charged.to()));
         waiting += made;
         if mined_at.is_some() {
             continue;
         }
-        let age = queue.front().map_or(0, |(since, _)| now - since);
+        let age = queue.front().map_or(0, |(since, ..)| now - since);
         let decision = match rule {
             Rule::Interval(interval) => {
                 if now - last_commit >= interval || waiting >= policy.capacity() {
@@ -158,7 +193,7 @@ fn run(series: &[Prices], policy: &Policy, rule: Rule, rate: u64, start: usize, 
     }
 }
 
-/// The series of [`SERIES`]. Nothing but IEEE 754's exact operations: it is the same everywhere.
+/// The series of [`MADE_UP`]. Nothing but IEEE 754's exact operations: it is the same everywhere.
 pub(crate) fn generate() -> Vec<Prices> {
     const DAYS: u64 = 4;
     const SLOT: u64 = 12;

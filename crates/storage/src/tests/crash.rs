@@ -3,7 +3,7 @@
 use super::{
     Model, Rng,
     disk::{Disk, FAILURES, Failure, State as DiskState},
-    property::{TINY, commit},
+    property::{TINY, commit, commit_all},
 };
 use crate::{Options, Storage};
 use alloy_primitives::{Bytes, keccak256};
@@ -81,6 +81,10 @@ impl Life {
                 (2, Some(head)) => {
                     while !storage.prune_history(head.saturating_sub(back + 8)).unwrap() {}
                     model.prune(head.saturating_sub(back + 8));
+                }
+                (3 | 4, _) => {
+                    let seeds: Vec<u64> = (0..2 + back).map(|_| rng.next()).collect();
+                    commit_all(storage, model, &seeds);
                 }
                 _ => commit(storage, model, rng.next()),
             }

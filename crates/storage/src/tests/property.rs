@@ -3,7 +3,7 @@
 use super::{Model, Rng, address, random_block};
 use crate::{Options, Storage, StorageError, View};
 use alloy_primitives::U256;
-use jove_primitives::{Account, AccountChange, Change, ChangeSet};
+use jove_primitives::{Account, AccountChange, Change, ChangeSet, ExecutedBlock};
 use proptest::prelude::*;
 use std::{
     path::Path,
@@ -17,6 +17,8 @@ pub(crate) const TINY: u64 = 8 << 10;
 enum Op {
     /// Blocks with these seeds.
     Commit(Vec<u64>),
+    /// The same, in as few writes as may be.
+    CommitAll(Vec<u64>),
     /// So many blocks back.
     Unwind(u64),
     /// To so many blocks below the head.
@@ -28,6 +30,7 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => prop::collection::vec(any::<u64>(), 1..8).prop_map(Op::Commit),
+        4 => prop::collection::vec(any::<u64>(), 1..8).prop_map(Op::CommitAll),
         3 => (0u64..8).prop_map(Op::Unwind),
         1 => (0u64..12).prop_map(Op::Prune),
         1 => Just(Op::Reopen),
@@ -46,6 +49,29 @@ pub(crate) fn commit(storage: &Storage, model: &mut Model, seed: u64) {
     model.commit(block, &changes);
 }
 
+/// Commits the blocks that `seeds` make, in one write, up to one that wipes an account, which must be the first. How many.
+pub(crate) fn commit_all(storage: &Storage, model: &mut Model, seeds: &[u64]) -> usize {
+    let mut blocks: Vec<(ExecutedBlock, ChangeSet)> = Vec::new();
+    for seed in seeds {
+        let (block, mut changes) = model.next_block(*seed);
+        if changes.accounts.values().any(|change| change.wiped) {
+            if !blocks.is_empty() {
+                // What is refused changes nothing.
+                let before = blocks.iter().map(|(block, changes)| (block, changes));
+                let refused = storage.commit_all(&before.chain([(&block, &changes)]).collect::<Vec<_>>());
+                assert!(matches!(refused, Err(StorageError::IncompleteWipe(_))), "{refused:?}");
+                break;
+            }
+            storage.complete_wipes(&mut changes).unwrap();
+        }
+        model.commit(block.clone(), &changes);
+        blocks.push((block, changes));
+    }
+    let all: Vec<_> = blocks.iter().map(|(block, changes)| (block, changes)).collect();
+    storage.commit_all(&all).unwrap();
+    all.len()
+}
+
 fn open(path: &Path) -> Storage {
     Storage::open_with_memtables(path, Options::default(), TINY).unwrap()
 }
@@ -59,6 +85,12 @@ fn run(ops: Vec<Op>) {
     for (seed, op) in (0..).zip(ops) {
         match op {
             Op::Commit(seeds) => seeds.into_iter().for_each(|seed| commit(&storage, &mut model, seed)),
+            Op::CommitAll(mut seeds) => {
+                while !seeds.is_empty() {
+                    let written = commit_all(&storage, &mut model, &seeds);
+                    seeds.drain(..written);
+                }
+            }
             Op::Unwind(back) => unwind(&storage, &mut model, back),
             Op::Prune(keep) => {
                 let number = model.head().unwrap_or(0).saturating_sub(keep);
