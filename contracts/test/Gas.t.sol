@@ -4,34 +4,14 @@ pragma solidity 0.8.37;
 import {ProofSystem} from "../src/l1/Proofs.sol";
 import {Rollup} from "../src/l1/Rollup.sol";
 import {Chain} from "./utils/Chain.sol";
+import {Measure} from "./utils/Measure.sol";
 
 /// @notice What transactions cost, whole: 21,000, calldata (EIP-2028, EIP-7623) and execution with everything cold. The figures are in
 /// snapshots/GasTest.json; the bounds here are the promises.
-contract GasTest is Chain {
-    uint256 internal cost;
-    uint256 internal payment;
-
+contract GasTest is Chain, Measure {
     function setUp() public override {
         super.setUp();
-        for (uint256 i; i < 3; ++i) {
-            force(alice);
-            pass(12);
-            commit();
-        }
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, 1, 2));
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), 1, 2));
-        force(alice);
-        pass(12);
-    }
-
-    /// @dev The gas of a whole transaction.
-    function measure(address from, address to, bytes memory data) internal returns (uint256) {
-        uint256 zeros;
-        for (uint256 i; i < data.length; ++i) {
-            if (data[i] == 0) ++zeros;
-        }
-        uint256 tokens = zeros + 4 * (data.length - zeros);
-        address[10] memory all = [
+        cold = [
             address(rollup),
             address(proofs),
             address(inbox),
@@ -43,27 +23,16 @@ contract GasTest is Chain {
             address(zkVerifier),
             address(teeVerifier)
         ];
-        for (uint256 i; i < all.length; ++i) {
-            vm.cool(address(uint160(uint256(vm.load(all[i], IMPLEMENTATION)))));
-            vm.cool(all[i]); // after it was read
+        for (uint256 i; i < 3; ++i) {
+            force(alice);
+            pass(12);
+            commit();
         }
-        vm.deal(from, 10 ether);
-        vm.prank(from, from);
-        uint256 before = gasleft();
-        (bool ok,) = to.call{value: payment}(data);
-        uint256 execution = before - gasleft();
-        vm.assertTrue(ok);
-        uint256 charged = execution + 4 * tokens;
-        return 21_000 + (charged > 10 * tokens ? charged : 10 * tokens);
+        rollup.prove(rangeOf(ProofSystem.Tee, intel1, 1, 2));
+        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), 1, 2));
+        force(alice);
+        pass(12);
     }
-
-    /// @dev Keeps the figure, and the promise.
-    function keep(string memory name, uint256 limit) internal {
-        vm.snapshotValue(name, cost);
-        vm.assertLe(cost, limit, name);
-    }
-
-    bytes32 private constant IMPLEMENTATION = 0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc;
 
     function test_commitOneBlob() public {
         Rollup.Commit memory c = request(0);

@@ -14,13 +14,14 @@ import {Proxy} from "../src/l1/Proxy.sol";
 import {SequencerAuthority} from "../src/l1/SequencerAuthority.sol";
 import {L2Bridge} from "../src/l2/L2Bridge.sol";
 import {L2Token} from "../src/l2/L2Token.sol";
+import {Attestation} from "./utils/Attestation.sol";
 import {Chain} from "./utils/Chain.sol";
 import {L2} from "./utils/L2.sol";
 import {Vm} from "./utils/Test.sol";
 
 /// @notice Walks every function of every contract in `src`, from the compiled artifacts, that can change state, and checks its guard with a
 /// stranger's call. A function that the table below does not have fails, and so does a row without a function.
-contract GuardsTest is Chain, L2 {
+contract GuardsTest is Chain, L2, Attestation {
     /// @dev No guard: anyone may call.
     bytes4 internal constant ANYONE = 0;
     bytes4 internal constant TIMELOCK = Governed.NotTimelock.selector;
@@ -52,6 +53,7 @@ contract GuardsTest is Chain, L2 {
 
     function setUp() public override {
         super.setUp();
+        deployAttestation();
         deployL2(address(bridge));
         vm.prank(Aliasing.alias_(address(bridge)));
         l2Bridge.deployToken(address(1), abi.encode(TokenMetadata("", "", 0)));
@@ -134,6 +136,21 @@ contract GuardsTest is Chain, L2 {
         contractAt("Placeholder", placeholder);
         row("Placeholder.claim", CLAIMED);
         row("Placeholder.upgradeToAndCall", DEPLOYER);
+
+        contractAt("Pccs", address(pccs));
+        row("Pccs.addPckCa", ANYONE);
+        row("Pccs.addTcbSigner", ANYONE);
+        row("Pccs.putCrl", ANYONE);
+        row("Pccs.revoke", ANYONE);
+        row("Pccs.putTcbInfo", ANYONE);
+        row("Pccs.putQeIdentity", ANYONE);
+
+        contractAt("AttestationRegistry", address(registry));
+        row("AttestationRegistry.setMeasurement", TIMELOCK);
+        row("AttestationRegistry.setSigner", TIMELOCK);
+        row("AttestationRegistry.setPolicy", TIMELOCK);
+        row("AttestationRegistry.register", ANYONE);
+        row("AttestationRegistry.invalidate", ANYONE);
 
         contractAt("L2Messenger", address(messenger));
         row("L2Messenger.send", ANYONE);

@@ -25,7 +25,7 @@ macro_rules! artifact {
 }
 
 /// The contracts that may revert.
-const ARTIFACTS: [&str; 16] = [
+const ARTIFACTS: [&str; 20] = [
     artifact!("Rollup"),
     artifact!("Proofs"),
     artifact!("Inbox"),
@@ -39,6 +39,10 @@ const ARTIFACTS: [&str; 16] = [
     artifact!("Proxy"),
     artifact!("Placeholder"),
     artifact!("TestVerifier"),
+    artifact!("TeeVerifier"),
+    artifact!("AttestationRegistry"),
+    artifact!("DcapVerifier"),
+    artifact!("Pccs"),
     artifact!("L2Messenger"),
     artifact!("L2Bridge"),
     artifact!("L2Token"),

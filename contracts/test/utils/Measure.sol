@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Test} from "./Test.sol";
+
+/// @notice Measures what transactions cost, whole: 21,000, calldata (EIP-2028, EIP-7623) and execution with everything cold.
+abstract contract Measure is Test {
+    bytes32 private constant IMPLEMENTATION = 0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc;
+
+    uint256 internal cost;
+    uint256 internal payment;
+    /// The contracts to be cold; of a proxy, also what is behind it.
+    address[] internal cold;
+
+    /// @dev The gas of a whole transaction.
+    function measure(address from, address to, bytes memory data) internal returns (uint256) {
+        uint256 zeros;
+        for (uint256 i; i < data.length; ++i) {
+            if (data[i] == 0) ++zeros;
+        }
+        uint256 tokens = zeros + 4 * (data.length - zeros);
+        for (uint256 i; i < cold.length; ++i) {
+            vm.cool(address(uint160(uint256(vm.load(cold[i], IMPLEMENTATION)))));
+            vm.cool(cold[i]); // after it was read
+        }
+        vm.deal(from, 10 ether);
+        vm.prank(from, from);
+        uint256 before = gasleft();
+        (bool ok,) = to.call{value: payment}(data);
+        uint256 execution = before - gasleft();
+        vm.assertTrue(ok);
+        uint256 charged = execution + 4 * tokens;
+        return 21_000 + (charged > 10 * tokens ? charged : 10 * tokens);
+    }
+
+    /// @dev Keeps the figure, and the promise.
+    function keep(string memory name, uint256 limit) internal {
+        vm.snapshotValue(name, cost);
+        vm.assertLe(cost, limit, name);
+    }
+}
