@@ -45,7 +45,9 @@ until_true 30 serves "$l2" || fail "the sequencer starts" "$(tail -3 "$data/l2.l
 until_true 30 serves "$stranger" || fail "the stranger's node starts" "$(tail -3 "$data/stranger.log")"
 
 first=0x00000000000000000000000000000000000f00e1 forced=0x00000000000000000000000000000000000f00e2 last=0x00000000000000000000000000000000000f00e3
-hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" --value 1ether "$first")")
+# It takes transactions once it knows an L1 block.
+transfer() { hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" --value 1ether "$first")"); [[ $hash == 0x* ]]; }
+until_true 60 transfer || fail "a transfer" "$hash"
 if until_true 150 is_final "$stranger" "$hash"; then pass "a transfer is final by the stranger's proofs"; else
   fail "a transfer is final" "$(cast rpc --rpc-url "$stranger" jove_syncStatus)"; fi
 
