@@ -30,4 +30,14 @@ true_that() {
   if [[ "$out" == true ]]; then pass "$1"; else fail "$1" "$2 is not true: $(tail -1 <<<"$out") for ${3:-null}"; fi
 }
 
+# A free port.
+port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# until_true SECONDS COMMAND...: tries until it succeeds, or for so long.
+until_true() {
+  local end=$((SECONDS + $1)); shift
+  while ((SECONDS < end)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.3; done
+  return 1
+}
+
 finish() { echo "$passed passed, $failed failed"; [[ $failed -eq 0 && $passed -gt 0 ]]; exit; }

@@ -9,12 +9,6 @@ source lib/check.sh
 
 pids=()
 trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-until_true() { # until_true SECONDS COMMAND...
-  local end=$((SECONDS + $1)); shift
-  while ((SECONDS < end)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.3; done
-  return 1
-}
 n() { js "($1).toString()"; } # exact arithmetic: n 1n+2n
 key() { cast wallet private-key "$MNEMONIC" "$1"; }
 who() { cast wallet address --private-key "$(key "$1")"; }

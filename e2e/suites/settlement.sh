@@ -8,12 +8,6 @@ source lib/check.sh
 
 pids=()
 trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-until_true() { # until_true SECONDS COMMAND...
-  local end=$((SECONDS + $1)); shift
-  while ((SECONDS < end)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.5; done
-  return 1
-}
 rung() { js '$.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")"; }
 is_rung() { [[ $(rung "$1") == "$2" ]]; }
 jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$l2 "$JOVE_BIN" "$@"; }
