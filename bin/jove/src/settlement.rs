@@ -140,11 +140,11 @@ pub(crate) async fn start(
     };
     let rescue = key("rescue", options.rescue_key_file.as_deref(), RESCUE_KEY)?;
     if let Some(rescue) = &rescue {
-        let others = [prove.as_ref().ok_or("a key to rescue with needs one to prove with: --prove-key-file")?];
         if node.is_sequencing() {
             return Err("a key to rescue with is for full nodes".into());
         }
-        if others.iter().any(|other| other.address() == rescue.address()) {
+        let prove = prove.as_ref().ok_or("a key to rescue with needs one to prove with: --prove-key-file")?;
+        if prove.address() == rescue.address() {
             return Err("the keys to rescue and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
         }
     }

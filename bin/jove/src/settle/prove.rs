@@ -18,7 +18,7 @@ use jove_settlement::{
 use tokio::task::spawn_blocking;
 
 /// Batches that are looked at in one step.
-const BATCHES: u64 = 64;
+const BATCHES: usize = 64;
 
 /// Sends proofs, from one account.
 pub(super) struct Prover {
@@ -58,7 +58,7 @@ impl Prover {
         let Some(parent) = state.batch(last)? else { return Ok(()) };
         let mut start = parent.settled.ok_or(Error::NotFinal)?.output;
         let mut failed = None;
-        for index in (last + 1..=state.latest.head).take(BATCHES as usize) {
+        for index in (last + 1..=state.latest.head).take(BATCHES) {
             let Some(batch) = state.batch(index)? else { break };
             let Some(roots) = judge(shared, &batch)? else { break };
             let proven = batch.attested.or(batch.proven).is_some();

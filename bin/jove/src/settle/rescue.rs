@@ -61,12 +61,9 @@ impl Rescuer {
         if !state.latest.open || state.latest.halted {
             return Ok(());
         }
-        if self.made.is_some() {
-            let failed = self.check(shared, &state)?;
-            if failed.is_some() {
-                self.made = None;
-                return failed.map_or(Ok(()), |failed| Err(failed.into()));
-            }
+        if let Some(failed) = self.check(shared, &state)? {
+            self.made = None;
+            return Err(failed.into());
         }
         match &self.made {
             Some(Made { key: Some(_), .. }) => Ok(()),
@@ -77,7 +74,7 @@ impl Rescuer {
         }
     }
 
-    /// What became of the blocks that were made: none of them are left where they are on L1, or can be there no more. Why they failed, if they did.
+    /// Forgets the blocks that were made once they are on L1, or cannot be any more. Why their commit failed, if it did.
     fn check(&mut self, shared: &Shared, state: &L1State) -> Result<Option<String>, Held> {
         let Some(made) = &self.made else { return Ok(None) };
         let index = made.parent.header.index;
