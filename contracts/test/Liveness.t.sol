@@ -367,6 +367,51 @@ contract LivenessTest is Chain {
         vm.assertEq(made[2].endMessage, 1);
     }
 
+    function test_overdueMessageMustBeTakenNext() public {
+        Rollup.Commit memory old = request(0); // of an origin before the messages
+        origins.record(old.originNumber);
+        force(alice);
+        force(alice);
+        pass(T2 - 1);
+        uint64 waiting = commit(old, 1);
+        old.parentBatchHash = hashOf(waiting);
+        old.lastBlock += 1;
+        pass(1);
+        carry(1);
+        refusesCommit(old, abi.encodeWithSelector(Rollup.OverdueMessage.selector, 0));
+        zk(waiting, 0); // valid, but no parent for another without the message
+        refusesCommit(old, abi.encodeWithSelector(Rollup.OverdueMessage.selector, 0));
+        pass(T1);
+        bytes memory signature = signed(old, SEQUENCER_KEY);
+        Rollup.Proof memory p = proofOf(ProofSystem.Zk, noProver(), waiting, 0);
+        vm.expectRevert(abi.encodeWithSelector(Rollup.OverdueMessage.selector, 0));
+        rollup.commitInSilence(old, signature, p);
+        vm.assertEq(commitMessages(), waiting + 1);
+        vm.assertEq(made[waiting + 1].endMessage, 2);
+    }
+
+    function test_operatorsGoOnWithAnOverdueMessage() public {
+        force(alice);
+        uint64 between = uint64(vm.getBlockNumber());
+        pass(12);
+        origins.record(between);
+        force(alice);
+        pass(T2 + 12);
+        // A part of what is overdue is enough, batch by batch.
+        Rollup.Commit memory c = request(0);
+        c.originNumber = between;
+        c.originHash = origins.hashOf(between);
+        c.endMessage = 1;
+        vm.assertEq(made[commit(c, 1)].endMessage, 1);
+        c.parentBatchHash = hashOf(1);
+        c.lastBlock += 1;
+        carry(1);
+        refusesCommit(c, abi.encodeWithSelector(Rollup.OverdueMessage.selector, 1));
+        vm.assertEq(made[commit()].endMessage, 2);
+        // And nothing is asked where nothing waits.
+        vm.assertEq(made[commit()].endMessage, 2);
+    }
+
     function test_t2NotBeforeItsTime() public {
         force(alice);
         uint256 due = vm.getBlockTimestamp() + T2;
@@ -574,11 +619,9 @@ contract LivenessTest is Chain {
         force(alice);
         Rollup.Commit memory c = request(0); // an origin before the message
         origins.record(c.originNumber);
-        pass(Z - 1);
-        carry(1);
-        expectBatch(c, 1, 1);
-        vm.prank(sequencer);
-        rollup.commit(c, "");
+        pass(T2 - 1);
+        commit(c, 1);
+        pass(Z - T2);
         zk(1, 0);
         tee(intel1, 1, 0);
         assertFinal(1);

@@ -164,15 +164,17 @@ contract Inbox is Governed, ReentrancyGuardTransient {
     /// @return hashAfter The rolling hash after them.
     /// @return lastBlock The L1 block of the last of them; 0 if there is none.
     /// @return nextBlock The L1 block of the entry after them; the largest number if there is none.
+    /// @return nextTime Its time; the largest number if there is none.
     function span(uint64 first, uint64 end)
         external
         view
-        returns (bytes32 hashBefore, bytes32 hashAfter, uint64 lastBlock, uint64 nextBlock)
+        returns (bytes32 hashBefore, bytes32 hashAfter, uint64 lastBlock, uint64 nextBlock, uint256 nextTime)
     {
         hashBefore = queueHash(first);
         hashAfter = end == first ? hashBefore : queueHash(end);
         if (end > first) lastBlock = _entries[end - 1].blockNumber;
         nextBlock = end < length ? _entries[end].blockNumber : type(uint64).max;
+        nextTime = timestampOf(end);
     }
 
     /// @notice The entry at `index`.
@@ -182,7 +184,7 @@ contract Inbox is Governed, ReentrancyGuardTransient {
     }
 
     /// @notice The time of the entry at `index`, or the largest number if there is none yet.
-    function timestampOf(uint64 index) external view returns (uint256) {
+    function timestampOf(uint64 index) public view returns (uint256) {
         return index < length ? _entries[index].timestamp : type(uint256).max;
     }
 

@@ -236,6 +236,8 @@ contract Rollup is IRollup, Governed, Initializable {
     error WrongOrigin(uint64 number, bytes32 blockHash);
     /// @notice The batch consumes a message of an L1 block after its origin, leaves one of a block up to it, or gives one back.
     error WrongMessages(uint64 endMessage);
+    /// @notice The batch takes no message, though the next has waited for T2.
+    error OverdueMessage(uint64 index);
     /// @notice The batch has no blob, or more than `MAX_BLOBS`.
     error InvalidBlobCount(uint256 count);
     /// @notice A proof has no batch, or more than `MAX_RANGE`.
@@ -371,7 +373,7 @@ contract Rollup is IRollup, Governed, Initializable {
         uint64 first = _batches[parent].endMessage;
         uint256 since = inbox.timestampOf(first);
         if (since == type(uint256).max) revert NoOverdueMessage(since);
-        if (block.timestamp < since + messageDelay) revert NoOverdueMessage(since + messageDelay);
+        if (!_overdue(since)) revert NoOverdueMessage(since + messageDelay);
         if (request.endMessage <= first) revert WrongMessages(request.endMessage);
         if (headIndex > parent) _dropFrom(parent + 1);
         emit EraBegun(++era, parent + 1);
@@ -426,16 +428,24 @@ contract Rollup is IRollup, Governed, Initializable {
         emit BatchCommitted(batch.index, batchHash, batch, blobs);
     }
 
-    /// @dev A batch consumes exactly the messages of L1 blocks up to its origin.
+    /// @dev A batch consumes exactly the messages of L1 blocks up to its origin, and at least one if the first has waited for T2: valid
+    /// batches of an old origin could leave it out for ever otherwise, and each, once proven, be a new parent before a T2 batch lands.
     function _checkMessages(Batch memory batch, Commit calldata request) private view {
         if (request.endMessage < batch.firstMessage) revert WrongMessages(request.endMessage);
         uint64 lastBlock;
         uint64 nextBlock;
-        (batch.queueHashBefore, batch.queueHashAfter, lastBlock, nextBlock) =
+        uint256 nextTime;
+        (batch.queueHashBefore, batch.queueHashAfter, lastBlock, nextBlock, nextTime) =
             inbox.span(batch.firstMessage, request.endMessage);
         if (lastBlock > request.originNumber || nextBlock <= request.originNumber) {
             revert WrongMessages(request.endMessage);
         }
+        if (request.endMessage == batch.firstMessage && _overdue(nextTime)) revert OverdueMessage(batch.firstMessage);
+    }
+
+    /// @dev Whether a message that has waited since then is older than T2; none has the largest number.
+    function _overdue(uint256 since) private view returns (bool) {
+        return since != type(uint256).max && block.timestamp >= since + messageDelay;
     }
 
     function _blobs() private view returns (bytes32[] memory blobs) {

@@ -305,9 +305,12 @@ abstract contract Chain is Test {
     }
 
     function commit(uint256 salt) internal returns (uint64 index) {
-        Rollup.Commit memory c = request(salt);
-        index = expectBatch(c, 1, 1);
-        carry(1);
+        return commit(request(salt), 1);
+    }
+
+    function commit(Rollup.Commit memory c, uint256 blobs) internal returns (uint64 index) {
+        index = expectBatch(c, 1, blobs);
+        carry(blobs);
         vm.prank(sequencer);
         rollup.commit(c, "");
         vm.assertEq(rollup.batchAt(index).batchHash, hashOf(index), "batch hash");
