@@ -3,6 +3,7 @@
 mod bench;
 mod bridge;
 mod deploy;
+mod enclave;
 mod escape;
 mod key;
 mod l1;
@@ -45,6 +46,8 @@ enum Command {
     Bridge(bridge::Options),
     /// Leave a chain that nobody runs any more: halt it on L1, and take what is yours by proof
     Escape(escape::Options),
+    /// Start the program that proves batches in a trusted execution environment, and keep it alive
+    Enclave(enclave::Options),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Risks(options) => deploy::risks(&options),
         Command::Bridge(options) => bridge::run(&options),
         Command::Escape(options) => escape::run(&options),
+        Command::Enclave(options) => enclave::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };

@@ -16,13 +16,16 @@
 //! bytes of input, seven words: number, timestamp, base fee, hash, blob base fee, `mixHash`, messages that the L1 queue held at the end of that
 //! block. It runs no code and uses no gas: the state-transition function writes the slots. The messages up to that number are then due: the block and
 //! those after it hold them in the queue's order, as many as fit, and nothing else until all are consumed.
+//!
+//! An entry of the queue is a [`QueueEntry`]; L1's `Inbox` keeps one rolling hash over all of them ([`QueueEntry::queue_hash`]).
 
 use crate::{
     predeploys::{L1_BASE_FEE_SLOT, L1_BLOB_BASE_FEE_SLOT, L1_BLOCK},
-    transaction::{TxDeposit, attributes_source_hash},
+    transaction::{TxDeposit, attributes_source_hash, message_source_hash},
 };
 use alloc::vec::Vec;
-use alloy_primitives::{Address, B256, Bytes, U256, address};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, keccak256};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 
 /// Sends the L1 attributes. Nobody has its key.
 pub const DEPOSITOR: Address = address!("DeaDDEaDDeAdDeAdDEAdDEaddeAddEAdDEAd0001");
@@ -146,9 +149,109 @@ impl L1Origin {
     }
 }
 
+/// A message in L1's queue, as `Inbox` has hashed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct QueueEntry {
+    /// The L1 block that it came in.
+    pub l1_block: u64,
+    /// Who sent it, aliased if it is a contract.
+    pub from: Address,
+    /// Whom it goes to on L2, or that it creates a contract.
+    pub to: TxKind,
+    /// Wei that it creates on L2. There is less ether than 2¹²⁸ wei.
+    pub mint: u128,
+    /// Wei that it carries.
+    pub value: U256,
+    /// Its gas limit on L2.
+    pub gas: u64,
+    /// Its input.
+    pub data: Bytes,
+}
+
+impl QueueEntry {
+    /// The entry that came in this L1 block and is this deposit on L2.
+    pub fn new(l1_block: u64, deposit: &TxDeposit) -> Self {
+        let TxDeposit { from, to, mint, value, gas_limit, input, .. } = deposit.clone();
+        Self { l1_block, from, to, mint, value, gas: gas_limit, data: input }
+    }
+
+    /// The deposit that it is on L2, at this position in the queue of the contract `inbox`.
+    pub fn deposit(&self, inbox: Address, index: u64) -> TxDeposit {
+        let Self { from, to, mint, value, gas, ref data, .. } = *self;
+        let source_hash = message_source_hash(inbox, index);
+        TxDeposit {
+            source_hash,
+            from,
+            to,
+            mint,
+            value,
+            gas_limit: gas,
+            is_system_transaction: false,
+            input: data.clone(),
+        }
+    }
+
+    /// Its hash at this position: keccak256 of index, L1 block, from, to (zero for a creation), whether it creates, mint, value, gas and keccak256(data),
+    /// each a word.
+    pub fn hash(&self, index: u64) -> B256 {
+        let word = |number: u64| B256::from(U256::from(number));
+        let words: [B256; 9] = [
+            word(index),
+            word(self.l1_block),
+            self.from.into_word(),
+            self.to.to().copied().unwrap_or_default().into_word(),
+            word(self.to.is_create().into()),
+            U256::from(self.mint).into(),
+            self.value.into(),
+            word(self.gas),
+            keccak256(&self.data),
+        ];
+        keccak256(words.concat())
+    }
+
+    /// The queue's rolling hash with this entry at position `index`, `before` being the one without: keccak256(before ‖ the entry's hash). It begins with zero.
+    pub fn queue_hash(&self, before: B256, index: u64) -> B256 {
+        keccak256([before, self.hash(index)].concat())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The vectors that the contracts' tests made.
+    #[test]
+    fn entries_hash_as_the_contracts_have_it() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../contracts/test/fixtures/formats.json")).expect("JSON");
+        let text = |value: &serde_json::Value, field: &str| value[field].as_str().expect("text").to_owned();
+        let inbox: Address = text(&vectors, "inbox").parse().expect("an address");
+        let entries = vectors["entries"].as_array().expect("a list");
+        assert!(entries.len() > 3);
+        let mut before = B256::ZERO;
+        for (index, expected) in entries.iter().enumerate() {
+            let number = |field: &str| expected[field].as_u64().expect("a number");
+            let to: Address = text(expected, "to").parse().expect("an address");
+            let entry = QueueEntry {
+                l1_block: number("blockNumber"),
+                from: text(expected, "from").parse().expect("an address"),
+                to: if expected["isCreation"] == true { TxKind::Create } else { TxKind::Call(to) },
+                mint: text(expected, "mint").parse::<U256>().expect("a number").to(),
+                value: text(expected, "value").parse().expect("a number"),
+                gas: number("gas"),
+                data: text(expected, "data").parse().expect("bytes"),
+            };
+            let index = index as u64;
+            assert_eq!(entry.hash(index).to_string(), text(expected, "entryHash"));
+            before = entry.queue_hash(before, index);
+            assert_eq!(before.to_string(), text(expected, "queueHash"));
+            let deposit = entry.deposit(inbox, index);
+            assert_eq!(deposit.source_hash.to_string(), text(expected, "sourceHash"));
+            assert_eq!(QueueEntry::new(entry.l1_block, &deposit), entry);
+            let encoded = alloy_rlp::encode(&entry);
+            assert_eq!(alloy_rlp::decode_exact::<QueueEntry>(&encoded).expect("itself"), entry);
+        }
+    }
 
     #[test]
     fn attributes_are_read_back_and_no_others() {

@@ -1,9 +1,12 @@
 //! Chain specs: chain id, genesis, forks and gas, as one JSON document.
 
+mod config;
+
 use crate::{
     beacon::Slots,
     fee::{GasParams, fake_exponential},
     header::Extra,
+    l1::L1Origin,
     predeploys,
     state::{Account, AccountChange, Change, ChangeSet},
 };
@@ -170,6 +173,19 @@ impl Settlement {
         let excess = excess_blob_gas.min(fraction.saturating_mul(MAX_BLOB_FEE_EXPONENT));
         fake_exponential(1, excess, fraction.max(1)).saturating_to()
     }
+
+    /// The L1 origin that an L1 block is: its header and hash, and how many messages the queue held at its end.
+    pub fn origin(&self, header: &Header, hash: B256, messages: u64) -> L1Origin {
+        L1Origin {
+            number: header.number,
+            timestamp: header.timestamp,
+            base_fee: U256::from(header.base_fee_per_gas.unwrap_or(0)),
+            hash,
+            blob_base_fee: U256::from(self.blob_base_fee(header.timestamp, header.excess_blob_gas.unwrap_or(0))),
+            mix_hash: header.mix_hash,
+            messages,
+        }
+    }
 }
 
 /// A chain: what every node of it must agree on before the first block.
@@ -227,6 +243,9 @@ pub enum SpecError {
     /// What is said of L1 cannot be.
     #[error("chain spec: settlement.{0}")]
     Settlement(&'static str),
+    /// Bytes that encode no rules ([`ChainSpec::from_config`]).
+    #[error("chain config: {0}")]
+    Config(&'static str),
     /// An account that genesis itself defines.
     #[error("chain spec: genesis.alloc may not set {0}, which every chain has")]
     Reserved(Address),
@@ -311,6 +330,15 @@ impl ChainSpec {
     }
 
     fn check(&self) -> Result<(), SpecError> {
+        self.check_rules()?;
+        match self.common_accounts().into_keys().find(|address| self.genesis.alloc.contains_key(address)) {
+            Some(address) => Err(SpecError::Reserved(address)),
+            None => Ok(()),
+        }
+    }
+
+    /// All but the accounts of genesis.
+    fn check_rules(&self) -> Result<(), SpecError> {
         let first = self.forks.first().ok_or(SpecError::Forks)?;
         if first.timestamp > self.genesis.timestamp
             || !self.forks.is_sorted_by(|a, b| a.timestamp < b.timestamp && a.fork < b.fork)
@@ -346,10 +374,7 @@ impl ChainSpec {
                 return Err(SpecError::Settlement("blobFeeUpdates must ascend"));
             }
         }
-        match self.common_accounts().into_keys().find(|address| self.genesis.alloc.contains_key(address)) {
-            Some(address) => Err(SpecError::Reserved(address)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn check_ethereum(&self) -> Result<(), SpecError> {
@@ -491,34 +516,6 @@ impl ChainSpec {
         }
     }
 
-    /// What decides how blocks up to a time (in seconds) are run and is not in the genesis block, as words of 32 bytes: chain id, gas target a second,
-    /// block gas limit, transaction gas limit cap (0: none), base fee floor, the origin's maximal age, 1 for a development chain; the number of L1's blob
-    /// fee updates that hold by then, and time and fraction of each; then each fork that holds by then, counted from Berlin = 0, and its time;
-    /// under Ethereum's rules at last the length of a slot, and of each entry of the blob schedule that holds by then time, target, maximum and update fraction.
-    pub fn config(&self, timestamp: u64) -> Vec<u8> {
-        let gas = &self.gas;
-        let cap = gas.transaction_gas_limit_cap.unwrap_or(0);
-        let fixed =
-            [self.chain_id, gas.target_per_second, gas.block_gas_limit, cap, gas.base_fee_floor, self.max_origin_age];
-        let forks = self.forks.iter().take_while(|activation| activation.timestamp <= timestamp);
-        let forks = forks.flat_map(|activation| [activation.fork as u64, activation.timestamp]);
-        let slot = self.ethereum.as_ref().map(|ethereum| ethereum.slot_seconds);
-        let blobs = self.ethereum.iter().flat_map(|ethereum| &ethereum.blob_schedule);
-        let blobs = blobs.take_while(|at| at.timestamp <= timestamp);
-        let blobs = blobs.flat_map(|at| [at.timestamp, at.target, at.max, at.base_fee_update_fraction]);
-        let updates = self.settlement.iter().flat_map(|settlement| &settlement.blob_fee_updates);
-        let updates = updates.take_while(|update| update.timestamp <= timestamp);
-        let count = updates.clone().count() as u64;
-        let updates = updates.flat_map(|update| [update.timestamp, update.fraction]);
-        let words = fixed.into_iter().chain([self.development.into(), count]).chain(updates).chain(forks).chain(slot);
-        words.chain(blobs).flat_map(|word| B256::from(U256::from(word)).0).collect()
-    }
-
-    /// The configuration hash that batches and `Rollup` name: keccak256 of [`Self::config`] with all forks, those to come too.
-    pub fn config_hash(&self) -> B256 {
-        keccak256(self.config(u64::MAX))
-    }
-
     /// The sum of all balances at genesis, in wei, which the bridge on L1 locks.
     pub fn genesis_supply(&self) -> U256 {
         self.genesis.alloc.values().fold(U256::ZERO, |sum, account| sum.saturating_add(account.balance))
@@ -602,31 +599,6 @@ mod tests {
         let root = (0..32).fold(B256::ZERO, |root, _| keccak256([root, root].concat()));
         assert_eq!(slot(predeploys::L2_MESSENGER, predeploys::OUTBOX_ROOT_SLOT), root);
         assert_eq!(spec.genesis_supply(), U256::from(10).pow(U256::from(23)));
-    }
-
-    #[test]
-    fn a_config_is_all_that_blocks_so_far_depend_on() {
-        let spec = ChainSpec::dev();
-        let (now, later) = (1_000, 5_000);
-        let mut upgraded = spec.clone();
-        upgraded.forks.push(ForkActivation { fork: Fork::Osaka, timestamp: later });
-        assert_eq!(spec.config(now), upgraded.config(now));
-        assert_ne!(spec.config(later), upgraded.config(later));
-        let edits: [fn(&mut ChainSpec); 8] = [
-            |spec| spec.max_origin_age += 1,
-            |spec| spec.chain_id += 1,
-            |spec| spec.gas.target_per_second += 1,
-            |spec| spec.gas.block_gas_limit += 1,
-            |spec| spec.gas.transaction_gas_limit_cap = None,
-            |spec| spec.gas.base_fee_floor += 1,
-            |spec| spec.development = !spec.development,
-            |spec| spec.forks[0].fork = Fork::Prague,
-        ];
-        for edit in edits {
-            let mut other = spec.clone();
-            edit(&mut other);
-            assert_ne!(spec.config(now), other.config(now));
-        }
     }
 
     #[test]

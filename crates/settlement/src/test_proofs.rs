@@ -7,19 +7,11 @@ use crate::{
     contracts::{ProofSystem, Rollup, test_proof},
 };
 use alloy_primitives::{Address, B256, Bytes, keccak256};
+pub use jove_primitives::batch::hash::Roots;
 use jove_primitives::batch::{
     BatchHeader,
     hash::{invalid_output_hash, output_hash, statement},
 };
-
-/// State root and outbox root after a batch's last block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roots {
-    /// Of the state.
-    pub state: B256,
-    /// Of the messages to L1.
-    pub outbox: B256,
-}
 
 /// A batch, and what came of it.
 #[derive(Clone, Copy, Debug)]

@@ -19,15 +19,15 @@ use crate::{
     l1::SealedHeader,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_rpc_types_eth::{Filter, Log};
 use alloy_sol_types::{SolCall, SolEvent, SolEventInterface};
 use jove_primitives::{
     ChainSpec,
     batch::hash::{BatchHeader, ORDINARY},
-    l1::L1Origin,
+    l1::{L1Origin, QueueEntry},
     spec::Settlement,
-    transaction::{TxDeposit, message_source_hash},
+    transaction::TxDeposit,
 };
 use jove_storage::Storage;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -120,6 +120,13 @@ pub struct Message {
     pub queue_hash: B256,
     /// What it is on L2.
     pub deposit: TxDeposit,
+}
+
+impl Message {
+    /// The entry of the queue, as L1 has hashed it.
+    pub fn entry(&self) -> QueueEntry {
+        QueueEntry::new(self.l1_block, &self.deposit)
+    }
 }
 
 /// Where the chain stands on L1 at the end of an L1 block.
@@ -263,16 +270,7 @@ impl L1State {
 
 /// The L1 origin that an L1 block is, with so many messages in the queue at its end.
 pub fn origin(settlement: &Settlement, header: &SealedHeader, messages: u64) -> L1Origin {
-    let blob_base_fee = settlement.blob_base_fee(header.timestamp, header.excess_blob_gas.unwrap_or(0));
-    L1Origin {
-        number: header.number,
-        timestamp: header.timestamp,
-        base_fee: U256::from(header.base_fee_per_gas.unwrap_or(0)),
-        hash: header.hash(),
-        blob_base_fee: U256::from(blob_base_fee),
-        mix_hash: header.mix_hash,
-        messages,
-    }
+    settlement.origin(header, header.hash(), messages)
 }
 
 /// Batch 0.
@@ -552,30 +550,17 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 /// The L2 deposit of an entry of the queue, and the rolling hash with it; nothing if there is no such ETH.
 fn message(inbox: Address, before: B256, event: &Inbox::MessageQueued, l1_block: u64) -> Option<Message> {
-    let to = if event.isCreation { TxKind::Create } else { TxKind::Call(event.to) };
-    let words: [B256; 9] = [
-        B256::from(U256::from(event.index)),
-        B256::from(U256::from(l1_block)),
-        event.from.into_word(),
-        event.to.into_word(),
-        B256::from(U256::from(u8::from(event.isCreation))),
-        event.mint.into(),
-        event.value.into(),
-        B256::from(U256::from(event.gas)),
-        keccak256(&event.data),
-    ];
-    let deposit = TxDeposit {
-        source_hash: message_source_hash(inbox, event.index),
+    let entry = QueueEntry {
+        l1_block,
         from: event.from,
-        to,
+        to: if event.isCreation { TxKind::Create } else { TxKind::Call(event.to) },
         mint: event.mint.try_into().ok()?,
         value: event.value,
-        gas_limit: event.gas,
-        is_system_transaction: false,
-        input: event.data.clone(),
+        gas: event.gas,
+        data: event.data.clone(),
     };
-    let queue_hash = keccak256([before, keccak256(words.concat())].concat());
-    Some(Message { l1_block, queue_hash, deposit })
+    let queue_hash = entry.queue_hash(before, event.index);
+    Some(Message { l1_block, queue_hash, deposit: entry.deposit(inbox, event.index) })
 }
 
 impl From<&Rollup::Batch> for BatchHeader {

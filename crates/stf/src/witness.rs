@@ -7,7 +7,7 @@
 //! A witness that lacks something gives an error, and says nothing of the batch. A batch is called invalid only for what the checked state shows.
 
 use crate::{
-    batch::{BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError, Step},
+    batch::{BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError, Recovered, Step},
     block::seal,
     rules::Rules,
 };
@@ -222,6 +222,14 @@ impl StatelessState {
         Ok(Self { trie, codes, hashes })
     }
 
+    /// The value of an account's slot.
+    ///
+    /// # Errors
+    /// [`StatelessError::Missing`].
+    pub fn slot(&self, address: Address, slot: U256) -> Result<U256, StatelessError> {
+        Ok(self.trie.slot(address, slot)?)
+    }
+
     /// Takes over what a block did, and returns the state root after it.
     ///
     /// # Errors
@@ -258,7 +266,7 @@ impl DatabaseRef for StatelessState {
     }
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StatelessError> {
-        Ok(self.trie.slot(address, slot)?)
+        self.slot(address, slot)
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, StatelessError> {
@@ -276,8 +284,23 @@ pub fn execute(
     witness: &Witness,
 ) -> Result<BatchOutput, ExecuteBatchError<StatelessError>> {
     let stateless = StatelessState::new(witness, input.header.parent_block_hash);
-    let (mut state, parent) = stateless.map_err(ExecuteBatchError::Database)?;
-    let mut executor = BatchExecutor::new(rules, &parent, input)?;
+    let (state, parent) = stateless.map_err(ExecuteBatchError::Database)?;
+    execute_on(rules, input, state, &parent, &[])
+}
+
+/// As [`execute`], on what [`StatelessState::new`] gave, and with senders that were recovered beforehand ([`BatchExecutor::set_recovered`]).
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_on(
+    rules: &Rules,
+    input: BatchInput<'_>,
+    mut state: StatelessState,
+    parent: &Header,
+    recovered: &[Option<Recovered>],
+) -> Result<BatchOutput, ExecuteBatchError<StatelessError>> {
+    let mut executor = BatchExecutor::new(rules, parent, input)?;
+    executor.set_recovered(recovered);
     loop {
         let block = match executor.execute(&state)? {
             Step::Block(block) => *block,

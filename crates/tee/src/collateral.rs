@@ -17,10 +17,7 @@ use time::OffsetDateTime;
 pub const COLLATERAL_SECONDS: u64 = 30 * 86_400;
 /// The evaluation that development collateral is of.
 pub const EVALUATION: u32 = 17;
-/// SHA-256 of what would sign the development quoting enclave.
-pub const QE_SIGNER: [u8; 32] = *b"Jove development QE, not Intel's";
-/// The development quoting enclave's product id and security version.
-pub const QE_VERSION: (u16, u16) = (1, 8);
+pub use crate::software::{QE_SIGNER, QE_VERSION};
 
 /// A level of TCB info: what a machine must reach, and what is thought of one that does.
 #[derive(Clone, Debug)]

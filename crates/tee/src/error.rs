@@ -1,5 +1,6 @@
 //! What can go wrong with quotes: making them, reading them, believing them.
 
+#[cfg(feature = "verify")]
 use dcap_qvl::TcbStatus;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -121,6 +122,7 @@ pub enum Error {
 
     // Policy: what is refused although it is genuine.
     /// The status of machine and quoting enclave together is not allowed. `Revoked` never is.
+    #[cfg(feature = "verify")]
     #[error("TCB status {0}")]
     TcbStatus(TcbStatus),
     /// A debug enclave or trust domain: its memory is open to the host. No policy allows it.
@@ -161,6 +163,7 @@ mod tests {
     #[test]
     fn names_are_the_variants() {
         assert_eq!(Error::PckRevoked.name(), "PckRevoked");
+        #[cfg(feature = "verify")]
         assert_eq!(Error::TcbStatus(TcbStatus::OutOfDate).name(), "TcbStatus");
         assert_eq!(Error::Keys { path: "a".into(), reason: "b".into() }.name(), "Keys");
     }

@@ -6,11 +6,15 @@
 //!   `sgx.remote_attestation = "dcap"`.
 //! - `user_report_data`: 64 bytes, written before
 //! - `quote` is read. Reading makes the quote, of the report data last written by anyone in the enclave.
+//!
+//! A fourth, `keys/_sgx_mrenclave`, has the 16 bytes of the processor's sealing key for this MRENCLAVE (`EGETKEY`, policy MRENCLAVE). It differs by
+//! machine, by security version of the machine and in a debug enclave. The manifest must not use this key for a mount as well.
 
 use crate::{
     Error, QuoteSource,
     source::{Device, Files, Kind, at, checked},
 };
+use sha2::{Digest, Sha256};
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -54,6 +58,17 @@ impl QuoteSource for Gramine {
         let (asked, quote) = (self.folder.join("user_report_data"), self.folder.join("quote"));
         at(&asked, Files.write(&asked, &report_data))?;
         checked(at(&quote, Files.read(&quote))?, &report_data)
+    }
+
+    fn sealing_key(&self) -> Result<Option<[u8; 32]>, Error> {
+        let path = self.folder.join("keys/_sgx_mrenclave");
+        let key = at(&path, Files.read(&path))?;
+        // All zeros is what a device without the key would answer, if anything.
+        if key.len() != 16 || key.iter().all(|byte| *byte == 0) {
+            return Err(Error::Provider("no sealing key of 16 bytes".into()));
+        }
+        let hash = Sha256::new().chain_update(b"jove.tee.gramine.sealing.v1").chain_update(&key).finalize();
+        Ok(Some(hash.into()))
     }
 }
 
@@ -99,6 +114,26 @@ mod tests {
         }
         assert_eq!(source.measurement().unwrap(), B256::repeat_byte(7));
         answers.join().unwrap();
+    }
+
+    #[test]
+    fn the_sealing_key_is_the_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("attestation_type"), "dcap").unwrap();
+        let source = Gramine::open(folder.path()).unwrap();
+        assert_eq!(source.sealing_key().unwrap_err().name(), "Device");
+        let path = folder.path().join("keys");
+        fs::create_dir(&path).unwrap();
+        let path = path.join("_sgx_mrenclave");
+        let mut keys = Vec::new();
+        for (key, valid) in [(&[1; 16][..], true), (&[2; 16], true), (&[0; 16], false), (&[1; 15], false), (&[], false)]
+        {
+            fs::write(&path, key).unwrap();
+            assert_eq!(source.sealing_key().is_ok(), valid);
+            keys.extend(source.sealing_key().ok().flatten());
+        }
+        assert_ne!(keys[0], keys[1]);
+        assert!(keys.iter().all(|key| key[..16] != [1; 16]), "it is hashed");
     }
 
     #[test]

@@ -22,9 +22,12 @@
 //! | [`pki`], [`platform`], [`collateral`] | the development root: **not Intel's** |
 //! | [`verify`] | whether to believe a quote |
 //!
+//! Feature `verify`, on by default, brings collateral and verification, with `dcap-qvl`. An enclave program makes quotes and believes none: it does without.
+//!
 //! A production chain trusts [`verify::INTEL_ROOT`]. The development root exists so that every check runs, and can be made to
 //! fail, without the hardware.
 
+#[cfg(feature = "verify")]
 pub mod collateral;
 pub mod error;
 pub mod gramine;
@@ -35,13 +38,17 @@ pub mod report_data;
 pub mod software;
 pub mod source;
 pub mod tsm;
+#[cfg(feature = "verify")]
 pub mod verify;
 
+#[cfg(feature = "verify")]
 mod chain;
 
 /// What Intel publishes about machines, as one verification needs it.
+#[cfg(feature = "verify")]
 pub use dcap_qvl::QuoteCollateralV3 as Collateral;
 /// What Intel thinks of a security version.
+#[cfg(feature = "verify")]
 pub use dcap_qvl::TcbStatus;
 pub use error::Error;
 pub use gramine::Gramine;
@@ -52,4 +59,5 @@ pub use report_data::Binding;
 pub use software::Software;
 pub use source::{Kind, QuoteSource};
 pub use tsm::Tsm;
+#[cfg(feature = "verify")]
 pub use verify::{Policy, Verified};

@@ -319,6 +319,12 @@ impl Pki {
         Self::from_seed(&seed)
     }
 
+    /// What stands for the sealing key of a program on a machine.
+    pub fn sealing_key(&self, platform: &crate::Platform, measurement: alloy_primitives::B256) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(b"jove.tee.development.sealing.v1").chain_update(self.seed);
+        hash.chain_update(platform.ppid).chain_update(measurement).finalize().into()
+    }
+
     /// The key that the seed gives for `label`.
     pub fn key(&self, label: &str) -> Key {
         Key::derive(&self.seed, label)

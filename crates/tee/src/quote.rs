@@ -27,7 +27,7 @@
 //! [`Quote::parse`] is total: any bytes give a quote that encodes to the same bytes, or an error. It checks no signature.
 
 use crate::Error;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, keccak256};
 
 /// Most bytes of a quote, of any kind. Intel's with a PCK chain are about 5,000.
 pub const MAX_QUOTE: usize = 16_384;
@@ -295,6 +295,44 @@ impl Input<'_> {
         self.0 = rest;
         Ok(*head)
     }
+}
+
+/// What the program in a quote is, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// MRENCLAVE, or of a trust domain keccak256(MRTD ‖ RTMR0 ‖ RTMR1 ‖ RTMR2 ‖ RTMR3).
+    pub measurement: B256,
+    /// Its report data.
+    pub report_data: [u8; 64],
+}
+
+/// Reads what a quote of any kind says: SGX of version 3, TDX of version 4 or 5. Its signatures are not checked, nor what follows a trust domain's report: the
+/// bytes come from this machine's own device.
+///
+/// A TDX quote has the same 48 bytes of header with TEE type 0x81; in version 5 follow 2 bytes with the report's type (2 to 4) and 4 with its length. A
+/// report, of any type, begins with TDX 1.0's, of 584 bytes: MRTD at 136, RTMR0 to 3 from 328 on, report data at 520 (Intel TDX DCAP Quoting Library API, appendix A.3).
+///
+/// # Errors
+/// [`Error::QuoteMalformed`], [`Error::QuoteUnsupported`].
+pub fn said(quote: &[u8]) -> Result<Said, Error> {
+    const CUT: Error = Error::QuoteMalformed("cut short");
+    if quote.len() > MAX_QUOTE {
+        return Err(Error::QuoteMalformed("too long"));
+    }
+    let header = quote.get(..48).ok_or(CUT)?;
+    let body = match (&header[..2], &header[4..8]) {
+        ([3, 0], _) => {
+            let report = Quote::parse(quote)?.report;
+            return Ok(Said { measurement: report.mrenclave, report_data: report.report_data });
+        }
+        ([4, 0], [0x81, 0, 0, 0]) => &quote[48..],
+        ([5, 0], [0x81, 0, 0, 0]) if matches!(quote.get(48..50), Some([2..=4, 0])) => quote.get(54..).ok_or(CUT)?,
+        _ => return Err(Error::QuoteUnsupported("neither SGX version 3 nor TDX version 4 or 5")),
+    };
+    let body = body.get(..584).ok_or(CUT)?;
+    let mut report_data = [0; 64];
+    report_data.copy_from_slice(&body[520..]);
+    Ok(Said { measurement: keccak256([&body[136..184], &body[328..520]].concat()), report_data })
 }
 
 #[cfg(test)]

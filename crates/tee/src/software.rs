@@ -6,10 +6,11 @@
 //!
 //! The measurement is SHA-256(binary ‖ manifest). On SGX, MRENCLAVE is computed from the pages that are loaded, so the two
 //! differ for one program; both are reproducible.
+//!
+//! The sealing key follows from the seed, the machine's number and the measurement, as a processor's does from a secret of its own.
 
 use crate::{
     Error, Pki, Platform, Quote, QuoteSource, Report,
-    collateral::{QE_SIGNER, QE_VERSION},
     pki::{Key, pem},
     quote::{ATTRIBUTE_INIT, ATTRIBUTE_MODE64, ATTRIBUTE_PROVISION_KEY},
     source::Kind,
@@ -17,6 +18,11 @@ use crate::{
 use alloy_primitives::B256;
 use sha2::{Digest, Sha256};
 use std::{fs::File, io, path::Path};
+
+/// MRSIGNER of the development quoting enclave.
+pub const QE_SIGNER: [u8; 32] = *b"Jove development QE, not Intel's";
+/// Product id and security version of the development quoting enclave.
+pub const QE_VERSION: (u16, u16) = (1, 8);
 
 /// MRSIGNER in software quotes: text, where real ones have a hash.
 pub const SIGNER: B256 = B256::new(*b"Jove development enclave signer.");
@@ -26,6 +32,7 @@ pub struct Software {
     attestation_key: Key,
     /// All but report data and signature.
     template: Quote,
+    sealing_key: [u8; 32],
 }
 
 impl Software {
@@ -72,7 +79,8 @@ impl Software {
             qe_auth_data,
             pck_chain,
         };
-        Ok(Self { attestation_key, template })
+        let sealing_key = pki.sealing_key(&platform, measurement);
+        Ok(Self { attestation_key, template, sealing_key })
     }
 
     /// A quote of `edit`ed fields over header and report, properly signed: for tests of what else is refused. Fields that the
@@ -97,6 +105,10 @@ impl QuoteSource for Software {
 
     fn measurement(&self) -> Result<B256, Error> {
         Ok(self.template.report.mrenclave)
+    }
+
+    fn sealing_key(&self) -> Result<Option<[u8; 32]>, Error> {
+        Ok(Some(self.sealing_key))
     }
 }
 
@@ -148,6 +160,20 @@ mod tests {
         assert_eq!((read.report.report_data, read.report.mrenclave), ([9; 64], source.measurement().unwrap()));
         assert_eq!(source.kind(), Kind::Software);
         assert!((4_000..5_000).contains(&quote.len()), "as long as real ones: {}", quote.len());
+    }
+
+    #[test]
+    fn another_program_machine_or_seed_has_another_sealing_key() {
+        let key = |seed: u8, machine: u64, measurement: u8| {
+            let pki = Pki::from_seed(&[seed; 32]).unwrap();
+            let source = Software::new(&pki, Platform::development(machine), B256::repeat_byte(measurement)).unwrap();
+            source.sealing_key().unwrap().expect("it has one")
+        };
+        let first = key(1, 0, 7);
+        assert_eq!(first, key(1, 0, 7));
+        for other in [key(2, 0, 7), key(1, 1, 7), key(1, 0, 8)] {
+            assert_ne!(other, first);
+        }
     }
 
     #[test]

@@ -10,9 +10,11 @@
 //!
 //! A source checks that the quote it hands out is for the report data that it was asked for.
 
-use crate::{Error, Quote, quote::MAX_QUOTE, verify::td_measurement};
+use crate::{
+    Error,
+    quote::{MAX_QUOTE, said},
+};
 use alloy_primitives::B256;
-use dcap_qvl::quote::{Quote as AnyQuote, Report as AnyReport};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -41,39 +43,27 @@ pub trait QuoteSource: Send + Sync {
     /// [`Error::Device`], [`Error::Interfered`], [`Error::ReportData`] from devices; never from [`crate::Software`].
     fn quote(&self, report_data: [u8; 64]) -> Result<Vec<u8>, Error>;
 
-    /// What quotes say about this program: MRENCLAVE, or a trust domain's measurement as [`crate::Verified`] has it.
+    /// What quotes say about this program: MRENCLAVE, or a trust domain's measurement as [`said`] has it.
     ///
     /// # Errors
     /// As [`QuoteSource::quote`], which is asked for one over zeros.
     fn measurement(&self) -> Result<B256, Error> {
-        let quote = self.quote([0; 64])?;
-        Ok(match read(&quote)? {
-            AnyReport::SgxEnclave(report) => B256::new(report.mr_enclave),
-            other => td_measurement(&other).ok_or(Error::QuoteUnsupported("the report body is of no known kind"))?,
-        })
+        Ok(said(&self.quote([0; 64])?)?.measurement)
     }
-}
 
-/// The report of a quote of any kind. Its signatures are not checked: the bytes come from this machine's own device.
-fn read(quote: &[u8]) -> Result<AnyReport, Error> {
-    if quote.len() > MAX_QUOTE {
-        return Err(Error::QuoteMalformed("too long"));
+    /// A secret that this program gets on this machine whenever it asks, and no other program does, nor this one on another machine: what it keeps across restarts
+    /// it derives from that. None where the machine has no such key: a trust domain's memory is all that it has.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it cannot be read.
+    fn sealing_key(&self) -> Result<Option<[u8; 32]>, Error> {
+        Ok(None)
     }
-    if quote.starts_with(&[3, 0]) {
-        Quote::parse(quote)?;
-    }
-    Ok(AnyQuote::parse(quote).map_err(|_| Error::QuoteMalformed("the report body cannot be read"))?.report)
 }
 
 /// Checks that a device's quote is for `report_data`.
 pub(crate) fn checked(quote: Vec<u8>, report_data: &[u8; 64]) -> Result<Vec<u8>, Error> {
-    let said = match read(&quote)? {
-        AnyReport::SgxEnclave(report) => report.report_data,
-        AnyReport::TD10(report) => report.report_data,
-        AnyReport::TD15(report) => report.base.report_data,
-        AnyReport::TD15Ex(report) => report.base.base.report_data,
-    };
-    if said == *report_data { Ok(quote) } else { Err(Error::ReportData) }
+    if said(&quote)?.report_data == *report_data { Ok(quote) } else { Err(Error::ReportData) }
 }
 
 /// What a device is asked to do; a seam, so that tests can stand in for the kernel.

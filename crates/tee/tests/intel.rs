@@ -2,7 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use alloy_primitives::{B256, U256, b256, keccak256};
-use jove_tee::{Collateral, Kind, Pki, Policy, Quote, TcbStatus, quote::ATTRIBUTE_DEBUG, verify::INTEL_ROOT};
+use jove_tee::{
+    Collateral, Kind, Pki, Policy, Quote, TcbStatus,
+    quote::{ATTRIBUTE_DEBUG, Said, said},
+    verify::INTEL_ROOT,
+};
 
 /// 2025-06-20, a day after the collateral was issued.
 const NOW: u64 = 1_750_409_000;
@@ -28,6 +32,29 @@ fn sgx_policy() -> Policy {
 #[test]
 fn the_root_is_intels() {
     assert_eq!(keccak256(INTEL_ROOT), b256!("0xa1acc73eb45794fa1734f14d882e91925b6006f79d3bb2460df9d01b333d7009"));
+}
+
+#[test]
+fn what_a_quote_says_is_what_verification_finds() {
+    let (sgx, collateral) = sgx();
+    let verified = sgx_policy().check(&sgx, &collateral, NOW).unwrap();
+    assert_eq!(said(&sgx).unwrap(), Said { measurement: verified.measurement, report_data: verified.report_data });
+    let (quote, collateral) = tdx();
+    let policy = Policy::strict(INTEL_ROOT.to_vec(), said(&quote).unwrap().measurement, B256::ZERO);
+    let verified = policy.check(&quote, &collateral, NOW).unwrap();
+    let expected = Said { measurement: verified.measurement, report_data: verified.report_data };
+    assert_eq!(said(&quote).unwrap(), expected);
+    // Version 5 has the type and the length of the report before it.
+    let mut five = [&quote[..48], &2u16.to_le_bytes(), &584u32.to_le_bytes(), &quote[48..]].concat();
+    five[0] = 5;
+    assert_eq!(said(&five).unwrap(), expected);
+    five[48] = 1;
+    assert_eq!(said(&five).unwrap_err().name(), "QuoteUnsupported");
+    for length in [0, 47, 48, 631] {
+        assert_eq!(said(&quote[..length]).unwrap_err().name(), "QuoteMalformed");
+    }
+    assert_eq!(said(&vec![0; 20_000]).unwrap_err().name(), "QuoteMalformed");
+    assert_eq!(said(&[0; 600]).unwrap_err().name(), "QuoteUnsupported");
 }
 
 #[test]

@@ -122,6 +122,18 @@ impl PartialTrie {
         Ok(self.0.root_hash)
     }
 
+    /// The witness of the same state that hides the `index`-th of the nodes shown here, in preorder, with all below it; the same witness if the node is embedded
+    /// in its parent; none beyond the last. For tests of what misses it.
+    pub fn hiding(&self, index: usize) -> Option<Vec<u8>> {
+        let mut nodes = Vec::new();
+        self.0.list(self.0.root, &mut nodes);
+        let hidden = nodes.get(index)?;
+        let shown = nodes.iter().filter(|node| *node != hidden).copied().collect();
+        let mut bytes = Vec::new();
+        self.0.write_trie(&shown, self.0.root, &mut bytes);
+        Some(bytes)
+    }
+
     fn value(&self, address: Address) -> Result<Option<&AccountValue>, Missing> {
         Ok(self.0.value(self.find(self.0.root, &keccak256(address))?))
     }
@@ -379,6 +391,21 @@ impl StateTrie {
             }
             Node::Slot(index) => NodeId::new(Node::Slot(to.slots.add(*self.nodes.slots.get(index), NodeId::LIMIT))),
             Node::Hidden(_) | Node::Nil => id,
+        }
+    }
+
+    /// The nodes at and below one that are shown, in preorder.
+    fn list(&self, id: NodeId, nodes: &mut Vec<u32>) {
+        match id.node() {
+            Node::Hidden(_) | Node::Nil => return,
+            _ => nodes.push(id.raw()),
+        }
+        match id.node() {
+            Node::Branch(index) => {
+                self.nodes.branches.get(index).children.iter().for_each(|child| self.list(*child, nodes));
+            }
+            Node::Account(index) => self.list(self.nodes.accounts.get(index).value.storage, nodes),
+            _ => {}
         }
     }
 

@@ -12,6 +12,7 @@
 
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, U256, keccak256, uint};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 use serde::{Deserialize, Serialize};
 
 /// Domain of the output of a batch that breaks the rules: keccak256("jove.output.invalid.v1").
@@ -30,7 +31,7 @@ pub const MESSAGES_ALONE: u8 = 2;
 
 /// What a batch's hash covers besides its blobs, in the order of the hash. Batch 0 is genesis: index 0, last block 0, what is absent is zero, and
 /// no blobs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchHeader {
     /// [`ORDINARY`] or [`MESSAGES_ALONE`].
@@ -108,8 +109,17 @@ pub fn invalid_output_hash(batch_hash: B256, previous: B256) -> B256 {
     keccak_words(&[INVALID_DOMAIN, batch_hash, previous])
 }
 
+/// State root and outbox root after a batch's last block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Roots {
+    /// Of the state.
+    pub state: B256,
+    /// Of the messages to L1.
+    pub outbox: B256,
+}
+
 /// What a proof says of one blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
 #[serde(rename_all = "camelCase")]
 pub struct Opening {
     /// Keccak-256 of the blob's 131,072 bytes.

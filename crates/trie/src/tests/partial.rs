@@ -134,6 +134,32 @@ fn every_altered_byte_is_noticed() {
 }
 
 #[test]
+fn each_node_can_be_hidden() {
+    let edit = |address: u8| Edit {
+        address,
+        nonce: Some(u64::from(address)),
+        balance: u64::from(address) * 1000,
+        wiped: false,
+        storage: (0..address % 7).map(|slot| (slot, 100 + slot)).collect(),
+    };
+    let steps: Vec<Step> = vec![(0..40).map(edit).collect()];
+    let reads = [(5, 1), (6, 2), (77, 0)];
+    let case = case(&steps, &[], &reads);
+    let part = PartialTrie::decode(&case.bytes).unwrap();
+    let mut missed = 0;
+    for index in 0.. {
+        let Some(bytes) = part.hiding(index) else { break };
+        let other = PartialTrie::decode(&bytes).expect("a trie");
+        assert_eq!(other.root(), part.root(), "of the same state");
+        let misses = |(address, slot): &(u8, u8)| other.slot(address_of(*address), U256::from(*slot)).is_err();
+        let misses = reads.iter().any(misses);
+        assert_eq!(misses, bytes != case.bytes, "node {index} is on the way of a read");
+        missed += usize::from(misses);
+    }
+    assert!(missed > 5);
+}
+
+#[test]
 fn a_witness_of_nothing_is_a_hash() {
     let edit = Edit { address: 1, nonce: Some(1), balance: 1, wiped: false, storage: Vec::new() };
     let case = case(&[vec![edit]], &[], &[]);

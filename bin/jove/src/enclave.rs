@@ -1,0 +1,108 @@
+//! `jove enclave`: the enclave program, started and kept alive; or, in this executable, the program itself.
+//!
+//! What comes on standard input goes to the program, and its answers to standard output ([`jove_enclave::protocol`]). Where it ends or hangs, the request under
+//! way is refused, and the next one finds it started anew. docs/enclave.md is the guide.
+
+use jove_enclave::{
+    Enclave, Launch, Quotes,
+    protocol::{Frame, MAX_REQUEST, Reason, answer, read_frame, write_frame},
+};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Where quotes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Source {
+    /// Nowhere: the development root, which is not Intel's
+    Software,
+    /// SGX, in Gramine
+    Gramine,
+    /// TDX, by Linux
+    Tsm,
+}
+
+/// What to start.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// The program [default: the file jove-enclave beside this one; without it, for software quotes, this one itself]
+    #[arg(long, env = "JOVE_ENCLAVE_PROGRAM", value_name = "FILE", conflicts_with = "inside")]
+    program: Option<PathBuf>,
+    /// Be the program instead of starting it
+    #[arg(long)]
+    inside: bool,
+    /// What makes the quotes
+    #[arg(long, env = "JOVE_ENCLAVE_QUOTES", value_enum, default_value_t = Source::Software)]
+    quotes: Source,
+    /// Folder with the seed of the development root, made where there is none [default: ~/.jove/tee]
+    #[arg(long, env = "JOVE_ENCLAVE_KEYS", value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Which machine software quotes are of
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    machine: u64,
+    /// Longest that an answer may take, in seconds: then the program is killed
+    #[arg(long, env = "JOVE_ENCLAVE_DEADLINE", value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: u64,
+    /// Print what quotes say of the program (MRENCLAVE), and end
+    #[arg(long, conflicts_with = "inside")]
+    measurement: bool,
+}
+
+/// Runs until standard input ends.
+///
+/// # Errors
+/// In words, if the program cannot be started, or this is no machine for such quotes.
+#[allow(clippy::print_stdout)] // a measurement is the result
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let quotes = options.quotes()?;
+    if options.inside {
+        return jove_enclave::run(&quotes).map_err(|error| error.to_string());
+    }
+    let launch = Launch::find(options.program.as_deref(), &quotes).map_err(|error| error.to_string())?;
+    let mut enclave = Enclave::new(launch, Duration::from_secs(options.deadline));
+    if options.measurement {
+        let hello = enclave.hello().map_err(|error| error.to_string())?;
+        println!("{}", hello.measurement);
+        return Ok(());
+    }
+    serve(&mut enclave).map_err(|error| format!("requests and answers: {error}"))
+}
+
+impl Options {
+    fn quotes(&self) -> Result<Quotes, String> {
+        Ok(match self.quotes {
+            Source::Gramine => Quotes::Gramine,
+            Source::Tsm => Quotes::Tsm,
+            Source::Software => {
+                let home = || std::env::home_dir().map(|home| home.join(".jove").join("tee"));
+                let keys = self.keys.clone().or_else(home);
+                let keys = keys.ok_or("there is no home directory: --keys says where the development root is")?;
+                Quotes::Software { keys, machine: self.machine }
+            }
+        })
+    }
+}
+
+fn serve(enclave: &mut Enclave) -> io::Result<()> {
+    let (mut reader, mut writer) = (io::stdin().lock(), io::stdout().lock());
+    loop {
+        let (kind, body) = match read_frame(&mut reader, MAX_REQUEST)? {
+            Frame::End => return writer.flush(),
+            Frame::Skipped(length) => refusal(Reason::Request, &format!("a request has 1 to {MAX_REQUEST} bytes, not {length}")),
+            Frame::Body(kind, body) => match enclave.forward(kind, body) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    eprintln!("jove enclave: {error}");
+                    refusal(Reason::Host, &error.to_string())
+                }
+            },
+        };
+        write_frame(&mut writer, kind, &[&body])?;
+    }
+}
+
+fn refusal(reason: Reason, text: &str) -> (u8, Vec<u8>) {
+    (answer::REFUSAL, [&[reason as u8], text.as_bytes()].concat())
+}
