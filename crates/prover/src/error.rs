@@ -1,0 +1,47 @@
+//! Why something is not done.
+
+use jove_storage::StorageError;
+use thiserror::Error;
+
+/// Why a queue, a controller or a worker does not go on.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// What was kept of the queue cannot be read.
+    #[error("what the store holds of the queue {0:?} is damaged")]
+    Damaged(String),
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A secret's file is not 32 bytes in hexadecimal, or cannot be read or made.
+    #[error("the secret: {0}")]
+    Secret(String),
+    /// The controller is not at this URL, or answers what it should not.
+    #[error("the controller: {0}")]
+    Controller(String),
+    /// The controller wants the worker's key registered (again).
+    #[error("the controller has no key of this worker")]
+    Unregistered,
+    /// The lease is another's now.
+    #[error("the lease has ended")]
+    Stale,
+    /// The enclave does not do its work.
+    #[error("the enclave: {0}")]
+    Enclave(#[from] jove_enclave::Error),
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Controller(error.without_url().to_string())
+    }
+}
+
+/// Why a [`Chain`](crate::Chain) does not take what a worker brings.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The worker is wrong: another may be right.
+    #[error("{0}")]
+    Wrong(String),
+    /// The chain cannot say now. Later it can.
+    #[error("{0}")]
+    Later(String),
+}

@@ -1,0 +1,152 @@
+//! An enclave's host.
+
+use crate::{
+    Challenge, Error, Secret,
+    controller::{LEASE, LEASE_MS},
+};
+use alloy_primitives::Address;
+use jove_enclave::{Attest, Attested, Domain, Enclave, Proved};
+use jove_proving::{Input, MAX_INPUT};
+use parking_lot::Mutex;
+use reqwest::{Client, Method, Response, StatusCode};
+use std::{sync::Arc, time::Duration};
+use tokio::task::spawn_blocking;
+
+/// Longer than a controller waits before it says that there is no work, and long enough for an input.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// After a failure of the controller or the enclave.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Most bytes of an error's words.
+const MAX_WORDS: usize = 500;
+
+/// A worker: one enclave, one job at a time.
+#[derive(Clone)]
+pub struct Worker {
+    /// The controller's URL, without a slash at its end.
+    pub controller: String,
+    /// What it shares with the controller.
+    pub secret: Secret,
+    /// Its name. Two workers of one name take each other's leases away.
+    pub name: String,
+    /// For the controller's URL.
+    pub client: Client,
+    /// The enclave.
+    pub enclave: Arc<Mutex<Enclave>>,
+}
+
+/// A job, leased.
+struct Leased {
+    token: u64,
+    time: Duration,
+    input: Vec<u8>,
+}
+
+/// Works, for ever: what fails is tried again.
+pub async fn run(worker: Worker) {
+    loop {
+        match worker.work().await {
+            Ok(()) | Err(Error::Unregistered) => {}
+            Err(error) => tracing::warn!(worker = worker.name, %error, "a prover is held up"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Worker {
+    /// Has a key registered, and proves by it while L1 takes it.
+    async fn work(&self) -> Result<(), Error> {
+        let challenge: Challenge = self.ask(Method::GET, "challenge", Vec::new()).await?.json().await?;
+        let domain = challenge.domain(0);
+        let attested = self.attest(challenge, domain).await?;
+        let key = attested.key;
+        self.ask(Method::POST, "register", alloy_rlp::encode(&attested)).await?;
+        tracing::info!(worker = self.name, %key, "this prover's enclave is registered on L1");
+        loop {
+            if let Some(leased) = self.lease().await? {
+                self.prove(domain, key, leased).await?;
+            }
+        }
+    }
+
+    async fn attest(&self, challenge: Challenge, domain: Domain) -> Result<Attested, Error> {
+        let Challenge { payout, block_number, block_hash, .. } = challenge;
+        let attest = Attest { domain, payout, block_number, block_hash };
+        self.enclave(move |enclave| enclave.attest(&attest)).await
+    }
+
+    async fn lease(&self) -> Result<Option<Leased>, Error> {
+        let mut response = self.ask(Method::POST, "lease", Vec::new()).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        let number = |name| response.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
+        let (Some(token), Some(time)) = (number(LEASE), number(LEASE_MS)) else {
+            return Err(Error::Controller("its answer has no lease".into()));
+        };
+        let mut input = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            input.extend_from_slice(&chunk);
+            if input.len() > MAX_INPUT {
+                return Err(Error::Controller("its input is longer than an input is".into()));
+            }
+        }
+        Ok(Some(Leased { token, time: Duration::from_millis(time), input }))
+    }
+
+    /// Proves, while it holds the lease, and brings the proof or says why there is none.
+    async fn prove(&self, domain: Domain, key: Address, leased: Leased) -> Result<(), Error> {
+        let Leased { token, time, input } = leased;
+        let mut proving = Box::pin(self.enclave(move |enclave| {
+            let input = Input::decode(&input).map_err(|error| error.to_string());
+            Ok(input.and_then(|input| enclave.prove(&domain, &input).map_err(|error| error.to_string())))
+        }));
+        let proved: Result<Proved, String> = loop {
+            match tokio::time::timeout(time / 3, &mut proving).await {
+                Ok(proved) => break proved?,
+                // Where it is another's now, this one's work is for nothing; the enclave does one thing at a time, so its end is awaited.
+                Err(_) => drop(self.end(token, "renew", Vec::new()).await),
+            }
+        };
+        let (what, body) = match proved {
+            Ok(proved) if proved.key == key => ("finish", alloy_rlp::encode(&proved)),
+            // The enclave began anew with another key.
+            Ok(_) => return Err(Error::Unregistered),
+            Err(reason) => ("fail", reason.into_bytes()),
+        };
+        match self.end(token, what, body).await {
+            Err(error @ (Error::Stale | Error::Controller(_))) => {
+                tracing::warn!(worker = self.name, %error, "a proof was not taken");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn end(&self, token: u64, what: &str, body: Vec<u8>) -> Result<(), Error> {
+        self.ask(Method::POST, &format!("lease/{token}/{what}"), body).await.map(drop)
+    }
+
+    async fn enclave<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Enclave) -> Result<T, jove_enclave::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let enclave = self.enclave.clone();
+        let done = spawn_blocking(move || work(&mut enclave.lock())).await;
+        Ok(done.map_err(|_| jove_enclave::Error::Answer)??)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response, Error> {
+        let request = self.client.request(method, format!("{}/v1/{path}", self.controller)).timeout(TIMEOUT);
+        let mut response = request.bearer_auth(self.secret.token(&self.name)?).body(body).send().await?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::CONFLICT => Err(Error::Stale),
+            StatusCode::PRECONDITION_REQUIRED => Err(Error::Unregistered),
+            status => {
+                let first = response.chunk().await.ok().flatten().unwrap_or_default();
+                let words = String::from_utf8_lossy(&first[..first.len().min(MAX_WORDS)]).into_owned();
+                Err(Error::Controller(format!("{status}: {words}")))
+            }
+        }
+    }
+}
