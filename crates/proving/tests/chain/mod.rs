@@ -275,6 +275,7 @@ impl Chain {
                     executor.advance(&sealed);
                     state.hashes.insert(sealed.number, sealed.hash_slow());
                     state.codes.extend(block.output.changes.codes.clone());
+                    recorder.advance(&block.output.changes);
                     changes.push(block.output.changes);
                     headers.push(sealed);
                 }

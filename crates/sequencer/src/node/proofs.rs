@@ -71,6 +71,7 @@ impl Node {
             let output = execute_block(self.rules(), &parent, &block.header, &block.transactions, state);
             let failed = |error| NodeError::Invalid(format!("block {number} does not run again: {error}"));
             changes.push(output.map_err(failed)?.changes);
+            recorder.advance(&changes[changes.len() - 1]);
             parent = block.header.clone();
         }
         let trie = self.trie_after(&before, Instant::now() + WITNESS_TIME)?;
@@ -85,7 +86,7 @@ impl Node {
     pub fn witness_of(&self, batch: &DerivedBatch) -> Result<Witness, NodeError> {
         let DerivedBatch { header, data, origins, messages } = batch;
         let view = self.shared.storage.view();
-        let before = header.first_block.checked_sub(1).unwrap_or_default();
+        let before = header.first_block.saturating_sub(1);
         let before = known(&view, before)?;
         if before.hash_slow() != header.parent_block_hash {
             return Err(NodeError::Invalid(format!("block {} is not the one before the batch", before.number)));
@@ -112,6 +113,7 @@ impl Node {
                 executor.advance(&sealed);
                 state.hashes.insert(sealed.number, sealed.hash_slow());
                 state.codes.extend(block.output.changes.codes.iter().map(|(hash, code)| (*hash, code.clone())));
+                recorder.advance(&block.output.changes);
                 changes.push(block.output.changes);
             }
         }
