@@ -1,4 +1,4 @@
-//! `primitives`, `trie` and `stf` without std, allocator and panic handler included: no I/O, no clock, no threads can be in them.
+//! `primitives`, `trie`, `stf` and `proving` without std, allocator and panic handler included: no I/O, no clock, no threads can be in them.
 #![no_std]
 
 use core::{
@@ -6,6 +6,7 @@ use core::{
     panic::PanicInfo,
 };
 use jove_primitives as _;
+use jove_proving as _;
 use jove_stf as _;
 use jove_trie as _;
 

@@ -154,9 +154,10 @@ impl Enclave {
         if body.len() >= MAX_REQUEST {
             return Err(Error::TooLong(body.len() + 1));
         }
+        let lives = self.running.as_mut().is_some_and(|running| matches!(running.child.try_wait(), Ok(None)));
         let mut running = match self.running.take() {
+            Some(running) if lives => running,
             // One that ended since has nothing to lose.
-            Some(mut running) if matches!(running.child.try_wait(), Ok(None)) => running,
             _ => self.launch.start()?,
         };
         let ended = || Error::Ended(io::ErrorKind::BrokenPipe.into());

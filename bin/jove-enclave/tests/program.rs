@@ -214,7 +214,10 @@ fn a_program_that_hangs_is_killed_and_one_that_ends_is_said() {
     }
     let mut ends = Enclave::new(launch("true", &[]), DEADLINE);
     assert!(matches!(ends.hello(), Err(Error::Ended(_))));
-    let mut babbles = Enclave::new(launch("sh", &["-c", "printf '\\377\\377\\377\\377'; exec sleep 1000"]), Duration::from_millis(500));
+    let mut babbles = Enclave::new(
+        launch("sh", &["-c", "printf '\\377\\377\\377\\377'; exec sleep 1000"]),
+        Duration::from_millis(500),
+    );
     assert!(matches!(babbles.hello(), Err(Error::Deadline(_) | Error::Ended(_))));
     let mut echoes = Enclave::new(launch("cat", &[]), DEADLINE);
     assert!(matches!(echoes.hello(), Err(Error::Answer)));

@@ -5,14 +5,18 @@
 //! latency, from the moment a transaction's batch is handed over to the event of its block; and the time of each stage, from the
 //! node's own metrics, divided by the number of transactions. A transaction that is refused or fails ends the run.
 //!
+//! `--witness` measures instead what it takes to prove the load as a batch ([`witness`]).
+//!
 //! Sender and node share the machine's cores. The chain is the development chain with a gas budget so large that neither it nor
 //! the base fee is a limit; the block gas limit is the same.
 
 mod drive;
+mod witness;
 mod workload;
 
 use crate::node;
 use drive::{Target, drive};
+use jove_primitives::ChainSpec;
 use jove_rpc::{Server, ServerConfig};
 use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -65,6 +69,9 @@ pub(crate) struct Options {
     /// Folder for the chains, which are removed in the end [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Measure what it takes to prove the load as one batch: its witness, and executing on that over executing as a node does
+    #[arg(long, conflicts_with_all = ["via", "mode", "rate", "json"])]
+    witness: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -168,6 +175,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let metrics = node::start_metrics()?;
     let runtime = Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    if options.witness {
+        println!("{}", witness::run(options, &dir, &runtime)?);
+        return Ok(());
+    }
     let fdatasync = fdatasync_median(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut gas = None;
     let mut rows = Vec::new();
@@ -232,25 +243,7 @@ fn measure(
 ) -> Result<Measured, String> {
     let folder = tempfile::Builder::new().prefix("jove-bench.").tempdir_in(dir).map_err(|error| error.to_string())?;
     let (count, senders) = (load.transactions.len(), options.senders as usize);
-    let node = Node::start(NodeConfig {
-        datadir: folder.path().to_owned(),
-        spec: load.spec.clone(),
-        block_time: Duration::from_millis(10),
-        heartbeat: Duration::ZERO,
-        sync: options.sync,
-        sequencing: true,
-        dev: false,
-        // Room for all of them.
-        pool: PoolConfig {
-            max_per_sender: count + 1_000,
-            max_transactions: 2 * count + 10_000,
-            journal: Some(folder.path().join("pool.rlp")),
-        },
-        history: None,
-        proof_window: Duration::from_secs(600),
-        l1: L1Config::default(),
-    })
-    .map_err(|error| error.to_string())?;
+    let node = start_node(options, folder.path(), &load.spec, count)?;
     let engine = Target::Engine(node.clone());
     for transactions in &load.setup {
         drive(&node, runtime.handle(), &engine, transactions, 1, SETUP_BATCH, None)
@@ -286,6 +279,29 @@ fn measure(
         *micros = (after[i] - before[i]) * 1e6 / count as f64;
     }
     Ok((tps, outcome.latencies, outcome.blocks, each))
+}
+
+/// A node with room for `count` transactions in its pool.
+fn start_node(options: &Options, folder: &Path, spec: &ChainSpec, count: usize) -> Result<Arc<Node>, String> {
+    Node::start(NodeConfig {
+        datadir: folder.to_owned(),
+        spec: spec.clone(),
+        block_time: Duration::from_millis(10),
+        heartbeat: Duration::ZERO,
+        sync: options.sync,
+        sequencing: true,
+        dev: false,
+        // Room for all of them.
+        pool: PoolConfig {
+            max_per_sender: count + 1_000,
+            max_transactions: 2 * count + 10_000,
+            journal: Some(folder.join("pool.rlp")),
+        },
+        history: None,
+        proof_window: Duration::from_secs(600),
+        l1: L1Config::default(),
+    })
+    .map_err(|error| error.to_string())
 }
 
 fn start_server(node: &Arc<Node>, runtime: &Runtime, batch: usize) -> Result<Server, String> {

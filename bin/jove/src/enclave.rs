@@ -90,7 +90,9 @@ fn serve(enclave: &mut Enclave) -> io::Result<()> {
     loop {
         let (kind, body) = match read_frame(&mut reader, MAX_REQUEST)? {
             Frame::End => return writer.flush(),
-            Frame::Skipped(length) => refusal(Reason::Request, &format!("a request has 1 to {MAX_REQUEST} bytes, not {length}")),
+            Frame::Skipped(length) => {
+                refusal(Reason::Request, &format!("a request has 1 to {MAX_REQUEST} bytes, not {length}"))
+            }
             Frame::Body(kind, body) => match enclave.forward(kind, body) {
                 Ok(answer) => answer,
                 Err(error) => {

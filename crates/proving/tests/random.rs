@@ -156,7 +156,7 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<(u8, u8, Act)>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The last block's hash is compared: it covers state, receipts and transactions of every block.
     #[test]
@@ -231,6 +231,10 @@ fn the_workbench_does_what_it_says() {
     let acts = (0..7).map(|program| (0, 0, Act::Work(program, 3))).collect();
     let (batch, input) = batch(&mut chain, &benches, &[acts]);
     assert!(chain.parent == batch.committed, "a node takes it");
+    agrees(&chain, &judge(&input).expect("an input"));
+    // A code that is called, and then created again, comes from before.
+    let (batch, input) = batch_of(&mut chain, &benches, &[Act::Work(0, 1), Act::Create, Act::Work(0, 1)]);
+    assert!(batch.witness.codes.iter().any(|code| code[..] == workbench()));
     agrees(&chain, &judge(&input).expect("an input"));
     // A block hash before the batch makes its header part of the witness.
     let (batch, input) = batch_of(&mut chain, &benches, &[Act::Work(2, 3), Act::Work(4, 0), Act::Work(3, 200)]);

@@ -310,6 +310,7 @@ fn a_batch_is_executed_on_its_witness_alone() {
         let DerivedBatch { header, data, origins, messages } = batch(&source, from, to);
         let data = data.expect("decoded");
         let witness = source.witness(from, to).expect("recorded");
+        assert_eq!(source.witness_of(&batch(&source, from, to)).expect("recorded"), witness);
         let witness = Witness::decode(&witness.encode()).expect("itself");
         let input = BatchInput { header: &header, data: &data, origins: &origins, messages: &messages };
         let output = execute(source.rules(), input, &witness).expect("valid");
@@ -342,6 +343,46 @@ fn a_batch_is_executed_on_its_witness_alone() {
         let found = execute(source.rules(), input, &witness).expect_err("another last block");
         assert!(matches!(found, ExecuteBatchError::Invalid(BatchError::Differs("last block hash"))), "{found}");
     }
+}
+
+#[test]
+fn an_invalid_batch_is_found_so_on_its_witness() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    seal(&source, 0..2);
+    let node = follower(folders[1].path());
+    valid(&node, batch(&source, 1, 1));
+    seal(&source, 2..4);
+    source.consume(Some(origin(&source, 100, 2)), messages(0..2)).expect("consumed");
+    seal(&source, 4..6);
+    let good = batch(&source, 2, source.head().header.number);
+    let invalid = |edit: &dyn Fn(&mut DerivedBatch)| {
+        let mut bad = good.clone();
+        edit(&mut bad);
+        // The node that made these blocks, and one that has those before them.
+        let witness = source.witness_of(&bad).expect("recorded");
+        assert_eq!(node.witness_of(&bad).expect("recorded"), witness);
+        let Ok(data) = &bad.data else { return None };
+        let input = BatchInput { header: &bad.header, data, origins: &bad.origins, messages: &bad.messages };
+        match execute(source.rules(), input, &witness) {
+            Err(ExecuteBatchError::Invalid(error)) => Some(error),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(invalid(&|bad| bad.data = Err(DecodeError::Version(9))), None);
+    let swapped = invalid(&|bad| bad.data.as_mut().expect("decoded").blocks[2].transactions.swap(0, 1));
+    assert!(matches!(swapped, Some(BatchError::Transaction { block: 4, index: 0, .. })), "{swapped:?}");
+    let without = invalid(&|bad| drop(bad.data.as_mut().expect("decoded").blocks[0].transactions.pop()));
+    assert!(matches!(without, Some(BatchError::Transaction { .. } | BatchError::Differs(_))), "{without:?}");
+    let mixed = invalid(&|bad| bad.data.as_mut().expect("decoded").blocks[0].origin_steps = 1_000);
+    assert!(matches!(mixed, Some(BatchError::OriginSteps { .. })), "{mixed:?}");
+    assert_eq!(invalid(&|bad| bad.header.version = 9), Some(BatchError::Version(9)));
+    assert_eq!(invalid(&|bad| bad.header.last_block_hash.0[0] ^= 1), Some(BatchError::Differs("last block hash")));
+    let elsewhere =
+        DerivedBatch { header: BatchHeader { parent_block_hash: B256::ZERO, ..good.header }, ..good.clone() };
+    assert!(refused(source.witness_of(&elsewhere)).contains("not the one before"));
+    let lacking = DerivedBatch { messages: Vec::new(), ..good.clone() };
+    assert!(refused(source.witness_of(&lacking)).contains("without"));
 }
 
 #[test]

@@ -11,7 +11,10 @@ use crate::{
     block::seal,
     rules::Rules,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256, map::B256Map};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
@@ -92,6 +95,8 @@ impl DBErrorMarker for StatelessError {}
 struct Recorded {
     reads: Reads,
     codes: BTreeMap<B256, Bytes>,
+    /// Hashes of codes that blocks so far have created.
+    created: BTreeSet<B256>,
     /// The lowest number whose hash was read.
     oldest: Option<u64>,
 }
@@ -108,9 +113,22 @@ impl Recorder {
         Self(RefCell::new(Recorded { reads, ..Default::default() }))
     }
 
+    fn read_code(&self, hash: B256, code: &Bytecode) {
+        let mut recorded = self.0.borrow_mut();
+        if !recorded.created.contains(&hash) {
+            recorded.codes.insert(hash, code.original_bytes());
+        }
+    }
+
     /// A database that reads from `db`, and is noted here.
     pub fn over<DB>(&self, db: DB) -> Recording<'_, DB> {
         Recording { db, recorder: self }
+    }
+
+    /// A block has done this, and the next one comes: code that it created is read from there on without being part of the witness. One that was read before is
+    /// part of it, though the block creates the same.
+    pub fn advance(&self, changes: &ChangeSet) {
+        self.0.borrow_mut().created.extend(changes.codes.keys());
     }
 
     /// The witness of all that was read, and of `changes`, block by block: `trie` is the state before, `header` gives the headers of blocks, from the one
@@ -125,11 +143,7 @@ impl Recorder {
         parent: Header,
         mut header: impl FnMut(u64) -> Result<Header, E>,
     ) -> Result<Witness, E> {
-        let Recorded { reads, mut codes, oldest } = self.0.into_inner();
-        // What the batch created itself comes from itself.
-        for code in changes.iter().flat_map(|changes| changes.codes.keys()) {
-            codes.remove(code);
-        }
+        let Recorded { reads, codes, oldest, .. } = self.0.into_inner();
         let mut headers = Vec::from([parent]);
         let first = headers[0].number;
         for number in (oldest.unwrap_or(first).min(first)..first).rev() {
@@ -156,7 +170,7 @@ impl<DB: DatabaseRef> DatabaseRef for Recording<'_, DB> {
         if let Some(AccountInfo { code: Some(code), code_hash, .. }) = &info
             && !code.is_empty()
         {
-            self.recorder.0.borrow_mut().codes.insert(*code_hash, code.original_bytes());
+            self.recorder.read_code(*code_hash, code);
         }
         Ok(info)
     }
@@ -164,7 +178,7 @@ impl<DB: DatabaseRef> DatabaseRef for Recording<'_, DB> {
     fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, DB::Error> {
         let code = self.db.code_by_hash_ref(code_hash)?;
         if !code.is_empty() {
-            self.recorder.0.borrow_mut().codes.insert(code_hash, code.original_bytes());
+            self.recorder.read_code(code_hash, &code);
         }
         Ok(code)
     }

@@ -1,7 +1,8 @@
 //! A chain in memory, its L1 made up around it: batches as a node would commit them, with their inputs.
 #![allow(dead_code)] // not every test uses all of it
 
-use alloy_consensus::{Header, SignableTransaction, TxEip1559};
+use alloy_consensus::{EMPTY_ROOT_HASH, Header, SignableTransaction, TxEip1559};
+use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{
     Address, B256, Bytes, Signature, TxKind, U256, address, keccak256,
     map::{B256Map, HashMap},
@@ -126,7 +127,11 @@ impl Chain {
             number: 1_000,
             timestamp: genesis.timestamp,
             base_fee_per_gas: Some(7),
+            withdrawals_root: Some(EMPTY_ROOT_HASH),
+            blob_gas_used: Some(0),
             excess_blob_gas: Some(0),
+            parent_beacon_block_root: Some(B256::ZERO),
+            requests_hash: Some(EMPTY_REQUESTS_HASH),
             mix_hash: B256::repeat_byte(9),
             ..Default::default()
         };
@@ -270,6 +275,7 @@ impl Chain {
                     executor.advance(&sealed);
                     state.hashes.insert(sealed.number, sealed.hash_slow());
                     state.codes.extend(block.output.changes.codes.clone());
+                    recorder.advance(&block.output.changes);
                     changes.push(block.output.changes);
                     headers.push(sealed);
                 }
@@ -302,13 +308,14 @@ impl Chain {
         self.headers[0].state_root
     }
 
-    /// Queues messages in L1's head block that no single block has room for. How many a block leaves.
+    /// Queues messages in L1's head block that no single block has room for: each uses all its gas. How many a block leaves.
     pub(crate) fn big_messages(&mut self) -> u64 {
         let entry = QueueEntry {
             l1_block: self.l1.last().expect("the first").number,
             from: BOB,
-            to: BOB.into(),
+            to: TxKind::Create,
             gas: 2_000_000,
+            data: vec![0xfe].into(),
             ..Default::default()
         };
         let room = self.spec.gas.block_gas_limit / entry.gas;

@@ -1,12 +1,17 @@
 //! What the trie of an earlier block shows: proofs for callers, witnesses for provers.
 
 use super::{Node, NodeError};
+use crate::derive::DerivedBatch;
 use alloy_consensus::Header;
-use alloy_primitives::{Address, U256};
-use jove_stf::{Recorder, Witness, execute_block};
+use alloy_primitives::{Address, B256, Bytes, U256, map::B256Map};
+use jove_stf::{BatchExecutor, BatchInput, ExecuteBatchError, Recorder, Witness, batch::Step, execute_block, seal};
 use jove_storage::{StorageError, View};
 use jove_trie::{AccountProof, StateTrie};
-use std::time::{Duration, Instant};
+use revm::{DatabaseRef, bytecode::Bytecode, state::AccountInfo};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// Longest that [`Node::prove`] may take: to wait for the trie and the store to name the same head, for another's proof of an older block, and for
 /// the way back to that block.
@@ -66,9 +71,52 @@ impl Node {
             let output = execute_block(self.rules(), &parent, &block.header, &block.transactions, state);
             let failed = |error| NodeError::Invalid(format!("block {number} does not run again: {error}"));
             changes.push(output.map_err(failed)?.changes);
+            recorder.advance(&changes[changes.len() - 1]);
             parent = block.header.clone();
         }
         let trie = self.trie_after(&before, Instant::now() + WITNESS_TIME)?;
+        recorder.finish(&trie, &changes, before, |number| known(&view, number))
+    }
+
+    /// What a batch on L1 is executed on by who has no state, valid or not, whether this chain has its blocks or others: it is executed on the state after
+    /// its parent, and all that it reads is written down; of an invalid one, up to where that shows.
+    ///
+    /// # Errors
+    /// As [`Self::witness`]; if the block before the batch is another one here, or the batch comes without what it needs from L1.
+    pub fn witness_of(&self, batch: &DerivedBatch) -> Result<Witness, NodeError> {
+        let DerivedBatch { header, data, origins, messages } = batch;
+        let view = self.shared.storage.view();
+        let before = header.first_block.saturating_sub(1);
+        let before = known(&view, before)?;
+        if before.hash_slow() != header.parent_block_hash {
+            return Err(NodeError::Invalid(format!("block {} is not the one before the batch", before.number)));
+        }
+        let trie = self.trie_after(&before, Instant::now() + WITNESS_TIME)?;
+        let (recorder, mut changes) = (Recorder::of_batch(), Vec::new());
+        if let Ok(data) = data
+            && let input = (BatchInput { header, data, origins, messages })
+            && let Ok(mut executor) = BatchExecutor::new(self.rules(), &before, input)
+        {
+            let mut state =
+                Replayed { trie: trie.clone(), view: &view, codes: B256Map::default(), hashes: BTreeMap::new() };
+            loop {
+                let block = match executor.execute(&recorder.over(&state)) {
+                    Ok(Step::Block(block)) => *block,
+                    Ok(Step::End(_)) | Err(ExecuteBatchError::Invalid(_)) => break,
+                    Err(ExecuteBatchError::Incomplete(what)) => {
+                        return Err(NodeError::Invalid(format!("the batch comes without {what}")));
+                    }
+                    Err(ExecuteBatchError::Database(error)) => return Err(error.into()),
+                };
+                let root = state.trie.apply(&block.output.changes);
+                let sealed = seal(block.header, &block.transactions, &block.output, root);
+                executor.advance(&sealed);
+                state.hashes.insert(sealed.number, sealed.hash_slow());
+                state.codes.extend(block.output.changes.codes.iter().map(|(hash, code)| (*hash, code.clone())));
+                recorder.advance(&block.output.changes);
+                changes.push(block.output.changes);
+            }
+        }
         recorder.finish(&trie, &changes, before, |number| known(&view, number))
     }
 
@@ -93,6 +141,48 @@ impl Node {
                 return Err(StorageError::Timeout.into());
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The state after blocks that are not in the store, on top of those that are.
+struct Replayed<'a> {
+    trie: StateTrie,
+    view: &'a View,
+    codes: B256Map<Bytes>,
+    hashes: BTreeMap<u64, B256>,
+}
+
+impl DatabaseRef for Replayed<'_> {
+    type Error = StorageError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StorageError> {
+        Ok(self.trie.account(address).map(|account| AccountInfo {
+            balance: account.balance,
+            nonce: account.nonce,
+            code_hash: account.code_hash,
+            account_id: None,
+            code: None,
+        }))
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, StorageError> {
+        let code = match self.codes.get(&hash) {
+            Some(code) => code.clone(),
+            // Whoever had it at whatever block: codes stay.
+            None => self.view.state(self.view.head_number())?.code(hash)?,
+        };
+        Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StorageError> {
+        Ok(self.trie.slot(address, slot))
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, StorageError> {
+        match self.hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None => Ok(self.view.block_hash(number)?.unwrap_or_default()),
         }
     }
 }
