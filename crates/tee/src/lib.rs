@@ -20,11 +20,13 @@
 //! | [`tsm`] | quotes of TDX trust domains |
 //! | [`software`] | quotes for development, on any machine |
 //! | [`pki`], [`platform`], [`collateral`] | the development root: **not Intel's** |
+//! | [`bundle`] | collateral in the parts and forms that it is published in |
 //! | [`verify`] | whether to believe a quote |
 //!
 //! A production chain trusts [`verify::INTEL_ROOT`]. The development root exists so that every check runs, and can be made to
 //! fail, without the hardware.
 
+pub mod bundle;
 pub mod collateral;
 pub mod error;
 pub mod gramine;
@@ -39,6 +41,7 @@ pub mod verify;
 
 mod chain;
 
+pub use bundle::Bundle;
 /// What Intel publishes about machines, as one verification needs it.
 pub use dcap_qvl::QuoteCollateralV3 as Collateral;
 /// What Intel thinks of a security version.
