@@ -1,16 +1,24 @@
 //! `jove deploy`: puts a chain's contracts on L1 and writes its chain file. `jove risks`: the risk page of a deployed chain.
 
-use crate::{key, node::start_log, options::Span};
-use alloy_primitives::Address;
+use crate::{
+    attest::{PolicyOptions, SoftwareKeys, read_bounded},
+    key,
+    node::start_log,
+    options::Span,
+};
+use alloy_primitives::{Address, B256};
 use jove_primitives::{
     ChainSpec,
     spec::{BlobFeeUpdate, Settlement},
 };
 use jove_settlement::{
-    L1, blob_fees,
-    deploy::{Plan, Settings, addresses, verifiers, verify, write_file},
+    L1,
+    attestation::Terms,
+    blob_fees,
+    deploy::{Enclaves, Plan, Settings, addresses, verifiers, verify, write_file},
     risks::Risks,
 };
+use jove_tee::{Bundle, bundle::Place, verify::MAX_COLLATERAL};
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
@@ -54,11 +62,10 @@ pub(crate) struct Options {
     /// Who is paid for the gas of messages from L1 [default: the deployer]
     #[arg(long, value_name = "ADDRESS")]
     fee_recipient: Option<Address>,
-    /// Verifier of proofs from enclaves, there already [default: a test verifier]
-    #[arg(long, value_name = "ADDRESS", requires = "zk_verifier")]
-    tee_verifier: Option<Address>,
+    #[command(flatten)]
+    enclaves: Enclaving,
     /// Verifier of zero-knowledge proofs, there already [default: a test verifier]
-    #[arg(long, value_name = "ADDRESS", requires = "tee_verifier")]
+    #[arg(long, value_name = "ADDRESS")]
     zk_verifier: Option<Address>,
     /// T1: after it without a timely commit anyone may commit [default: 12h]
     #[arg(long, value_name = "TIME")]
@@ -90,6 +97,69 @@ pub(crate) struct Options {
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
+}
+
+/// Which enclaves may prove at first.
+#[derive(clap::Args, Clone, Debug)]
+struct Enclaving {
+    /// Verifier of proofs from enclaves, there already [default: a test verifier; in production one that is created, under Intel's root]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["tee_root", "tee_measurement", "tee_signer", "tee_statuses", "tee_min_evaluation", "tee_max_age", "tee_key_lifetime"])]
+    tee_verifier: Option<Address>,
+    /// Create the contracts of attestation under this root: "intel"; for development "software", or a certificate's file (DER or PEM)
+    #[arg(long, value_name = "ROOT")]
+    tee_root: Option<String>,
+    #[command(flatten)]
+    keys: SoftwareKeys,
+    /// Measurements (MRENCLAVE) of the programs that may prove; by the timelock later
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    tee_measurement: Vec<B256>,
+    /// Their signers (MRSIGNER) [default with --tee-root software: those of software quotes]
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    tee_signer: Vec<B256>,
+    #[command(flatten)]
+    policy: PolicyOptions,
+}
+
+impl Enclaving {
+    fn chosen(&self, production: bool) -> Result<Enclaves, String> {
+        if let Some(verifier) = self.tee_verifier {
+            return Ok(Enclaves::Verifier(verifier));
+        }
+        let root = match self.tee_root.as_deref() {
+            Some(root) => root,
+            None if production => "intel",
+            None if self.tee_measurement.is_empty() && self.tee_signer.is_empty() && self.policy.is_default() => {
+                return Ok(Enclaves::Test);
+            }
+            None => return Err("which root do enclaves attest under? --tee-root".into()),
+        };
+        let mut signers = self.tee_signer.clone();
+        let certificate = match root {
+            "intel" => jove_tee::verify::INTEL_ROOT.to_vec(),
+            "software" => {
+                if signers.is_empty() {
+                    signers.push(jove_tee::software::SIGNER);
+                }
+                self.keys.pki()?.root
+            }
+            file => root_certificate(Path::new(file))?,
+        };
+        let terms = Terms::new(certificate);
+        let policy = self.policy.on(terms.policy.clone())?;
+        Ok(Enclaves::Attested(Terms { policy, measurements: self.tee_measurement.clone(), signers, ..terms }))
+    }
+}
+
+/// The DER of a root's certificate in a file.
+fn root_certificate(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: String| format!("{}: {error}", path.display());
+    let bytes = read_bounded(path, MAX_COLLATERAL as u64)?;
+    let mut bundle = Bundle::default();
+    bundle.add(&bytes).map_err(|error| failed(error.to_string()))?;
+    match &bundle.certificates[..] {
+        [root] if root.place == Place::Root => Ok(root.der.clone()),
+        _ => Err(failed("not the certificate of a root of attestation alone".into())),
+    }
 }
 
 /// `TIME:FRACTION`.
@@ -139,7 +209,8 @@ impl Options {
     fn settings(&self, deployer: Address, template: &ChainSpec, l1: u64) -> Result<Settings, String> {
         let mut settings = Settings::new(deployer, template, l1);
         settings.production = self.production;
-        settings.verifiers = self.tee_verifier.zip(self.zk_verifier).map(|(tee, zk)| [tee, zk]);
+        settings.enclaves = self.enclaves.chosen(self.production)?;
+        settings.zk_verifier = self.zk_verifier;
         let roles = [
             (&mut settings.sequencer, self.sequencer),
             (&mut settings.council, self.council),

@@ -1,5 +1,6 @@
 //! Jove: an Ethereum layer 2 that one binary runs from end to end.
 
+mod attest;
 mod bench;
 mod bridge;
 mod deploy;
@@ -42,6 +43,8 @@ enum Command {
     Deploy(Box<deploy::Options>),
     /// Print who can do what on a deployed chain, with which delay, in Markdown
     Risks(deploy::RisksOptions),
+    /// Enclaves that prove: put in collateral, register keys, see and change what the chain believes
+    Attest(Box<attest::Options>),
     /// Move ether and tokens between L1 and the chain
     Bridge(bridge::Options),
     /// Leave a chain that nobody runs any more: halt it on L1, and take what is yours by proof
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::L1(run) => run.options.with_file(run.config.as_ref()).and_then(l1::run),
         Command::Deploy(options) => deploy::run(&options),
         Command::Risks(options) => deploy::risks(&options),
+        Command::Attest(options) => attest::run(&options),
         Command::Bridge(options) => bridge::run(&options),
         Command::Escape(options) => escape::run(&options),
         Command::Enclave(options) => enclave::run(&options),

@@ -304,7 +304,7 @@ async fn health(State(node): State<Arc<Node>>) -> impl IntoResponse {
     (if running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }
 
-async fn render_metrics(State(metrics): State<PrometheusHandle>) -> String {
+pub(crate) async fn render_metrics(State(metrics): State<PrometheusHandle>) -> String {
     metrics.render()
 }
 

@@ -4,17 +4,16 @@
 mod client;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use client::{Client, Process, number};
+use client::{
+    Client, Process,
+    layer1::{Layer1, OWNER, chain_file, jove, refused, stdout},
+    number,
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Output, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    process::Stdio,
     thread,
     time::Duration,
 };
@@ -23,104 +22,6 @@ use std::{
 const TRANSACTIONS: u64 = 25;
 /// Account 1 of the development mnemonic.
 const DEPLOYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-
-/// Account 2, which owns what a test creates besides.
-const OWNER: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
-
-/// A layer 1 that mines what waits as soon as it sees it.
-struct Layer1 {
-    process: Process,
-    stop: Arc<AtomicBool>,
-    miner: Option<thread::JoinHandle<()>>,
-    _folder: tempfile::TempDir,
-}
-
-impl Layer1 {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // The next slot starts in an hour: blocks come when they are asked for.
-        let process = Process::run("l1", folder.path(), &["--block-time", "1h"]);
-        let (client, stop) = (process.client(), Arc::new(AtomicBool::new(false)));
-        let stopped = stop.clone();
-        let miner = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let waiting =
-                    client.call("txpool_status", json!([])).is_ok_and(|status| number(&status["pending"]) > 0);
-                if waiting {
-                    let _ = client.call("anvil_mine", json!([1]));
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        Self { process, stop, miner: Some(miner), _folder: folder }
-    }
-
-    fn client(&self) -> Client {
-        self.process.client()
-    }
-
-    fn nonce(&self, address: &str) -> u64 {
-        number(&self.client().call("eth_getTransactionCount", json!([address, "latest"])).expect("answered"))
-    }
-
-    fn balance(&self, address: &str) -> U256 {
-        let balance = self.client().call("eth_getBalance", json!([address, "latest"])).expect("answered");
-        balance.as_str().expect("a quantity").parse().expect("a quantity")
-    }
-
-    /// Creates a contract; its address.
-    fn create(&self, code: &str) -> String {
-        let client = self.client();
-        let create = json!([{ "from": OWNER, "data": code, "gas": "0x2dc6c0" }]);
-        let hash = client.call("eth_sendTransaction", create).expect("sent");
-        for _ in 0..2000 {
-            let receipt = client.call("eth_getTransactionReceipt", json!([hash])).expect("answered");
-            if let Some(address) = receipt["contractAddress"].as_str() {
-                assert_eq!(receipt["status"], "0x1");
-                return address.to_owned();
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        panic!("not mined");
-    }
-
-    /// `jove deploy` with these flags after the usual ones.
-    fn deploy(&self, out: &Path, flags: &[&str]) -> Command {
-        let mut command = jove(&["deploy", "--l1-url", &self.process.url(), "--out", out.to_str().expect("a path")]);
-        command.args(flags);
-        command
-    }
-}
-
-impl Drop for Layer1 {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(miner) = self.miner.take() {
-            let _ = miner.join();
-        }
-    }
-}
-
-fn jove(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jove"));
-    command.args(arguments).env_remove("JOVE_PRIVATE_KEY").env_remove("JOVE_CHAIN");
-    command
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn refused(output: &Output) -> String {
-    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    text.lines().last().expect("a reason").to_owned()
-}
-
-fn chain_file(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).expect("the chain file")).expect("JSON")
-}
 
 fn call(client: &Client, to: &Value, signature: &str) -> Value {
     let data = format!("0x{}", alloy_primitives::hex::encode(&keccak256(signature)[..4]));

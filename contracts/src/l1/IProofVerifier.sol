@@ -5,7 +5,7 @@ pragma solidity 0.8.37;
 struct Prover {
     /// The enclave's signing key, as an address.
     address key;
-    /// The machine: PPID (SGX, TDX) or chip id (SNP), hashed if it is longer than a word.
+    /// The machine: keccak256 of its PPID (SGX, TDX) or chip id (SNP).
     bytes32 platform;
     /// The maker of the machine, below 16.
     uint8 vendor;

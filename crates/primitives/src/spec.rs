@@ -162,6 +162,23 @@ pub struct Settlement {
     pub pause: Address,
     /// Hashes of L1 blocks.
     pub origins: Address,
+    /// How enclaves attest; absent where the verifier of their proofs does not ask a registry, and in older files. No rule of the chain depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+}
+
+/// The contracts that say which enclaves may prove (docs/attestation.md), as they were when the file was written: the timelock may replace them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attestation {
+    /// `Pccs`: the collateral.
+    pub pccs: Address,
+    /// `DcapVerifier`: whether a quote is genuine.
+    pub dcap: Address,
+    /// `AttestationRegistry`: the keys of enclaves.
+    pub registry: Address,
+    /// `TeeVerifier`: whether a registered key has signed.
+    pub tee_verifier: Address,
 }
 
 impl Settlement {
@@ -586,6 +603,18 @@ mod tests {
             assert_eq!(was, valid);
             assert_ne!(other, hash);
         }
+    }
+
+    #[test]
+    fn attestation_may_be_named_and_changes_no_rule() {
+        let without = ChainSpec { settlement: Some(settlement()), ..ChainSpec::dev() };
+        assert!(!without.to_json().contains("attestation"), "as older versions wrote it");
+        let attestation = Some(Attestation { registry: Address::repeat_byte(9), ..Default::default() });
+        let with = ChainSpec { settlement: Some(Settlement { attestation, ..settlement() }), ..without.clone() };
+        assert!(with.to_json().contains("\"teeVerifier\""));
+        assert_eq!(ChainSpec::from_json(&with.to_json()).expect("valid"), with);
+        assert_eq!(with.config_hash(), without.config_hash());
+        assert_eq!(with.genesis_changes().accounts, without.genesis_changes().accounts);
     }
 
     #[test]

@@ -82,6 +82,26 @@ mod generated {
     );
     sol!(
         #[sol(all_derives)]
+        Pccs,
+        "../../contracts/artifacts/Pccs.json"
+    );
+    sol!(
+        #[sol(all_derives)]
+        DcapVerifier,
+        "../../contracts/artifacts/DcapVerifier.json"
+    );
+    sol!(
+        #[sol(all_derives)]
+        AttestationRegistry,
+        "../../contracts/artifacts/AttestationRegistry.json"
+    );
+    sol!(
+        #[sol(all_derives)]
+        TeeVerifier,
+        "../../contracts/artifacts/TeeVerifier.json"
+    );
+    sol!(
+        #[sol(all_derives)]
         L2Messenger,
         "../../contracts/artifacts/L2Messenger.json"
     );
@@ -110,8 +130,8 @@ mod generated {
 }
 
 pub use generated::{
-    Bridge, Erc20, EscapeHatch, Inbox, L2Bridge, L2Messenger, L2Token, Origins, Outbox, Pause, Placeholder, Proofs,
-    Proxy, Rollup, SequencerAuthority, TestVerifier, Timelock,
+    AttestationRegistry, Bridge, DcapVerifier, Erc20, EscapeHatch, Inbox, L2Bridge, L2Messenger, L2Token, Origins,
+    Outbox, Pause, Pccs, Placeholder, Proofs, Proxy, Rollup, SequencerAuthority, TeeVerifier, TestVerifier, Timelock,
 };
 
 /// `Proofs.sol`'s `ProofSystem`.

@@ -8,21 +8,27 @@
 //!
 //! | wave | what | done when |
 //! |---|---|---|
-//! | 1 | `Timelock`, `Pause`, `Origins`, test verifiers, `Placeholder`, `SequencerAuthority`, five implementations | there is code |
-//! | 2 | six proxies with the placeholder, claimed for the deployer | there is code |
-//! | 3 | the five implementations put in place | the proxy's ERC-1967 slot |
-//! | 4 | the implementation of `Rollup`, which asks `Proofs` | there is code |
-//! | 5 | it is put in place and opens the chain, with the ETH of genesis | `phase()` |
+//! | 1 | `Timelock`, `Pause`, `Origins`, test verifiers, `Placeholder`, `SequencerAuthority`, five implementations, `Pccs` | there is code |
+//! | 2 | six proxies with the placeholder, claimed for the deployer; `DcapVerifier` | there is code |
+//! | 3 | `AttestationRegistry`, `TeeVerifier` | there is code |
+//! | 4 | the five implementations put in place | the proxy's ERC-1967 slot |
+//! | 5 | the implementation of `Rollup`, which asks `Proofs` | there is code |
+//! | 6 | it is put in place and opens the chain, with the ETH of genesis | `phase()` |
+//!
+//! The contracts of attestation are created where [`Enclaves::Attested`] says so; each asks the one before it.
 //!
 //! The transactions of a wave do not wait for each other. Nothing is kept on disk: a deployment that was interrupted anywhere is the same command again. It first
 //! waits for what the account has sent before, then does what is not done. Anyone may create the same contracts at the same addresses; only the
 //! deployer can put them in place. Once the chain is open, nothing is sent any more.
 
 use crate::{
-    Error, L1, blob_fees,
+    Error, L1,
+    attestation::{self, Terms},
+    blob_fees,
     contracts::{
-        Bridge, EscapeHatch, IMPLEMENTATION_SLOT, Inbox, Origins, Outbox, Pause, Phase, Placeholder, ProofSystem,
-        Proofs, Proxy, Rollup, SequencerAuthority, TestVerifier, Timelock, ask, creation_code,
+        AttestationRegistry, Bridge, DcapVerifier, EscapeHatch, IMPLEMENTATION_SLOT, Inbox, Origins, Outbox, Pause,
+        Pccs, Phase, Placeholder, ProofSystem, Proofs, Proxy, Rollup, SequencerAuthority, TeeVerifier, TestVerifier,
+        Timelock, ask, creation_code,
     },
     wallet::{Call, Key, Wallet, create2_address},
 };
@@ -32,7 +38,7 @@ use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use jove_primitives::{
     ChainSpec, predeploys,
-    spec::{BlobFeeUpdate, Settlement},
+    spec::{Attestation, BlobFeeUpdate, Settlement},
 };
 use jove_trie::StateTrie;
 use std::{
@@ -45,12 +51,25 @@ use std::{
 pub const FACTORY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 /// What a whole deployment takes, rounded up: 19 million of it is execution, the rest the margin of each transaction.
 const DEPLOYMENT_GAS: u64 = 25_000_000;
+/// What the contracts of attestation take besides.
+const ATTESTATION_GAS: u64 = 20_000_000;
 /// Most that `Inbox` takes as a gas target per second.
 const MAX_GAS_TARGET: u64 = 1_000_000_000_000_000;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// The verifier of proofs from enclaves that a chain begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enclaves {
+    /// A test verifier, which is created: it believes everyone.
+    Test,
+    /// One that is there already.
+    Verifier(Address),
+    /// `TeeVerifier`, which is created with `Pccs`, `DcapVerifier` and `AttestationRegistry`.
+    Attested(Terms),
+}
 
 /// What whoever deploys a chain decides. Times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +84,10 @@ pub struct Settings {
     pub governor: Address,
     /// Who is paid for the gas of messages from L1.
     pub fee_recipient: Address,
-    /// The verifiers of proofs from enclaves and of zero-knowledge proofs, which are there already; none: test verifiers are created.
-    pub verifiers: Option<[Address; 2]>,
+    /// The verifier of proofs from enclaves.
+    pub enclaves: Enclaves,
+    /// The verifier of zero-knowledge proofs, which is there already; none: a test verifier is created.
+    pub zk_verifier: Option<Address>,
     /// T1: after it without a timely commit anyone may commit.
     pub silence_delay: u64,
     /// T2: after it anyone may commit queued messages alone.
@@ -96,7 +117,8 @@ impl Settings {
             council: owner,
             governor: owner,
             fee_recipient: owner,
-            verifiers: None,
+            enclaves: Enclaves::Test,
+            zk_verifier: None,
             silence_delay: 12 * HOUR,
             message_delay: 3 * DAY,
             drop_delay: DAY,
@@ -133,12 +155,15 @@ impl Settings {
         refuse(self.price_floor == 0, "the price floor must not be 0")?;
         let twice = 2 * self.single_proof_delay;
         refuse(self.escape_delay <= twice, "the escape delay (Z) must be longer than two single-proof delays (W)")?;
+        if let Enclaves::Attested(terms) = &self.enclaves {
+            terms.check(self.production)?;
+        }
         if !self.production {
             return Ok(());
         }
         refuse(spec.development, "a development chain is not for production: its accounts' keys are public")?;
         let real = "a production chain needs real verifiers for both proof systems: test verifiers believe everyone";
-        refuse(self.verifiers.is_none(), real)?;
+        refuse(self.enclaves == Enclaves::Test || self.zk_verifier.is_none(), real)?;
         refuse(self.single_proof_delay < 7 * DAY, "in production the single-proof delay (W) is at least 7 days")?;
         refuse(self.drop_delay < DAY, "in production the drop delay is at least 24 hours")?;
         refuse(self.escape_delay < 21 * DAY, "in production the escape delay (Z) is at least 21 days")?;
@@ -151,13 +176,18 @@ impl Settings {
         refuse(late, "in production the timelock's delay is at least the escape delay (Z) and 9 days")
     }
 
-    /// A word each, in the order of the fields.
+    /// A word each, in the order of the fields; the terms of attestation, which have any length, come last.
     fn words(&self) -> Vec<u8> {
-        let [tee, zk] = self.verifiers.unwrap_or_default();
+        let (tee, terms) = match &self.enclaves {
+            Enclaves::Test => (Address::ZERO, Vec::new()),
+            Enclaves::Verifier(verifier) => (*verifier, Vec::new()),
+            Enclaves::Attested(terms) => (Address::ZERO, terms.encode()),
+        };
+        let zk = self.zk_verifier.unwrap_or_default();
         let fixed = (self.production, self.sequencer, self.council, self.governor, self.fee_recipient, tee, zk);
         let delays = [self.silence_delay, self.message_delay, self.drop_delay, self.escape_delay];
         let rest = [self.single_proof_delay, self.timelock_delay, self.origin_lag, self.price_floor];
-        [fixed.abi_encode(), delays.abi_encode(), rest.abi_encode()].concat()
+        [fixed.abi_encode(), delays.abi_encode(), rest.abi_encode(), terms].concat()
     }
 }
 
@@ -210,7 +240,7 @@ pub struct Plan {
     deployer: Address,
     placeholder: Address,
     genesis: Rollup::Genesis,
-    waves: [Vec<Step>; 5],
+    waves: [Vec<Step>; 6],
 }
 
 impl Plan {
@@ -233,15 +263,23 @@ impl Plan {
         let pause = creation_code(&Pause::BYTECODE, &Pause::constructorCall { council_: council });
         let pause = creations.add("Pause", pause);
         let origins = creations.add("Origins", Origins::BYTECODE.clone());
-        let [tee, zk] = settings.verifiers.unwrap_or_else(|| {
-            ["tee TestVerifier", "zk TestVerifier"].map(|name| creations.add(name, TestVerifier::BYTECODE.clone()))
-        });
+        let mut later = [(); 2].map(|()| Creations { salt: creations.salt, steps: Vec::new() });
+        let (tee, attestation) = match &settings.enclaves {
+            Enclaves::Test => (creations.add("tee TestVerifier", TestVerifier::BYTECODE.clone()), None),
+            Enclaves::Verifier(verifier) => (*verifier, None),
+            Enclaves::Attested(terms) => {
+                let attestation = attest(terms, timelock, &mut creations, &mut later);
+                (attestation.tee_verifier, Some(attestation))
+            }
+        };
+        let zk =
+            settings.zk_verifier.unwrap_or_else(|| creations.add("zk TestVerifier", TestVerifier::BYTECODE.clone()));
+        let [mut proxies, attested] = later;
         let placeholder = creations.add("Placeholder", Placeholder::BYTECODE.clone());
 
         let claim = Placeholder::claimCall { deployer_: deployer }.abi_encode().into();
         let proxy = Proxy::constructorCall { implementation: placeholder, data: claim };
         let proxy = creation_code(&Proxy::BYTECODE, &proxy);
-        let mut proxies = Creations { salt: creations.salt, steps: Vec::new() };
         let [rollup, proofs, inbox, bridge, outbox, escape_hatch] =
             ["Rollup", "Proofs", "Inbox", "Bridge", "Outbox", "EscapeHatch"]
                 .map(|name| proxies.add(name, proxy.clone()));
@@ -325,6 +363,7 @@ impl Plan {
             timelock,
             pause,
             origins,
+            attestation,
         };
         let spec = ChainSpec { settlement: Some(settlement), ..template.clone() };
         ChainSpec::from_json(&spec.to_json())
@@ -360,7 +399,7 @@ impl Plan {
         let implementation = last.add("Rollup implementation", code);
         let call = Rollup::initializeCall { genesis: genesis.clone() }.abi_encode().into();
         let open = Step::Place { name: "Rollup", proxy: rollup, implementation, call, value: genesis.supply };
-        let waves = [creations.steps, proxies.steps, placements, last.steps, vec![open]];
+        let waves = [creations.steps, proxies.steps, attested.steps, placements, last.steps, vec![open]];
         Ok(Self { spec, settings, deployer, placeholder, genesis, waves })
     }
 
@@ -423,7 +462,11 @@ impl Plan {
         if l1.code(FACTORY, BlockNumberOrTag::Latest).await?.is_empty() {
             return Err(Error::NoFactory { address: FACTORY });
         }
-        for verifier in self.settings.verifiers.into_iter().flatten() {
+        let tee = match self.settings.enclaves {
+            Enclaves::Verifier(verifier) => Some(verifier),
+            Enclaves::Test | Enclaves::Attested(_) => None,
+        };
+        for verifier in tee.into_iter().chain(self.settings.zk_verifier) {
             if l1.code(verifier, BlockNumberOrTag::Latest).await?.is_empty() {
                 return Err(Error::VerifierRefused { verifier, reason: "it has no code" });
             }
@@ -433,7 +476,9 @@ impl Plan {
         }
         check_blob_fee(l1, &self.settlement()?).await?;
         let (max_fee, _) = wallet.fees().await?;
-        let gas = U256::from(max_fee).saturating_mul(U256::from(DEPLOYMENT_GAS));
+        let attested = matches!(self.settings.enclaves, Enclaves::Attested(_));
+        let gas = DEPLOYMENT_GAS + if attested { ATTESTATION_GAS } else { 0 };
+        let gas = U256::from(max_fee).saturating_mul(U256::from(gas));
         let needed = self.genesis.supply.saturating_add(gas);
         let balance = l1.balance(self.deployer, BlockNumberOrTag::Latest).await?;
         // A deployment that was under way has paid for a part; what it lacks for the rest, the next transaction says.
@@ -464,6 +509,26 @@ impl Plan {
             }
         }
     }
+}
+
+/// The contracts of attestation, each in the wave after the one that it asks.
+fn attest(terms: &Terms, timelock: Address, first: &mut Creations, later: &mut [Creations; 2]) -> Attestation {
+    let pccs = Pccs::constructorCall { root: terms.root.clone().into() };
+    let pccs = first.add("Pccs", creation_code(&Pccs::BYTECODE, &pccs));
+    let [second, third] = later;
+    let dcap = DcapVerifier::constructorCall { pccs_: pccs };
+    let dcap = second.add("DcapVerifier", creation_code(&DcapVerifier::BYTECODE, &dcap));
+    let registry = AttestationRegistry::constructorCall {
+        timelock_: timelock,
+        dcap_: dcap,
+        policy_: terms.policy.clone(),
+        measurements: terms.measurements.clone(),
+        signers: terms.signers.clone(),
+    };
+    let registry = third.add("AttestationRegistry", creation_code(&AttestationRegistry::BYTECODE, &registry));
+    let verifier = TeeVerifier::constructorCall { registry_: registry };
+    let tee_verifier = third.add("TeeVerifier", creation_code(&TeeVerifier::BYTECODE, &verifier));
+    Attestation { pccs, dcap, registry, tee_verifier }
 }
 
 /// Whether the blob fee updates give the blob base fee of L1's head, as far as one block can tell.
@@ -513,12 +578,14 @@ pub async fn look_up(l1: &L1, rollup: Address) -> Result<(Settlement, Rollup::Ge
         return Err(Error::NotDeployed { rollup, host: l1.host().into() });
     }
     let (block, genesis) = opened(l1, rollup).await?;
+    let proofs = ask(l1, rollup, &Rollup::proofsCall {}).await?;
+    let [tee, _] = verifiers(l1, proofs).await?;
     let settlement = Settlement {
         chain_id: l1.chain_id().await?,
         blob_fee_updates: Vec::new(),
         block,
         rollup,
-        proofs: ask(l1, rollup, &Rollup::proofsCall {}).await?,
+        proofs,
         inbox: ask(l1, rollup, &Rollup::inboxCall {}).await?,
         bridge: ask(l1, rollup, &Rollup::bridgeCall {}).await?,
         outbox: ask(l1, rollup, &Rollup::outboxCall {}).await?,
@@ -527,12 +594,13 @@ pub async fn look_up(l1: &L1, rollup: Address) -> Result<(Settlement, Rollup::Ge
         timelock: ask(l1, rollup, &Rollup::timelockCall {}).await?,
         pause: ask(l1, rollup, &Rollup::pauseCall {}).await?,
         origins: ask(l1, rollup, &Rollup::originsCall {}).await?,
+        attestation: attestation::contracts_of(l1, tee).await?,
     };
     Ok((settlement, genesis))
 }
 
-/// Whether the contracts that a chain file names are those of its rollup on this L1. The spec with the block of its opening as it is now, which a reorganisation
-/// may have changed.
+/// Whether the contracts that a chain file names are those of its rollup on this L1. The spec with the block of its opening and the contracts of attestation as
+/// they are now: a reorganisation may have changed the one, the timelock the others.
 ///
 /// # Errors
 /// [`Error::WrongL1`], [`Error::OtherGenesis`], [`Error::OtherRules`] or [`Error::OtherContracts`] if not; as [`look_up`].
@@ -553,12 +621,17 @@ pub async fn verify(l1: &L1, spec: &ChainSpec) -> Result<ChainSpec, Error> {
     if config != spec.config_hash() {
         return Err(Error::OtherRules { rollup: named.rollup, found: config, expected: spec.config_hash() });
     }
-    let block = found.block;
-    let found = Settlement { block: named.block, blob_fee_updates: named.blob_fee_updates.clone(), ..found };
+    let (block, attestation) = (found.block, found.attestation);
+    let found = Settlement {
+        block: named.block,
+        blob_fee_updates: named.blob_fee_updates.clone(),
+        attestation: named.attestation,
+        ..found
+    };
     if found != named {
         return Err(Error::OtherContracts { rollup: named.rollup });
     }
-    Ok(ChainSpec { settlement: Some(Settlement { block, ..named }), ..spec.clone() })
+    Ok(ChainSpec { settlement: Some(Settlement { block, attestation, ..named }), ..spec.clone() })
 }
 
 /// The block and content of the event `Opened`. Nodes refuse to search a whole chain for it, but the rollup knows its time, and times ascend.
@@ -600,7 +673,10 @@ pub async fn verifiers(l1: &L1, proofs: Address) -> Result<[Address; 2], Error> 
 
 /// Names and addresses of a deployed chain's contracts, for people.
 pub fn addresses(settlement: &Settlement) -> BTreeMap<&'static str, Address> {
-    BTreeMap::from([
+    let attestation = settlement.attestation.map(|attestation| {
+        [("Pccs", attestation.pccs), ("DcapVerifier", attestation.dcap), ("Registry", attestation.registry)]
+    });
+    let settlement = [
         ("Rollup", settlement.rollup),
         ("Proofs", settlement.proofs),
         ("Inbox", settlement.inbox),
@@ -611,7 +687,8 @@ pub fn addresses(settlement: &Settlement) -> BTreeMap<&'static str, Address> {
         ("Timelock", settlement.timelock),
         ("Pause", settlement.pause),
         ("Origins", settlement.origins),
-    ])
+    ];
+    settlement.into_iter().chain(attestation.into_iter().flatten()).collect()
 }
 
 /// Writes a file so that a crash leaves the old content or the new: under another name beside it, synced, then renamed.
@@ -634,130 +711,5 @@ pub fn write_file(path: &Path, content: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    type Edit = fn(&mut ChainSpec, &mut Settings);
-
-    fn plan(edit: impl FnOnce(&mut ChainSpec, &mut Settings)) -> Plan {
-        let mut spec = ChainSpec::dev();
-        let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
-        edit(&mut spec, &mut settings);
-        Plan::new(&spec, settings, 900, Address::repeat_byte(1)).expect("valid")
-    }
-
-    #[test]
-    fn every_setting_changes_every_address() {
-        let same = plan(|_, _| {}).settlement().expect("planned");
-        assert_eq!(plan(|_, _| {}).settlement().expect("planned"), same);
-        let edits: [Edit; 18] = [
-            |spec, _| spec.chain_id += 1,
-            |spec, _| spec.genesis.timestamp += 1,
-            |spec, _| spec.gas.base_fee_floor += 1,
-            |_, settings| settings.sequencer = Address::repeat_byte(2),
-            |_, settings| settings.council = Address::repeat_byte(2),
-            |_, settings| settings.governor = Address::repeat_byte(2),
-            |_, settings| settings.fee_recipient = Address::repeat_byte(2),
-            |_, settings| settings.verifiers = Some([Address::repeat_byte(2), Address::repeat_byte(3)]),
-            |_, settings| settings.verifiers = Some([Address::repeat_byte(3), Address::repeat_byte(2)]),
-            |_, settings| settings.silence_delay += 1,
-            |_, settings| settings.message_delay += 1,
-            |_, settings| settings.drop_delay += 1,
-            |_, settings| settings.escape_delay += 1,
-            |_, settings| settings.single_proof_delay += 1,
-            |_, settings| settings.timelock_delay += 1,
-            |_, settings| settings.origin_lag += 1,
-            |_, settings| settings.price_floor += 1,
-            |_, settings| settings.blob_fee_updates[0].fraction += 1,
-        ];
-        let rollups: BTreeSet<Address> = edits
-            .into_iter()
-            .map(|edit| plan(edit).settlement().expect("planned").rollup)
-            .chain([same.rollup])
-            .collect();
-        assert_eq!(rollups.len(), 19);
-        let other = |l1, deployer| {
-            let spec = ChainSpec::dev();
-            let settings = Settings::new(Address::repeat_byte(1), &spec, 900);
-            Plan::new(&spec, settings, l1, deployer).expect("valid").settlement().expect("planned").rollup
-        };
-        assert_ne!(other(901, Address::repeat_byte(1)), same.rollup);
-        assert_ne!(other(900, Address::repeat_byte(2)), same.rollup);
-    }
-
-    #[test]
-    fn blob_fee_updates_are_the_networks() {
-        assert_eq!(blob_fees::known(900), [BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }]);
-        let spec = ChainSpec::dev();
-        for l1 in [1, 11_155_111, 560_048, 900] {
-            let settings = Settings::new(Address::repeat_byte(1), &spec, l1);
-            Plan::new(&spec, settings, l1, Address::repeat_byte(1)).expect("in order");
-        }
-        let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
-        settings.blob_fee_updates.clear();
-        let error = Plan::new(&spec, settings, 900, Address::repeat_byte(1)).expect_err("refused").to_string();
-        assert!(error.contains("blob fee updates"), "{error}");
-    }
-
-    #[test]
-    fn all_addresses_are_apart_and_genesis_names_the_bridge() {
-        let plan = plan(|_, _| {});
-        let settlement = plan.settlement().expect("planned");
-        let created = plan.waves.iter().flatten().filter_map(|step| match step {
-            Step::Create { address, .. } => Some(*address),
-            Step::Place { .. } => None,
-        });
-        let created: BTreeSet<Address> = created.collect();
-        assert_eq!(created.len(), 19);
-        assert!(addresses(&settlement).values().all(|address| created.contains(address)));
-        let bridge = &plan.spec.genesis_changes().accounts[&predeploys::L2_BRIDGE].storage[&predeploys::L1_BRIDGE_SLOT];
-        assert_eq!(B256::from(bridge.after), settlement.bridge.into_word());
-        assert_eq!(plan.genesis, genesis(&plan.spec));
-        assert_ne!(plan.genesis.blockHash, genesis(&ChainSpec::dev()).blockHash);
-    }
-
-    #[test]
-    fn what_the_contracts_would_refuse_is_refused_in_words() {
-        let refused = |edit: Edit| {
-            let mut spec = ChainSpec::dev();
-            spec.development = false;
-            let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
-            settings.production = true;
-            settings.verifiers = Some([Address::repeat_byte(2), Address::repeat_byte(3)]);
-            settings.check(&spec).expect("the defaults are production's");
-            edit(&mut spec, &mut settings);
-            settings.check(&spec).expect_err("refused").to_string()
-        };
-        let cases: [(Edit, &str); 14] = [
-            (|_, settings| settings.verifiers = None, "real verifiers"),
-            (|spec, _| spec.development = true, "development chain"),
-            (|spec, _| spec.settlement = Some(Settlement::default()), "deployed chain's file"),
-            (|spec, _| *spec = ChainSpec::l1(900, 1), "Ethereum's rules"),
-            (|spec, _| spec.gas.target_per_second = 1 << 50, "targetPerSecond"),
-            (|_, settings| settings.council = Address::ZERO, "zero address"),
-            (|_, settings| settings.single_proof_delay = 6 * DAY, "(W)"),
-            (|_, settings| settings.escape_delay = 20 * DAY, "(Z)"),
-            (|_, settings| settings.drop_delay = 23 * HOUR, "24 hours"),
-            (|_, settings| settings.silence_delay = 59 * MINUTE, "(T1)"),
-            (|_, settings| settings.message_delay = 15 * DAY, "(T2)"),
-            (|_, settings| settings.origin_lag = 7_201, "7200"),
-            (|_, settings| settings.timelock_delay = 29 * DAY, "timelock"),
-            (|_, settings| settings.escape_delay = u64::MAX, "hundred years"),
-        ];
-        for (edit, words) in cases {
-            let error = refused(edit);
-            assert!(error.contains(words), "{error} has no {words:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_written_whole() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("deep").join("chain.json");
-        write_file(&path, "first").expect("written");
-        write_file(&path, "second").expect("written");
-        assert_eq!(std::fs::read_to_string(&path).expect("there"), "second");
-        assert_eq!(std::fs::read_dir(folder.path().join("deep")).expect("there").count(), 1);
-    }
-}
+#[path = "deploy_tests.rs"]
+mod tests;

@@ -228,6 +228,31 @@ pub enum Error {
     /// What is asked for makes no sense, or the contracts would refuse it.
     #[error("{0}")]
     Settings(&'static str),
+    /// The verifier of enclaves' proofs asks no registry, as a test verifier: there is nothing to register with. Deploy with `--tee-root`.
+    #[error("the verifier {verifier} of enclaves' proofs asks no registry of enclaves")]
+    NoRegistry {
+        /// The verifier.
+        verifier: Address,
+    },
+    /// Collateral or a quote is not what it should be, for a reason that verifiers on chain have too.
+    #[error("{name}: {0}", name = .0.name())]
+    Tee(#[from] jove_tee::Error),
+    /// Collateral without the certificate of whoever has signed it. Take all of it from one source.
+    #[error("no certificate that came along has signed the {0}")]
+    Unsigned(String),
+    /// A service of collateral cannot be reached, or gives something else.
+    #[error("{host}: {what}: {reason}")]
+    Collateral {
+        /// Its host and port.
+        host: String,
+        /// What it was asked for.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The key was never registered.
+    #[error("the key {0} is not registered")]
+    UnknownKey(Address),
     /// The L1 has no deterministic deployment proxy. Its owner can put it there with the transaction that its authors signed.
     #[error("L1 has no deterministic deployment proxy at {address}, which creates the contracts")]
     NoFactory {

@@ -33,6 +33,8 @@ pub type SealedHeader = Sealed<Header>;
 
 /// Parameters of a method that takes none.
 const NO_PARAMS: [(); 0] = [];
+/// Blocks asked for logs at once where a node refuses more.
+const WINDOW: u64 = 10_000;
 /// Most blocks of a fee history, as execution-apis has it.
 const MAX_FEE_HISTORY: u64 = 1024;
 
@@ -266,6 +268,25 @@ impl L1 {
             if log.removed || !inside || !address || !topic {
                 return Err(malformed(method, "a log was not asked for"));
             }
+        }
+        Ok(logs)
+    }
+
+    /// The logs of a range of any length: at once, or in windows where the node refuses that.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_between(&self, filter: &Filter, first: u64, last: u64) -> Result<Vec<Log>, Error> {
+        match self.logs(&filter.clone().from_block(first).to_block(last)).await {
+            Err(Error::Rpc { .. } | Error::TooLarge { .. }) => {}
+            other => return other,
+        }
+        let mut logs = Vec::new();
+        let mut from = first;
+        while from <= last {
+            let to = from.saturating_add(WINDOW - 1).min(last);
+            logs.extend(self.logs(&filter.clone().from_block(from).to_block(to)).await?);
+            from = to + 1;
         }
         Ok(logs)
     }

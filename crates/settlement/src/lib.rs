@@ -4,6 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`attestation`] | which enclaves may prove: their keys, and the collateral that quotes are judged by |
 //! | [`batcher`] | collects blocks and cuts them into batches that fill their blobs |
 //! | [`blob_fees`] | how fast L1's blob base fee moves, by its chain id or by its node |
 //! | [`blobs`] | finds the blobs of L1 blocks, checks and opens them |
@@ -27,6 +28,7 @@
 //! | [`watcher`] | follows what L1 says of the chain |
 //! | [`zstd`] | compresses columns |
 
+pub mod attestation;
 pub mod batcher;
 pub mod blob_fees;
 pub mod blobs;

@@ -5,23 +5,20 @@
 
 use crate::{
     Error, L1,
+    attestation::{Lists, Policy, Registry, first_block, statuses},
     contracts::{
-        IMPLEMENTATION_SLOT, Inbox, Pause, Phase, ProofSystem, Proofs, Rollup, SequencerAuthority, TestVerifier,
-        Timelock, ask,
+        AttestationRegistry, IMPLEMENTATION_SLOT, Inbox, Pause, Phase, ProofSystem, Proofs, Rollup, SequencerAuthority,
+        TestVerifier, Timelock, ask,
     },
     deploy::look_up,
 };
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, U256, keccak256, utils::format_ether};
-use alloy_rpc_types_eth::{Filter, Log};
+use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent;
 use jove_primitives::spec::Settlement;
 use std::{collections::BTreeSet, fmt::Write};
 
-/// Blocks before the chain's opening in which its timelock's events are looked for: a week of Ethereum's.
-const DEPLOYMENT_BLOCKS: u64 = 50_400;
-/// Blocks asked about at once where a node refuses more.
-const WINDOW: u64 = 10_000;
 const DAY: u64 = 24 * 3600;
 
 /// Who holds a role.
@@ -67,6 +64,31 @@ impl System {
     }
 }
 
+/// Which enclaves may prove.
+#[derive(Clone, Debug)]
+struct Enclaves {
+    registry: Address,
+    /// Who changes lists and policy.
+    timelock: Address,
+    development_root: bool,
+    policy: Policy,
+    lists: Lists,
+}
+
+impl Enclaves {
+    async fn read(l1: &L1, settlement: &Settlement) -> Result<Option<Self>, Error> {
+        let Some(contracts) = settlement.attestation else { return Ok(None) };
+        let registry = Registry::of_verifier(l1, contracts.tee_verifier).await?;
+        Ok(Some(Self {
+            registry: contracts.registry,
+            timelock: ask(l1, contracts.registry, &AttestationRegistry::timelockCall {}).await?,
+            development_root: registry.is_test().await?,
+            policy: registry.policy().await?,
+            lists: registry.lists(first_block(settlement.block)).await?,
+        }))
+    }
+}
+
 /// A contract of the chain: its proxy's address, and the code that it runs now; none if it cannot be replaced.
 #[derive(Clone, Debug)]
 struct Contract {
@@ -104,6 +126,7 @@ pub struct Risks {
     roles_complete: bool,
     fee_recipient: Holder,
     systems: [System; 2],
+    enclaves: Option<Enclaves>,
     contracts: Vec<Contract>,
     holdings: U256,
     genesis_supply: U256,
@@ -162,6 +185,16 @@ impl Risks {
             [("Authority", authority), ("Timelock", timelock), ("Pause", pause), ("Origins", settlement.origins)];
         contracts.extend(fixed.map(|(name, address)| Contract { name, address, implementation: None }));
 
+        if let Some(attestation) = settlement.attestation {
+            let fixed = [
+                ("Pccs", attestation.pccs),
+                ("DcapVerifier", attestation.dcap),
+                ("AttestationRegistry", attestation.registry),
+            ];
+            contracts.extend(fixed.map(|(name, address)| Contract { name, address, implementation: None }));
+        }
+        let enclaves = Enclaves::read(l1, &settlement).await?;
+
         Ok(Self {
             l1: settlement.chain_id,
             block,
@@ -189,6 +222,7 @@ impl Risks {
             roles_complete: roles.complete,
             fee_recipient: Holder::of(l1, ask(l1, inbox, &Inbox::feeRecipientCall {}).await?).await?,
             systems,
+            enclaves,
             contracts,
             holdings: l1.balance(bridge, BlockNumberOrTag::Latest).await?,
             genesis_supply: ask(l1, rollup, &Rollup::genesisSupplyCall {}).await?,
@@ -237,6 +271,25 @@ impl Risks {
             );
             warn(*disabled && !*broken, format!("The proof system of {name} takes no proofs."));
         }
+        if let Some(enclaves) = &self.enclaves {
+            warn(
+                enclaves.development_root,
+                "Quotes of enclaves are believed under a development root, not Intel's: whoever has its seed can register any key.".into(),
+            );
+            warn(
+                enclaves.timelock != self.settlement.timelock,
+                format!("Which enclaves may prove is decided by `{}`, not by the chain's timelock.", enclaves.timelock),
+            );
+            warn(
+                !enclaves.lists.complete,
+                "The lists of enclaves could not be read in whole: the registry is older than the chain by more than a week.".into(),
+            );
+            let nobody = enclaves.lists.measurements.is_empty() || enclaves.lists.signers.is_empty();
+            warn(
+                enclaves.lists.complete && nobody,
+                "No enclave can be registered: no measurement, or no signer, is on the registry's list.".into(),
+            );
+        }
         warn(
             !self.production,
             "The chain was not deployed for production: its contracts accept test verifiers and short delays.".into(),
@@ -276,6 +329,32 @@ impl Risks {
             warn(same, format!("The sequencer holds another role as well ({}).", sequencer.address));
         }
         warnings
+    }
+
+    fn write_enclaves(&self, page: &mut String, enclaves: &Enclaves) -> std::fmt::Result {
+        let Enclaves { registry, timelock, development_root, policy, lists } = enclaves;
+        writeln!(page, "\n## Enclaves\n\n| what | is |\n|---|---|")?;
+        writeln!(page, "| registry of keys | `{registry}`; anyone registers a key that a quote vouches for |")?;
+        let root = if *development_root { "**a development root, not Intel's**" } else { "Intel's, for good" };
+        writeln!(page, "| root of quotes | {root} |")?;
+        let names: Vec<String> = statuses(policy.statuses).iter().map(ToString::to_string).collect();
+        writeln!(page, "| allowed TCB statuses | {} |", names.join(", "))?;
+        let age = match policy.maxAge {
+            u32::MAX => "while it is valid".into(),
+            age => format!("while it is valid, and for {} at most", span(age.into())),
+        };
+        writeln!(page, "| collateral counts | {age}, from evaluation {} on |", policy.minEvaluation)?;
+        writeln!(page, "| a key counts for | {} |", span(policy.lifetime.into()))?;
+        for (name, list) in [("measurement", &lists.measurements), ("signer", &lists.signers)] {
+            for hash in list {
+                writeln!(page, "| allowed {name} | `{hash}` |")?;
+            }
+            if list.is_empty() {
+                writeln!(page, "| allowed {name} | none |")?;
+            }
+        }
+        let delay = if *timelock == self.settlement.timelock { span_of(self.timelock_delay) } else { "unknown".into() };
+        writeln!(page, "| lists and policy are changed by | `{timelock}`, after {delay} |")
     }
 
     fn admins_are_the_timelock(&self) -> bool {
@@ -377,6 +456,9 @@ impl Risks {
             writeln!(page, "| {name} | `{verifier}` | {test} | {state} |")?;
         }
 
+        if let Some(enclaves) = &self.enclaves {
+            self.write_enclaves(page, enclaves)?;
+        }
         writeln!(page, "\n## Contracts\n\n| contract | address | code can be replaced |\n|---|---|---|")?;
         for Contract { name, address, implementation } in &self.contracts {
             let replaced = match implementation {
@@ -439,13 +521,9 @@ struct Roles {
 
 impl Roles {
     async fn read(l1: &L1, timelock: Address, opened: u64, head: u64) -> Result<Self, Error> {
-        let first = opened.saturating_sub(DEPLOYMENT_BLOCKS);
+        let first = first_block(opened);
         let filter = Filter::new().address(timelock).event_signature(Timelock::RoleGranted::SIGNATURE_HASH);
-        let logs = match l1.logs(&filter.clone().from_block(first).to_block(head)).await {
-            Ok(logs) => logs,
-            Err(Error::Rpc { .. } | Error::TooLarge { .. }) => in_windows(l1, &filter, first, head).await?,
-            Err(error) => return Err(error),
-        };
+        let logs = l1.logs_between(&filter, first, head).await?;
         let events = logs.iter().filter_map(|log| Timelock::RoleGranted::decode_log_validate(&log.inner).ok());
         let granted: BTreeSet<(B256, Address)> = events.map(|event| (event.role, event.account)).collect();
         // Its constructor begins with making it its own admin.
@@ -471,17 +549,6 @@ impl Roles {
 
 fn role_id(name: &str) -> B256 {
     if name.is_empty() { B256::ZERO } else { keccak256(name) }
-}
-
-async fn in_windows(l1: &L1, filter: &Filter, first: u64, head: u64) -> Result<Vec<Log>, Error> {
-    let mut logs = Vec::new();
-    let mut from = first;
-    while from <= head {
-        let to = from.saturating_add(WINDOW - 1).min(head);
-        logs.extend(l1.logs(&filter.clone().from_block(from).to_block(to)).await?);
-        from = to + 1;
-    }
-    Ok(logs)
 }
 
 #[cfg(test)]

@@ -187,7 +187,8 @@ fn qe_identity_issued(collateral: &QuoteCollateralV3, now: u64) -> Result<u64, E
     Ok(validity.0)
 }
 
-fn validity(from: &str, until: &str) -> Option<(u64, u64)> {
+/// From and until of Intel's JSON, as Unix seconds.
+pub(crate) fn validity(from: &str, until: &str) -> Option<(u64, u64)> {
     Some((seconds(from)?, seconds(until)?))
 }
 

@@ -20,6 +20,7 @@
 //! | [`tsm`] | quotes of TDX trust domains |
 //! | [`software`] | quotes for development, on any machine |
 //! | [`pki`], [`platform`], [`collateral`] | the development root: **not Intel's** |
+//! | [`bundle`] | collateral in the parts and forms that it is published in |
 //! | [`verify`] | whether to believe a quote |
 //!
 //! Feature `verify`, on by default, brings collateral and verification, with `dcap-qvl`. An enclave program makes quotes and believes none: it does without.
@@ -27,6 +28,8 @@
 //! A production chain trusts [`verify::INTEL_ROOT`]. The development root exists so that every check runs, and can be made to
 //! fail, without the hardware.
 
+#[cfg(feature = "verify")]
+pub mod bundle;
 #[cfg(feature = "verify")]
 pub mod collateral;
 pub mod error;
@@ -44,6 +47,8 @@ pub mod verify;
 #[cfg(feature = "verify")]
 mod chain;
 
+#[cfg(feature = "verify")]
+pub use bundle::Bundle;
 /// What Intel publishes about machines, as one verification needs it.
 #[cfg(feature = "verify")]
 pub use dcap_qvl::QuoteCollateralV3 as Collateral;

@@ -36,7 +36,8 @@ use dcap_qvl::{
     verify::QuoteVerifier,
 };
 
-/// Intel's root, "Intel SGX Root CA", as DER (https://certificates.trustedservices.intel.com/IntelSGXRootCA.der).
+/// Intel's root, "Intel SGX Root CA", as DER: the last certificate of every chain of Intel's. It names where its revocation list is,
+/// https://certificates.trustedservices.intel.com/IntelSGXRootCA.der.
 pub const INTEL_ROOT: &[u8] = include_bytes!("intel_sgx_root.der");
 /// Most bytes of each part of the collateral. Intel's longest are about 20,000.
 pub const MAX_COLLATERAL: usize = 262_144;

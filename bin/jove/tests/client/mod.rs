@@ -1,6 +1,8 @@
 //! The real process, and a small JSON-RPC client for it.
 #![allow(dead_code)] // each test uses a part
 
+pub(crate) mod layer1;
+
 use serde_json::{Value, json};
 use std::{
     io::{self, BufRead, BufReader, Read, Write},

@@ -71,7 +71,7 @@ contract Pccs is AttestationErrors {
     using X509 for Crl;
 
     /// @notice keccak256 of x ‖ y of the key of Intel's root, "Intel SGX Root CA", which is valid until 2049
-    /// (https://certificates.trustedservices.intel.com/IntelSGXRootCA.der).
+    /// and whose revocation list is at https://certificates.trustedservices.intel.com/IntelSGXRootCA.der.
     bytes32 public constant INTEL_ROOT_KEY = 0x89f72d7c488e5b53a77c23ebcb36970ef7eb5bcf6658e9b8292cfbe4703a8473;
     /// @notice The root's number.
     uint32 public constant ROOT = 1;
