@@ -99,8 +99,10 @@ until_true 60 deep # so that the opening stays
 has_ether() { [[ $(balance "$l2" "$fresh") == "$1" ]]; }
 JOVE_PRIVATE_KEY=$(cast wallet private-key "$MNEMONIC" 4) jove bridge deposit --amount 1 --to "$fresh" >/dev/null 2>&1
 if until_true 30 has_ether 1000000000000000000; then pass "before: a deposit"; else fail "before: a deposit" "$(tail -3 "$data.log")"; fi
+block=$(cast block --rpc-url "$l2" latest --field hash)
 cast rpc --rpc-url "$l1" anvil_reorg 8 '[]' >/dev/null
 if until_true 60 has_ether 0; then pass "after a reorganisation: it is taken back"; else fail "after a reorganisation" "$(tail -3 "$data.log")"; fi
+is "and the node says so of its block" unwound "$(rung "$block")"
 JOVE_PRIVATE_KEY=$(cast wallet private-key "$MNEMONIC" 4) jove bridge deposit --amount 2 --to "$fresh" >/dev/null 2>&1
 if until_true 60 has_ether 2000000000000000000; then pass "and another arrives"; else fail "and another arrives" "$(tail -3 "$data.log")"; fi
 hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --mnemonic "$MNEMONIC" --mnemonic-index 3 --value 1 "$fresh")")

@@ -7,13 +7,14 @@ use crate::{
     options::Span,
 };
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{Address, TxHash, U256, utils::format_ether};
+use alloy_primitives::{Address, B256, TxHash, U256, utils::format_ether};
 use alloy_sol_types::SolEvent;
 use jove_primitives::predeploys;
 use jove_settlement::{
     Error, L1, Wallet,
     bridge::{Crossing, Deposit, Withdrawal, deposits, messages},
     contracts::{Bridge, Erc20, Inbox, L2Bridge, Outbox, Pause, Phase, Rollup, ask},
+    deploy::genesis,
     wallet::{Call, Receipt},
 };
 use std::{
@@ -142,12 +143,20 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     })
 }
 
-pub(crate) fn connect(nodes: &Nodes) -> Result<(Crossing, u64), String> {
+/// Which chain the L2 node has to have.
+#[derive(Clone, Copy)]
+pub(crate) struct L2Chain {
+    id: u64,
+    genesis: B256,
+}
+
+pub(crate) fn connect(nodes: &Nodes) -> Result<(Crossing, L2Chain), String> {
     let spec = read_spec(&nodes.chain)?;
+    let l2_chain = L2Chain { id: spec.chain_id, genesis: genesis(&spec).blockHash };
     let settlement = spec.settlement.ok_or_else(|| format!("{}: the chain settles nowhere", nodes.chain.display()))?;
     let l1 = L1::new(&nodes.l1_url).map_err(|error| format!("--l1-url: {error}"))?;
     let l2 = L1::new(&nodes.l2_url).map_err(|error| format!("--l2-url: {error}"))?;
-    Ok((Crossing { l1, l2, settlement }, spec.chain_id))
+    Ok((Crossing { l1, l2, settlement }, l2_chain))
 }
 
 pub(crate) fn words(error: Error) -> String {
@@ -163,9 +172,18 @@ pub(crate) async fn l1_wallet(crossing: &Crossing, key: &key::Options) -> Result
     Ok(wallet)
 }
 
-pub(crate) async fn check_l2(crossing: &Crossing, expected: u64) -> Result<(), String> {
+/// Checks that the L2 node's is the chain file's chain, and not another of the same number: what is sent to that one's bridge is lost.
+pub(crate) async fn check_l2(crossing: &Crossing, expected: L2Chain) -> Result<(), String> {
     let found = crossing.l2.chain_id().await.map_err(words)?;
-    if found == expected { Ok(()) } else { Err(format!("--l2-url is chain {found}, the chain file's is {expected}")) }
+    if found != expected.id {
+        return Err(format!("--l2-url is chain {found}, the chain file's is {}", expected.id));
+    }
+    match crossing.l2.header(0).await.map_err(words)? {
+        Some(genesis) if genesis.hash() == expected.genesis => Ok(()),
+        _ => {
+            Err(format!("--l2-url is another chain {found}: its genesis is not {}, the chain file's", expected.genesis))
+        }
+    }
 }
 
 /// Wei, or a token's smallest unit.
@@ -207,7 +225,7 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
-async fn deposit(crossing: &Crossing, l2_chain: u64, transfer: &Transfer) -> Result<(), String> {
+async fn deposit(crossing: &Crossing, l2_chain: L2Chain, transfer: &Transfer) -> Result<(), String> {
     let wallet = l1_wallet(crossing, &transfer.key).await?;
     if transfer.wait {
         check_l2(crossing, l2_chain).await?;
@@ -282,7 +300,7 @@ fn outcome(deposit: &Deposit, receipt: &Receipt) -> (String, bool) {
     (format!("message {} has arrived in block {block}", deposit.index), true)
 }
 
-async fn withdraw(crossing: &Crossing, l2_chain: u64, transfer: &Transfer) -> Result<(), String> {
+async fn withdraw(crossing: &Crossing, l2_chain: L2Chain, transfer: &Transfer) -> Result<(), String> {
     check_l2(crossing, l2_chain).await?;
     let l2_wallet = Wallet::new(crossing.l2.clone(), transfer.key.key()?).await.map_err(words)?;
     // Asked now: who cannot claim later should not have to learn it later.
@@ -354,7 +372,7 @@ async fn sent_messages(crossing: &Crossing, hash: TxHash) -> Result<Vec<Outbox::
     if sent.is_empty() { Err(words(Error::NotOurs { hash, reason: "sent no message to L1" })) } else { Ok(sent) }
 }
 
-async fn status(crossing: &Crossing, l2_chain: u64, hash: TxHash) -> Result<(), String> {
+async fn status(crossing: &Crossing, l2_chain: L2Chain, hash: TxHash) -> Result<(), String> {
     check_l2(crossing, l2_chain).await?;
     if let Some(receipt) = Receipt::of(&crossing.l1, hash).await.map_err(words)? {
         let queued = deposits(crossing.settlement.inbox, &receipt);

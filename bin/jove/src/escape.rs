@@ -1,7 +1,7 @@
 //! `jove escape`: leaving a chain that nobody runs any more. It needs the chain file, a node of L1, and a node of the chain that anyone rebuilt from L1.
 
 use crate::{
-    bridge::{Nodes, check_l2, connect, l1_wallet, log_sent, say, words},
+    bridge::{L2Chain, Nodes, check_l2, connect, l1_wallet, log_sent, say, words},
     deploy::runtime,
     key,
     node::start_log,
@@ -121,7 +121,7 @@ async fn amount_of(crossing: &Crossing, token: Option<Address>, amount: U256) ->
 }
 
 /// Checks that the chain's node is one, and has the last final state.
-async fn check_chain(crossing: &Crossing, l2_chain: u64, state: &FinalState) -> Result<(), String> {
+async fn check_chain(crossing: &Crossing, l2_chain: L2Chain, state: &FinalState) -> Result<(), String> {
     check_l2(crossing, l2_chain).await?;
     crossing.check_chain(state).await.map_err(words)
 }
@@ -134,7 +134,7 @@ async fn halted(crossing: &Crossing) -> Result<Standing, String> {
 
 async fn status(
     crossing: &Crossing,
-    l2_chain: u64,
+    l2_chain: L2Chain,
     account: Option<Address>,
     tokens: &[Address],
 ) -> Result<(), String> {
@@ -177,7 +177,7 @@ async fn status(
 /// What an account can take.
 async fn holdings(
     crossing: &Crossing,
-    l2_chain: u64,
+    l2_chain: L2Chain,
     standing: &Standing,
     account: Address,
     tokens: &[Address],
@@ -220,7 +220,7 @@ async fn start(crossing: &Crossing, key: &key::Options) -> Result<(), String> {
     Ok(())
 }
 
-async fn take(crossing: &Crossing, l2_chain: u64, withdraw: &Withdraw) -> Result<(), String> {
+async fn take(crossing: &Crossing, l2_chain: L2Chain, withdraw: &Withdraw) -> Result<(), String> {
     let wallet = match withdraw.print {
         true => None,
         false => Some(l1_wallet(crossing, &withdraw.key).await?),
@@ -260,7 +260,7 @@ async fn pay(crossing: &Crossing, wallet: &Wallet, data: Bytes, what: &str, to: 
     Ok(())
 }
 
-async fn give_back(crossing: &Crossing, l2_chain: u64, refund: &Refund) -> Result<(), String> {
+async fn give_back(crossing: &Crossing, l2_chain: L2Chain, refund: &Refund) -> Result<(), String> {
     if refund.index.len() > MAX_NAMED {
         return Err(format!("at most {MAX_NAMED} messages at once"));
     }

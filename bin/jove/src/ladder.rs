@@ -107,9 +107,9 @@ impl From<L1Place> for Rung {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Rungs {
-    executed: Rung,
+    executed: Option<Rung>,
     committed: Option<Rung>,
     attested: Option<Rung>,
     proven: Option<Rung>,
@@ -124,19 +124,22 @@ struct Finality {
 }
 
 impl Ladder {
-    /// The rungs of a transaction or block, by its hash; null for an unknown one.
+    /// The rungs of a transaction or block, by its hash; null for an unknown one. What was executed once and then withdrawn stands on none.
     fn finality(&self, hash: B256) -> Result<Option<Finality>, Failure> {
         let view = self.node.storage().view();
         let number = match view.transaction(hash)? {
             Some(position) => Some(position.block),
             None => view.block_number(hash)?,
         };
-        let Some(number) = number else { return Ok(None) };
+        let Some(number) = number else {
+            let unwound = Finality { rung: "unwound", rungs: Rungs::default(), batch: None };
+            return Ok(view.is_unwound(hash)?.then_some(unwound));
+        };
         let header = view.header(number)?.ok_or(StorageError::UnknownBlock(number))?;
         let block_hash = view.block_hash(number)?.ok_or(StorageError::UnknownBlock(number))?;
         let at = time_ms(&header)?;
         let executed = Rung { at, place: Place::L2 { block_number: number, block_hash } };
-        let mut rungs = Rungs { executed, committed: None, attested: None, proven: None, r#final: None };
+        let mut rungs = Rungs { executed: Some(executed), ..Default::default() };
         let Some((_, l1)) = self.settlement() else {
             return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
         };

@@ -82,8 +82,6 @@ struct Shared {
     handle: Handle,
     poll: Duration,
     invalid: Arc<Mutex<Option<Invalid>>>,
-    /// The hash of a batch that was found invalid once.
-    suspect: Arc<Mutex<Option<B256>>>,
 }
 
 /// A committed batch that this node found invalid: it is so for ever.
@@ -115,8 +113,8 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         rebuild: Rebuild::default(),
         limits,
     };
-    let (blobs, invalid, suspect) = (Arc::new(blobs), Arc::default(), Arc::default());
-    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid, suspect };
+    let (blobs, invalid) = (Arc::new(blobs), Arc::default());
+    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 
     let mut tasks = JoinSet::new();

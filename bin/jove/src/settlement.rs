@@ -115,7 +115,11 @@ pub(crate) async fn start(
     let url = options.l1_url.clone().or(l1_url).ok_or("which L1? --l1-url names its JSON-RPC")?;
     let words = |error: jove_settlement::Error| error.to_string();
     let l1 = L1::new(&url).map_err(words)?;
-    let beacons = options.l1_beacon_url.clone().unwrap_or_else(|| vec![url]);
+    let beacons = options.l1_beacon_url.clone();
+    let blobs = Blobs::new(beacons.clone().unwrap_or_else(|| vec![url])).map_err(|error| match beacons {
+        Some(_) => format!("--l1-beacon-url: {error}"),
+        None => format!("--l1-url, asked for blobs too without --l1-beacon-url: {error}"),
+    })?;
     let depth = match options.l1_depth.unwrap_or(u64::from(dev)) {
         0 => Depth::Finalized,
         blocks => Depth::Blocks(blocks),
@@ -138,6 +142,9 @@ pub(crate) async fn start(
         },
         prove => prove,
     };
+    if commit.as_ref().zip(prove.as_ref()).is_some_and(|(commit, prove)| commit.address() == prove.address()) {
+        return Err("the keys to commit and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
+    }
     let rescue = key("rescue", options.rescue_key_file.as_deref(), RESCUE_KEY)?;
     if let Some(rescue) = &rescue {
         if node.is_sequencing() {
@@ -156,7 +163,7 @@ pub(crate) async fn start(
     };
     let settings = Settings {
         l1,
-        blobs: Blobs::new(beacons).map_err(|error| error.to_string())?,
+        blobs,
         depth,
         poll: if dev { DEV_POLL } else { POLL },
         commit: commit.map(|signer| Committing { signer, policy, eager: dev }),

@@ -3,7 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `GET /v1/challenge` | | [`Challenge`], JSON: what a quote is to be over |
-//! | `POST /v1/register` | [`Attested`], RLP | empty, once L1 has the key |
+//! | `POST /v1/register/{block}` | [`Attested`], RLP, over this L1 block | empty, once L1 has the key |
 //! | `POST /v1/lease` | | 200: an input, with the headers `jove-lease` (its token) and `jove-lease-ms`; 204 after a while without work |
 //! | `POST /v1/lease/{token}/renew` | | empty |
 //! | `POST /v1/lease/{token}/finish` | [`Proved`], RLP | empty |
@@ -12,7 +12,7 @@
 //! | `POST /v1/jobs/{index}/retry` | | empty |
 //!
 //! Errors are words, with 401 without a good token, 403 for a worker whose proofs were wrong, 404, 409 for a lease that has ended, 422 for what is wrong, 428
-//! where the worker's key has to be registered first, 503 for what may be so later.
+//! where the worker's key has to be registered first, 410 for a key whose time is over, 503 for what may be so later.
 
 use crate::{Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted};
 use alloy_primitives::{Address, B256, Bytes};
@@ -80,8 +80,8 @@ impl Challenge {
 pub trait Chain: Send + Sync + 'static {
     /// What a quote has to be over now.
     fn challenge(&self) -> impl Future<Output = Result<Challenge, Refusal>> + Send;
-    /// Has a key registered on L1, and waits until it is.
-    fn register(&self, attested: Attested) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Has a key registered on L1, whose quote is over this block of L1, and waits until it is.
+    fn register(&self, attested: Attested, block_number: u64) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Whether L1 takes proofs by a key now.
     fn is_registered(&self, key: Address) -> impl Future<Output = Result<bool, Refusal>> + Send;
     /// What a job's prover is given: an encoded [`Input`](jove_proving::Input).
@@ -159,7 +159,7 @@ impl<C: Chain> Controller<C> {
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/challenge", get(challenge::<C>))
-            .route("/v1/register", post(register::<C>))
+            .route("/v1/register/{block}", post(register::<C>))
             .route("/v1/lease", post(lease::<C>))
             .route("/v1/lease/{token}/renew", post(renew::<C>))
             .route("/v1/lease/{token}/finish", post(finish::<C>))
@@ -268,6 +268,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::Over(_) => StatusCode::GONE,
             Refusal::Later(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, refusal.to_string())
@@ -283,6 +284,7 @@ async fn challenge<C: Chain>(State(controller): At<C>, _: Caller) -> Result<Json
 async fn register<C: Chain>(
     State(controller): At<C>,
     Caller(worker): Caller,
+    Path(block): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
     let attested: Attested = decode(&body).ok_or_else(Failure::malformed)?;
@@ -297,7 +299,7 @@ async fn register<C: Chain>(
             return Err(Failure(StatusCode::FORBIDDEN, "this worker's proofs were wrong".into()));
         }
     }
-    controller.chain.register(attested).await?;
+    controller.chain.register(attested, block).await?;
     let mut workers = controller.workers.lock();
     workers.entry(worker.clone()).or_insert(Known { key, wrong: 0 }).key = key;
     drop(workers);
@@ -319,7 +321,7 @@ async fn lease<C: Chain>(State(controller): At<C>, Caller(worker): Caller) -> Re
             let mut queue = controller.queue.lock();
             match &refusal {
                 Refusal::Wrong(reason) => queue.fail(token, reason, now())?,
-                Refusal::Later(_) => queue.give_back(token)?,
+                Refusal::Over(_) | Refusal::Later(_) => queue.give_back(token)?,
             }
             return Err(refusal.into());
         }

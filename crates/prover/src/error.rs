@@ -21,6 +21,9 @@ pub enum Error {
     /// The controller wants the worker's key registered (again).
     #[error("the controller has no key of this worker")]
     Unregistered,
+    /// L1 takes no proofs by this key any more, but may by the enclave's next one.
+    #[error("the key's time is over")]
+    Over,
     /// The lease is another's now.
     #[error("the lease has ended")]
     Stale,
@@ -41,6 +44,9 @@ pub enum Refusal {
     /// The worker is wrong: another may be right.
     #[error("{0}")]
     Wrong(String),
+    /// The key's time is over: another key may be registered.
+    #[error("{0}")]
+    Over(String),
     /// The chain cannot say now. Later it can.
     #[error("{0}")]
     Later(String),

@@ -16,6 +16,8 @@ use tokio::task::spawn_blocking;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// After a failure of the controller or the enclave.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Most keys of an enclave that L1 may have forgotten.
+const MAX_KEYS: u64 = 1_000;
 /// Most bytes of an error's words.
 const MAX_WORDS: usize = 500;
 
@@ -55,11 +57,19 @@ pub async fn run(worker: Worker) {
 impl Worker {
     /// Has a key registered, and proves by it while L1 takes it.
     async fn work(&self) -> Result<(), Error> {
-        let challenge: Challenge = self.ask(Method::GET, "challenge", Vec::new()).await?.json().await?;
-        let domain = challenge.domain(0);
-        let attested = self.attest(challenge, domain).await?;
-        let key = attested.key;
-        self.ask(Method::POST, "register", alloy_rlp::encode(&attested)).await?;
+        let mut number = 0;
+        let (domain, key) = loop {
+            let answer = self.ask(Method::GET, "challenge", Vec::new()).await?;
+            let challenge: Challenge = answer.json().await?;
+            let domain = challenge.domain(number);
+            let attested = self.attest(challenge, domain).await?;
+            let path = format!("register/{}", challenge.block_number);
+            match self.ask(Method::POST, &path, alloy_rlp::encode(&attested)).await {
+                Ok(_) => break (domain, attested.key),
+                Err(Error::Over) if number < MAX_KEYS => number += 1,
+                Err(error) => return Err(error),
+            }
+        };
         tracing::info!(worker = self.name, %key, "this prover's enclave is registered on L1");
         loop {
             if let Some(leased) = self.lease().await? {
@@ -141,6 +151,7 @@ impl Worker {
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::CONFLICT => Err(Error::Stale),
+            StatusCode::GONE => Err(Error::Over),
             StatusCode::PRECONDITION_REQUIRED => Err(Error::Unregistered),
             status => {
                 let first = response.chunk().await.ok().flatten().unwrap_or_default();

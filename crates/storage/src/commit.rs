@@ -297,7 +297,7 @@ impl Store {
         value.len()
     }
 
-    /// What [`Self::put_block`] wrote, and the change set.
+    /// What [`Self::put_block`] wrote, and the change set. The hashes are noted as unwound.
     fn remove_block(&self, batch: &mut OwnedWriteBatch, block: &ExecutedBlock) {
         let keyspaces = &self.keyspaces;
         let number = block.header.number;
@@ -306,8 +306,10 @@ impl Store {
             batch.remove(keyspace, key.as_slice());
         }
         batch.remove(&keyspaces.block_numbers, block.hash.as_slice());
+        batch.insert(&keyspaces.unwound, block.hash.as_slice(), [].as_slice());
         for transaction in &block.transactions {
             batch.remove(&keyspaces.transactions, transaction.tx_hash().as_slice());
+            batch.insert(&keyspaces.unwound, transaction.tx_hash().as_slice(), [].as_slice());
         }
         for term in codec::log_terms(&block.receipts) {
             batch.remove(&keyspaces.logs, codec::posting_key(term, number).as_slice());

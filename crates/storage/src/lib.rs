@@ -47,6 +47,7 @@
 //! | `bodies` | block (u64) | body |
 //! | `block_numbers` | block hash | block (u64) |
 //! | `transactions` | transaction hash | block (u64), index (u32) |
+//! | `unwound` | hash of a block that was unwound, or of a transaction in one | empty; stays though it comes back |
 //! | `logs` | kind (1 byte), term (32 bytes), block (u64) | empty |
 //!
 //! - account: one byte, the balance's length with 0x80 added if there is code; nonce, a varint; balance, minimal; with code, its hash.
@@ -222,6 +223,7 @@ struct Keyspaces {
     bodies: Keyspace,
     block_numbers: Keyspace,
     transactions: Keyspace,
+    unwound: Keyspace,
     logs: Keyspace,
 }
 
@@ -243,6 +245,7 @@ impl Keyspaces {
             bodies: range("bodies")?,
             block_numbers: point("block_numbers")?,
             transactions: point("transactions")?,
+            unwound: point("unwound")?,
             logs: range("logs")?,
         })
     }

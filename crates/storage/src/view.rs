@@ -76,6 +76,15 @@ impl View {
         Ok(Some(TransactionPosition { block, index }))
     }
 
+    /// Whether the block with this hash, or the transaction's, was in the chain once, was unwound, and is not there again.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], or the database's.
+    pub fn is_unwound(&self, hash: B256) -> Result<bool, StorageError> {
+        let was = self.head.snapshot.contains_key(&self.store.keyspaces.unwound, hash)?;
+        Ok(was && self.block_number(hash)?.is_none() && self.transaction(hash)?.is_none())
+    }
+
     /// Oldest block whose state can be read.
     pub fn oldest_state(&self) -> u64 {
         self.head.oldest

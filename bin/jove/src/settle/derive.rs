@@ -1,7 +1,7 @@
 //! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
 
 use super::{Held, Invalid, Shared, prove::Prover, rescue::Rescuer};
-use jove_primitives::batch::decode;
+use jove_primitives::{batch::decode, l1::L1Origin};
 use jove_sequencer::{Derived, DerivedBatch};
 use jove_settlement::{
     Error,
@@ -85,29 +85,9 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
         return Ok(false);
     }
     shared.handle.rebuild.batch(index, view.head_number());
-    let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
-    let data = decode(&contents, batch.header.chain_id);
-    let mut origins = Vec::new();
-    let mut number = origin_at(&view, parent.header.last_block)?.0.number;
-    for steps in data.iter().flat_map(|data| &data.blocks).map(|block| block.origin_steps).filter(|steps| *steps > 0) {
-        number = number.saturating_add(steps.into());
-        if number > batch.header.origin_number {
-            break;
-        }
-        let header = shared.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?;
-        origins.push(watcher::origin(&shared.settlement, &header, state.messages_up_to(number)?));
-    }
     drop(view);
-    // A batch is not to be called invalid for blocks of another L1 chain than the one it was committed on.
-    let head = state.latest.block;
-    for (number, hash) in [(batch.header.origin_number, batch.header.origin_hash), (head.number, head.hash)] {
-        if shared.l1.header(number).await?.map(|header| header.hash()) != Some(hash) {
-            return Err(Error::L1Reorganised(number).into());
-        }
-    }
-    let messages = state.deposits(batch.header.first_message, batch.header.end_message)?;
-    let header = batch.header;
-    let derived = DerivedBatch { header, data, origins, messages };
+    let (derived, _) = gather(shared, &state, &batch, &parent).await?;
+    let origins = derived.origins.clone();
     let mut work = pin!(shared.node(move |node| node.derive(derived)));
     let outcome = loop {
         match tokio::time::timeout(REPORT, &mut work).await {
@@ -117,12 +97,63 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     };
     match outcome {
         Derived::Valid(_) => report(shared),
-        // L1 is asked for everything once more: another answer in the middle of the first reading would make any batch invalid.
-        Derived::Invalid(_) if shared.suspect.lock().replace(batch.hash) != Some(batch.hash) => {}
         Derived::Invalid(error) => {
+            // Not for what L1 answered in the middle of a reorganisation, or wrongly.
+            check_l1(shared, &state, &batch, &origins).await?;
             tracing::warn!(batch = index, %error, "a batch on L1 is invalid: it waits to be dropped");
             *shared.invalid.lock() = Some(Invalid { index, hash: batch.hash, reason: error.to_string() });
         }
     }
     Ok(true)
+}
+
+/// What a batch is derived from, and the contents of its blobs. A batch that names origins beyond its own gets none of them.
+pub(super) async fn gather(
+    shared: &Shared,
+    state: &L1State,
+    batch: &Batch,
+    parent: &Batch,
+) -> Result<(DerivedBatch, Vec<Bytes>), Held> {
+    let header = batch.header;
+    let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
+    let data = decode(&contents, header.chain_id);
+    let mut origins: Vec<L1Origin> = Vec::new();
+    let mut number = origin_at(&shared.node.storage().view(), parent.header.last_block)?.0.number;
+    for steps in data.iter().flat_map(|data| &data.blocks).map(|block| block.origin_steps).filter(|steps| *steps > 0) {
+        number = number.saturating_add(steps.into());
+        if number > header.origin_number {
+            break;
+        }
+        let header = shared.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?;
+        origins.push(watcher::origin(&shared.settlement, &header, state.messages_up_to(number)?));
+    }
+    let messages = state.deposits(header.first_message, header.end_message)?;
+    Ok((DerivedBatch { header, data, origins, messages }, contents))
+}
+
+/// Checks that the messages and L1 blocks which a batch was derived from are those that it names: the queue's rolling hash, and a chain of headers down from
+/// its origin.
+///
+/// # Errors
+/// [`Error::L1Reorganised`] if they are not; if L1 cannot be reached.
+async fn check_l1(shared: &Shared, state: &L1State, batch: &Batch, origins: &[L1Origin]) -> Result<(), Error> {
+    let header = &batch.header;
+    for (index, hash) in
+        [(header.first_message, header.queue_hash_before), (header.end_message, header.queue_hash_after)]
+    {
+        if state.queue_hash(index)? != Some(hash) {
+            return Err(Error::L1Reorganised(header.origin_number));
+        }
+    }
+    let (mut number, mut hash) = (header.origin_number, header.origin_hash);
+    for origin in origins.iter().rev() {
+        while number > origin.number {
+            let above = shared.l1.header(hash).await?.ok_or(Error::L1Reorganised(number))?;
+            (number, hash) = (number - 1, above.parent_hash);
+        }
+        if hash != origin.hash {
+            return Err(Error::L1Reorganised(origin.number));
+        }
+    }
+    Ok(())
 }

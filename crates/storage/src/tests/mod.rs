@@ -363,10 +363,15 @@ impl Model {
         assert_eq!(view.header(head + 1).unwrap(), None);
         assert_eq!(view.block_hash(head + 1).unwrap(), None);
         assert!(view.block(head + 1).unwrap().is_none());
+        for block in &self.blocks {
+            assert!(!view.is_unwound(block.hash).unwrap());
+        }
         for block in &self.gone {
             assert_eq!(view.block_number(block.hash).unwrap(), None);
+            assert!(view.is_unwound(block.hash).unwrap());
             for transaction in &block.transactions {
                 assert_eq!(view.transaction(*transaction.tx_hash()).unwrap(), None);
+                assert!(view.is_unwound(*transaction.tx_hash()).unwrap());
             }
         }
         self.check_state(view, head);

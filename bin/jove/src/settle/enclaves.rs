@@ -1,0 +1,192 @@
+//! What enclaves are given to prove, and what of theirs is believed.
+
+use super::{
+    Shared,
+    derive::gather,
+    prove::{judge, openings},
+};
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::{Address, B256, Bytes, Signature};
+use alloy_sol_types::SolCall;
+use jove_enclave::{Attested, Proved, keys::digest};
+use jove_primitives::spec::ForkSchedule;
+use jove_proving::{Batch, Committed, Input};
+use jove_prover::{Chain, Challenge, Job, Refusal};
+use jove_settlement::{
+    Error,
+    attestation::{Registration, Registry},
+    contracts::AttestationRegistry,
+    test_proofs::Judged,
+    watcher,
+};
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::{sync::OnceCell, task::spawn_blocking, time::sleep};
+
+/// How long a worker waits for its key to be on L1.
+const REGISTERING: Duration = Duration::from_secs(100);
+
+/// The node and L1, as a controller of enclaves sees them.
+pub(crate) struct Enclaves {
+    shared: Shared,
+    /// Whom proofs pay: who sends them.
+    payout: Address,
+    registry: OnceCell<Registry>,
+    /// To be sent.
+    registrations: Mutex<Vec<Registration>>,
+}
+
+impl Enclaves {
+    pub(super) fn new(shared: Shared, payout: Address) -> Self {
+        Self { shared, payout, registry: OnceCell::new(), registrations: Mutex::default() }
+    }
+
+    async fn registry(&self) -> Result<&Registry, Error> {
+        let Shared { l1, settlement, .. } = &self.shared;
+        self.registry.get_or_try_init(|| Registry::of_chain(l1, settlement.proofs)).await
+    }
+
+    /// What is to be sent to the registry, and its address.
+    pub(super) async fn registrations(&self) -> Result<(Address, Vec<Registration>), Error> {
+        let registry = self.registry().await?.contracts().registry;
+        Ok((registry, std::mem::take(&mut *self.registrations.lock())))
+    }
+}
+
+/// The call that registers a key.
+pub(super) fn register_call(registration: &Registration) -> Bytes {
+    let Registration { quote, key, payout, block_number } = registration.clone();
+    AttestationRegistry::registerCall { quote, key, payout, blockNumber: block_number }.abi_encode().into()
+}
+
+fn later(error: impl ToString) -> Refusal {
+    Refusal::Later(error.to_string())
+}
+
+fn wrong(reason: impl ToString) -> Refusal {
+    Refusal::Wrong(reason.to_string())
+}
+
+impl Chain for Enclaves {
+    async fn challenge(&self) -> Result<Challenge, Refusal> {
+        let registry = self.registry().await.map_err(later)?;
+        let binding = registry.binding(Address::ZERO, self.payout).await.map_err(later)?;
+        Ok(Challenge {
+            l1_chain_id: binding.chain_id,
+            registry: binding.registry,
+            payout: self.payout,
+            block_number: binding.block_number,
+            block_hash: binding.block_hash,
+        })
+    }
+
+    async fn register(&self, attested: Attested, block_number: u64) -> Result<(), Refusal> {
+        let registry = self.registry().await.map_err(later)?;
+        let Attested { key, quote } = attested;
+        if let Some(enclave) = registry.enclave(key).await.map_err(later)? {
+            return enclave.refusal.map_or(Ok(()), |reason| Err(Refusal::Over(reason)));
+        }
+        let registration = Registration { quote, key, payout: self.payout, block_number };
+        let call = register_call(&registration);
+        match self.shared.l1.call(registry.contracts().registry, call, BlockNumberOrTag::Latest).await {
+            Ok(_) => self.registrations.lock().push(registration),
+            Err(error) => {
+                let revert = error.revert().map(wrong);
+                return Err(revert.unwrap_or_else(|| later(error)));
+            }
+        }
+        for _ in 0..REGISTERING.as_secs() {
+            sleep(Duration::from_secs(1)).await;
+            if self.is_registered(key).await? {
+                return Ok(());
+            }
+        }
+        Err(later("the key is not on L1 yet"))
+    }
+
+    async fn is_registered(&self, key: Address) -> Result<bool, Refusal> {
+        let registry = self.registry().await.map_err(later)?;
+        let enclave = registry.enclave(key).await.map_err(later)?;
+        Ok(enclave.is_some_and(|enclave| enclave.refusal.is_none()))
+    }
+
+    async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
+        let shared = &self.shared;
+        let (batch, parent) = self.batch(&job)?;
+        let derived = gather(shared, &shared.l1_state(), &batch, &parent).await.map_err(later)?;
+        let origins = self.headers(&batch, &parent, derived.0.origins.first().map(|origin| origin.number)).await?;
+        let (derived, contents) = derived;
+        let mut messages = Vec::new();
+        for index in batch.header.first_message..batch.header.end_message {
+            let message = shared.l1_state().message(index).map_err(later)?;
+            messages.push(message.ok_or_else(|| later("L1 is behind"))?.entry());
+        }
+        let (node, payout) = (shared.node.clone(), self.payout);
+        let work = move || {
+            let witness = node.witness_of(&derived)?;
+            let committed = |batch: &watcher::Batch| Committed { header: batch.header, blobs: batch.blobs.clone() };
+            let batch = Batch { committed: committed(&batch), contents, origins, messages, witness };
+            let config = node.spec().config(ForkSchedule::All).into();
+            Ok(Input { payout, config, parent: committed(&parent), batches: vec![batch] }.encode())
+        };
+        let made = spawn_blocking(work).await.map_err(later)?;
+        made.map_err(|error: jove_sequencer::NodeError| later(error))
+    }
+
+    async fn check(&self, job: Job, key: Address, proved: Proved) -> Result<(), Refusal> {
+        let (batch, _) = self.batch(&job)?;
+        let roots = judge(&self.shared, &batch).map_err(later)?.ok_or_else(|| later("the batch is not derived yet"))?;
+        let opened = openings(&self.shared, &batch).await.map_err(later)?;
+        let own = Judged { header: &batch.header, blobs: &batch.blobs, openings: &opened, roots };
+        let outcome = match &proved.outcomes[..] {
+            [outcome] => outcome,
+            _ => return Err(wrong("it is not of one batch")),
+        };
+        let is_own = outcome.batch == batch.hash
+            && outcome.output == own.output(job.start)
+            && proved.start == job.start
+            && proved.payout == self.payout
+            && (proved.chain_id, proved.rollup) == (batch.header.chain_id, batch.header.rollup)
+            && proved.openings.iter().eq(opened.iter().map(|opening| &opening.opening));
+        if !is_own {
+            return Err(wrong(format!("output {} is not this node's for batch {}", outcome.output, job.index)));
+        }
+        let domain = self.challenge().await?.domain(0);
+        let digest: B256 = digest(&domain, proved.statement());
+        let signature = Signature::from_raw(&proved.signature).map_err(wrong)?;
+        match signature.recover_address_from_prehash(&digest) {
+            Ok(signer) if signer == key && proved.key == key => Ok(()),
+            _ => Err(wrong("its signature is not the registered key's")),
+        }
+    }
+}
+
+impl Enclaves {
+    /// A job's batch and the one before it, while L1 has them.
+    fn batch(&self, job: &Job) -> Result<(watcher::Batch, watcher::Batch), Refusal> {
+        let state = self.shared.l1_state();
+        let batch = state.batch(job.index).map_err(later)?.filter(|batch| batch.hash == job.batch);
+        let parent = job.index.checked_sub(1).and_then(|parent| state.batch(parent).ok().flatten());
+        batch.zip(parent).ok_or_else(|| later("the batch is not on L1 any more"))
+    }
+
+    /// L1's headers after the parent's origin, or from the first one's where that has none, up to the batch's.
+    async fn headers(
+        &self,
+        batch: &watcher::Batch,
+        parent: &watcher::Batch,
+        first: Option<u64>,
+    ) -> Result<Vec<alloy_consensus::Header>, Refusal> {
+        let last = batch.header.origin_number;
+        let first = match parent.header.origin_number {
+            0 => first.unwrap_or(last + 1),
+            origin => origin + 1,
+        };
+        let mut headers = Vec::new();
+        for number in first..=last {
+            let header = self.shared.l1.header(number).await.map_err(later)?;
+            headers.push(header.ok_or_else(|| later(Error::UnknownL1Block(number)))?.into_inner());
+        }
+        Ok(headers)
+    }
+}
