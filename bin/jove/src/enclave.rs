@@ -27,12 +27,22 @@ enum Source {
 /// What to start.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// The program [default: the file jove-enclave beside this one; without it, for software quotes, this one itself]
-    #[arg(long, env = "JOVE_ENCLAVE_PROGRAM", value_name = "FILE", conflicts_with = "inside")]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    program: Program,
     /// Be the program instead of starting it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "program")]
     inside: bool,
+    /// Print what quotes say of the program (MRENCLAVE), and end
+    #[arg(long, conflicts_with = "inside")]
+    measurement: bool,
+}
+
+/// The program.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Program {
+    /// The program [default: the file jove-enclave beside this one; without it, for software quotes, this one itself]
+    #[arg(long, env = "JOVE_ENCLAVE_PROGRAM", value_name = "FILE")]
+    program: Option<PathBuf>,
     /// What makes the quotes
     #[arg(long, env = "JOVE_ENCLAVE_QUOTES", value_enum, default_value_t = Source::Software)]
     quotes: Source,
@@ -45,9 +55,6 @@ pub(crate) struct Options {
     /// Longest that an answer may take, in seconds: then the program is killed
     #[arg(long, env = "JOVE_ENCLAVE_DEADLINE", value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     deadline: u64,
-    /// Print what quotes say of the program (MRENCLAVE), and end
-    #[arg(long, conflicts_with = "inside")]
-    measurement: bool,
 }
 
 /// Runs until standard input ends.
@@ -56,12 +63,10 @@ pub(crate) struct Options {
 /// In words, if the program cannot be started, or this is no machine for such quotes.
 #[allow(clippy::print_stdout)] // a measurement is the result
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    let quotes = options.quotes()?;
     if options.inside {
-        return jove_enclave::run(&quotes).map_err(|error| error.to_string());
+        return jove_enclave::run(&options.program.quotes()?).map_err(|error| error.to_string());
     }
-    let launch = Launch::find(options.program.as_deref(), &quotes).map_err(|error| error.to_string())?;
-    let mut enclave = Enclave::new(launch, Duration::from_secs(options.deadline));
+    let mut enclave = options.program.start()?;
     if options.measurement {
         let hello = enclave.hello().map_err(|error| error.to_string())?;
         println!("{}", hello.measurement);
@@ -70,7 +75,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     serve(&mut enclave).map_err(|error| format!("requests and answers: {error}"))
 }
 
-impl Options {
+impl Program {
+    /// The program, which is started once it is asked something.
+    ///
+    /// # Errors
+    /// In words, if there is none.
+    pub(crate) fn start(&self) -> Result<Enclave, String> {
+        let launch = Launch::find(self.program.as_deref(), &self.quotes()?).map_err(|error| error.to_string())?;
+        Ok(Enclave::new(launch, Duration::from_secs(self.deadline)))
+    }
+
     fn quotes(&self) -> Result<Quotes, String> {
         Ok(match self.quotes {
             Source::Gramine => Quotes::Gramine,

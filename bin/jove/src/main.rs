@@ -11,6 +11,7 @@ mod l1;
 mod ladder;
 mod node;
 mod options;
+mod prover;
 mod settle;
 mod settlement;
 mod statetest;
@@ -51,6 +52,8 @@ enum Command {
     Escape(escape::Options),
     /// Start the program that proves batches in a trusted execution environment, and keep it alive
     Enclave(enclave::Options),
+    /// Prove batches for a node, on this machine or another
+    Prover(prover::Options),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Bridge(options) => bridge::run(&options),
         Command::Escape(options) => escape::run(&options),
         Command::Enclave(options) => enclave::run(&options),
+        Command::Prover(options) => prover::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Statetest { path } => run_state_tests(&path),
     };

@@ -1,7 +1,13 @@
 //! What a user may set: flags override environment variables, those override the TOML file, that overrides the defaults.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// A span of time as people write it: `10ms`, `60s`, `5m`, `12h`, `7d`; `0` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,9 +177,18 @@ options! {
     /// File with the private key that batches are committed with [default: the environment variable JOVE_COMMIT_KEY; without, no batch is committed]
     #[arg(long, env = "JOVE_COMMIT_KEY_FILE", value_name = "FILE")]
     commit_key_file: PathBuf,
-    /// File with the private key that proofs are sent with, to test verifiers alone [default: the environment variable JOVE_PROVE_KEY; without, none is sent; for dev: an account of its own]
+    /// File with the private key that proofs are sent with: of provers behind --prover-listen, or what test verifiers believe [default: the environment variable JOVE_PROVE_KEY; without, none is sent; for dev: an account of its own]
     #[arg(long, env = "JOVE_PROVE_KEY_FILE", value_name = "FILE")]
     prove_key_file: PathBuf,
+    /// Address that provers get batches from, and bring proofs to: put TLS in front where it is reached over a network [default: none; for dev: any port of this machine]
+    #[arg(long, env = "JOVE_PROVER_LISTEN", value_name = "IP:PORT")]
+    prover_listen: SocketAddr,
+    /// File with the secret that provers share with this node, 64 hexadecimal digits; made where there is none [default: prover.hex in the data directory]
+    #[arg(long, env = "JOVE_PROVER_SECRET_FILE", value_name = "FILE")]
+    prover_secret_file: PathBuf,
+    /// Prove by an enclave program, with quotes of the development root (dev only, decided at the chain's first start) [default: false]
+    #[arg(long, env = "JOVE_ENCLAVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    enclave: bool,
     /// File with the private key that a full node commits messages with which the operators leave waiting; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]
     #[arg(long, env = "JOVE_RESCUE_KEY_FILE", value_name = "FILE")]
     rescue_key_file: PathBuf,

@@ -5,11 +5,14 @@
 
 mod commit;
 mod derive;
+mod enclaves;
 mod prove;
 mod rescue;
 
 use alloy_primitives::B256;
+use enclaves::Enclaves;
 use jove_primitives::spec::Settlement;
+use jove_prover::{Controller, Queue, Secret};
 use jove_sequencer::{Node, NodeError, Tags};
 use jove_settlement::{
     Blobs, Error, Key, L1,
@@ -42,8 +45,10 @@ pub(crate) struct Settings {
     pub(crate) poll: Duration,
     /// Who commits, if this node does.
     pub(crate) commit: Option<Committing>,
-    /// Who sends proofs that test verifiers believe, if this node does.
+    /// Who sends proofs, if this node does.
     pub(crate) prove: Option<Key>,
+    /// Where enclaves' hosts get batches to prove, on a chain that has proofs of enclaves.
+    pub(crate) enclaves: Option<Serving>,
     /// Who commits messages that the operators leave waiting, if this node does. An account of its own: L1's nodes take either blob transactions of an
     /// account or others, not both.
     pub(crate) rescue: Option<Key>,
@@ -51,6 +56,12 @@ pub(crate) struct Settings {
     pub(crate) limits: DebtLimits,
     /// Where the relayers keep their journals.
     pub(crate) folder: PathBuf,
+}
+
+/// Where a controller of provers listens, and what its workers know.
+pub(crate) struct Serving {
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) secret: Secret,
 }
 
 /// Who commits, and when.
@@ -63,13 +74,23 @@ pub(crate) struct Committing {
     pub(crate) eager: bool,
 }
 
+/// How long a prover has a batch that it does not say it is still proving.
+const LEASE: Duration = Duration::from_secs(30);
+
 /// Why a task does not get on: all of these may pass.
 type Held = Box<dyn std::error::Error + Send + Sync>;
 
 /// Settlement, running. Ends when it is dropped.
 pub(crate) struct Settle {
     pub(crate) handle: Handle,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Settle {
+    /// Runs something beside it, and as long.
+    pub(crate) fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
 }
 
 /// What every task has.
@@ -97,7 +118,7 @@ struct Invalid {
 /// # Errors
 /// In words for the operator: if the chain settles nowhere, or a journal cannot be opened.
 pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, String> {
-    let Settings { l1, blobs, depth, poll, commit, prove, rescue, limits, folder } = settings;
+    let Settings { l1, blobs, depth, poll, commit, prove, enclaves, rescue, limits, folder } = settings;
     let words = |error: Error| error.to_string();
     let spec = node.spec().clone();
     let settlement = Arc::new(spec.settlement.clone().ok_or_else(|| Error::NoSettlement.to_string())?);
@@ -124,7 +145,19 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         tasks.spawn(commit::commit_batches(shared.clone(), relayer(signer)?, policy, eager));
     }
     let prover = match prove {
-        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.is_some())),
+        Some(signer) => {
+            let controller = match enclaves {
+                Some(Serving { listener, secret }) => {
+                    let queue =
+                        Queue::open(shared.node.storage().clone(), "tee", LEASE).map_err(|error| error.to_string())?;
+                    let controller = Controller::new(Enclaves::new(shared.clone(), signer.address()), secret, queue);
+                    tasks.spawn(serve(listener, controller.router()));
+                    Some(controller)
+                }
+                None => None,
+            };
+            Some(Prover::new(relayer(signer)?, rescue.is_some(), controller))
+        }
         None => None,
     };
     let rescuer = match rescue {
@@ -142,7 +175,17 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
             }
         }
     }
-    Ok(Settle { handle, _tasks: tasks })
+    Ok(Settle { handle, tasks })
+}
+
+async fn serve(listener: std::net::TcpListener, router: axum::Router) {
+    let served = async {
+        listener.set_nonblocking(true)?;
+        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
+    };
+    if let Err(error) = served.await {
+        tracing::error!(%error, "provers are not served any more");
+    }
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {

@@ -4,13 +4,21 @@ use crate::{
     l1,
     node::{Mode, Running, node_config, serve, server_config, start_node},
     options::{Options, Span},
-    settle::{self, Committing, Settings, Settle},
+    prover::worker,
+    settle::{self, Committing, Serving, Settings, Settle},
 };
-use alloy_primitives::Address;
+use alloy_primitives::B256;
+use jove_enclave::{Enclave, Launch, Quotes};
 use jove_primitives::ChainSpec;
+use jove_prover::Secret;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
-    Blobs, L1, blob_fees,
+    Blobs, Error, L1, Wallet,
+    attestation::{
+        Registry, Terms, first_block,
+        keeper::{Keeper, Source},
+    },
+    blob_fees,
     contracts::{TestVerifier, ask},
     deploy::{self, Plan},
     origins::Depth,
@@ -18,14 +26,29 @@ use jove_settlement::{
     status::DebtLimits,
     wallet::Key,
 };
+use jove_tee::{Pki, software::SIGNER};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Name of the chain file in the data directory of a development chain.
 pub(crate) const CHAIN_FILE: &str = "chain.json";
 /// Of the development accounts, the one that deploys and commits, and the one that sends proofs.
 const OPERATOR: usize = 9;
 const PROVER: usize = 8;
+/// The one that pays for collateral.
+const KEEPER: usize = 7;
+/// Where in the data directory a development chain has the root of its machines.
+const TEE: &str = "tee";
+/// Longest that a development chain's enclave may take for a batch.
+const ENCLAVE_DEADLINE: Duration = Duration::from_secs(600);
+/// Between two looks at collateral, and how long before its end it is renewed.
+const COLLATERAL_ROUND: Duration = Duration::from_secs(600);
+const COLLATERAL_MARGIN: Duration = Duration::from_secs(5 * 86_400);
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
@@ -74,12 +97,55 @@ pub(crate) async fn develop(
     let key = dev_key(OPERATOR)?;
     let chain_id = l1.chain_id().await.map_err(words)?;
     let blob_fee_updates = blob_fees::ask(&l1, chain_id).await.map_err(words)?;
-    let settings = deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
+    let mut settings =
+        deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
+    if options.enclave == Some(true) {
+        let pki = Pki::open(&datadir.join(TEE)).map_err(|error| error.to_string())?;
+        let measurements = vec![measurement(datadir).await?];
+        let terms = Terms { measurements, signers: vec![SIGNER], ..Terms::new(pki.root) };
+        settings.enclaves = deploy::Enclaves::Attested(terms);
+    }
     let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
     tracing::info!(l1 = l1.host(), "deploying the contracts");
     let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
     deploy::write_file(&file, &spec.to_json()).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok((running, spec))
+}
+
+/// The enclave program of a development chain: this executable, quoted under the root in its folder.
+fn dev_enclave(datadir: &Path) -> Result<Enclave, String> {
+    let quotes = Quotes::Software { keys: datadir.join(TEE), machine: 0 };
+    let launch = Launch::find(None, &quotes).map_err(|error| error.to_string())?;
+    Ok(Enclave::new(launch, ENCLAVE_DEADLINE))
+}
+
+async fn measurement(datadir: &Path) -> Result<B256, String> {
+    let mut enclave = dev_enclave(datadir)?;
+    let hello = tokio::task::spawn_blocking(move || enclave.hello()).await.map_err(|error| error.to_string())?;
+    hello.map(|hello| hello.measurement).map_err(|error| error.to_string())
+}
+
+/// Keeps the collateral of a development chain's machines fresh.
+async fn keep_collateral(registry: Registry, keys: PathBuf, first: u64) {
+    let kept = async {
+        let pki = Box::new(Pki::open(&keys).map_err(|error| error.to_string())?);
+        let source = Source::Software { pki, revoked: Vec::new() };
+        let wallet = Wallet::new(registry.l1().clone(), dev_key(KEEPER)?).await.map_err(|error| error.to_string())?;
+        let keeper = Keeper::new(registry, source, &[], first, COLLATERAL_MARGIN);
+        loop {
+            let pause = match keeper.round(&wallet, |call, hash| tracing::debug!(%hash, "sent: {}", call.what)).await {
+                Ok(_) => COLLATERAL_ROUND,
+                Err(error) => {
+                    tracing::warn!(%error, "collateral");
+                    POLL
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    if let Err::<(), String>(error) = kept.await {
+        tracing::error!(error, "collateral is not kept");
+    }
 }
 
 async fn start_l1(options: &Options, datadir: &Path, metrics: &PrometheusHandle) -> Result<Running, String> {
@@ -135,12 +201,42 @@ pub(crate) async fn start(
         None if dev => Some(dev_key(PROVER)?),
         prove => prove,
     };
+    let [tee, zk] = deploy::verifiers(&l1, settlement.proofs).await.map_err(words)?;
+    let is_test = async |verifier| ask(&l1, verifier, &TestVerifier::isTestCall {}).await.map_err(words);
     let prove = match prove {
-        Some(_) if !verifiers_are_tests(&l1, settlement.proofs).await.map_err(words)? => match dev {
+        Some(_) if !is_test(zk).await? => match dev {
             true => None,
-            false => return Err("a key to prove with is for test verifiers: this chain's want real proofs".into()),
+            false => return Err(
+                "this chain's verifier of zero-knowledge proofs is no test verifier: proofs for it cannot be made here"
+                    .into(),
+            ),
         },
         prove => prove,
+    };
+    let registry = match Registry::of_verifier(&l1, tee).await {
+        Ok(registry) => Some(registry),
+        Err(Error::NoRegistry { .. }) => None,
+        Err(error) => return Err(words(error)),
+    };
+    let listen = options.prover_listen.or(dev.then_some(SocketAddr::from(([127, 0, 0, 1], 0))));
+    let enclaves = match (&registry, listen, &prove) {
+        (Some(_), Some(address), Some(_)) => {
+            let listener = TcpListener::bind(address).map_err(|error| format!("--prover-listen {address}: {error}"))?;
+            let file = options.prover_secret_file.clone().unwrap_or_else(|| datadir.join("prover.hex"));
+            Some(Serving { listener, secret: Secret::of_file(&file, true).map_err(|error| error.to_string())? })
+        }
+        (Some(_), None, Some(_)) => {
+            return Err("this chain is proven by enclaves: --prover-listen says where provers get batches".into());
+        }
+        (None, _, Some(_)) if !is_test(tee).await? => {
+            return Err("this chain's verifier of enclaves is neither of attestation nor a test verifier".into());
+        }
+        _ if options.prover_listen.is_some() => {
+            return Err(
+                "--prover-listen is for a node with a key to prove with, on a chain that is proven by enclaves".into(),
+            );
+        }
+        _ => None,
     };
     if commit.as_ref().zip(prove.as_ref()).is_some_and(|(commit, prove)| commit.address() == prove.address()) {
         return Err("the keys to commit and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
@@ -168,20 +264,20 @@ pub(crate) async fn start(
         poll: if dev { DEV_POLL } else { POLL },
         commit: commit.map(|signer| Committing { signer, policy, eager: dev }),
         prove,
+        enclaves,
         rescue,
         limits,
         folder: datadir.join("relayer"),
     };
-    settle::start(node, settings).map(Some)
-}
-
-async fn verifiers_are_tests(l1: &L1, proofs: Address) -> Result<bool, jove_settlement::Error> {
-    for verifier in deploy::verifiers(l1, proofs).await? {
-        if !ask(l1, verifier, &TestVerifier::isTestCall {}).await? {
-            return Ok(false);
-        }
+    let serving = settings.enclaves.as_ref().map(|serving| (serving.listener.local_addr(), serving.secret.clone()));
+    let mut settle = settle::start(node, settings)?;
+    if let (true, Some((address, secret)), Some(registry)) = (dev, serving, registry) {
+        let address = address.map_err(|error| error.to_string())?;
+        let worker = worker(format!("http://{address}"), secret, "dev".into(), dev_enclave(datadir)?)?;
+        settle.also(jove_prover::run(worker));
+        settle.also(keep_collateral(registry, datadir.join(TEE), first_block(settlement.block)));
     }
-    Ok(true)
+    Ok(Some(settle))
 }
 
 /// The key to do something with, from a file or else the environment.

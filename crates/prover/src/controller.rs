@@ -392,11 +392,7 @@ async fn jobs<C: Chain>(State(controller): At<C>, _: Caller) -> Json<Vec<Wanted>
     Json(controller.jobs())
 }
 
-async fn retry<C: Chain>(
-    State(controller): At<C>,
-    _: Caller,
-    Path(index): Path<u64>,
-) -> Result<(), Failure> {
+async fn retry<C: Chain>(State(controller): At<C>, _: Caller, Path(index): Path<u64>) -> Result<(), Failure> {
     let found = controller.queue.lock().retry(index)?;
     controller.changed();
     if found { Ok(()) } else { Err(Failure(StatusCode::NOT_FOUND, format!("batch {index} waits for no proof"))) }

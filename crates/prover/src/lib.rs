@@ -24,7 +24,7 @@ mod queue;
 mod worker;
 
 pub use auth::Secret;
-pub use controller::{Challenge, Chain, Controller};
+pub use controller::{Chain, Challenge, Controller};
 pub use error::{Error, Refusal};
 pub use queue::{ATTEMPTS, Job, Lease, Queue, State, Wanted};
 pub use worker::{Worker, run};

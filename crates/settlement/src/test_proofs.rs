@@ -37,7 +37,7 @@ impl Judged<'_> {
     }
 }
 
-/// A system's proof of one batch after the output `start`, which pays `payout`.
+/// A system's proof of one batch after the output `start`, which pays `payout`, for its test verifier.
 pub fn prove(system: ProofSystem, start: B256, batch: Judged<'_>, payout: Address) -> Rollup::Proof {
     let BatchHeader { chain_id, rollup, .. } = *batch.header;
     let opened: Vec<_> = batch.openings.iter().map(|opening| opening.opening).collect();
@@ -49,6 +49,11 @@ pub fn prove(system: ProofSystem, start: B256, batch: Judged<'_>, payout: Addres
         }
         ProofSystem::Zk => test_proof(statement, Address::ZERO, B256::ZERO, 0),
     };
+    with_proof(system, start, batch, payout, proof)
+}
+
+/// What `Rollup.prove` takes: what [`prove`] gives, with a proof for another verifier.
+pub fn with_proof(system: ProofSystem, start: B256, batch: Judged<'_>, payout: Address, proof: Bytes) -> Rollup::Proof {
     let openings = batch.openings.iter().map(|opening| Rollup::Opening {
         contentsHash: opening.opening.contents_hash,
         y: opening.opening.y,

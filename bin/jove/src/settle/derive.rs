@@ -1,6 +1,7 @@
 //! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
 
 use super::{Held, Invalid, Shared, prove::Prover, rescue::Rescuer};
+use alloy_primitives::Bytes;
 use jove_primitives::{batch::decode, l1::L1Origin};
 use jove_sequencer::{Derived, DerivedBatch};
 use jove_settlement::{

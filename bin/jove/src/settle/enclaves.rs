@@ -9,9 +9,8 @@ use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, Bytes, Signature};
 use alloy_sol_types::SolCall;
 use jove_enclave::{Attested, Proved, keys::digest};
-use jove_primitives::spec::ForkSchedule;
-use jove_proving::{Batch, Committed, Input};
 use jove_prover::{Chain, Challenge, Job, Refusal};
+use jove_proving::{Batch, Committed, Input};
 use jove_settlement::{
     Error,
     attestation::{Registration, Registry},
@@ -113,9 +112,8 @@ impl Chain for Enclaves {
     async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
         let shared = &self.shared;
         let (batch, parent) = self.batch(&job)?;
-        let derived = gather(shared, &shared.l1_state(), &batch, &parent).await.map_err(later)?;
-        let origins = self.headers(&batch, &parent, derived.0.origins.first().map(|origin| origin.number)).await?;
-        let (derived, contents) = derived;
+        let (derived, contents) = gather(shared, &shared.l1_state(), &batch, &parent).await.map_err(later)?;
+        let origins = self.headers(&batch, &parent, derived.origins.first().map(|origin| origin.number)).await?;
         let mut messages = Vec::new();
         for index in batch.header.first_message..batch.header.end_message {
             let message = shared.l1_state().message(index).map_err(later)?;
@@ -126,7 +124,7 @@ impl Chain for Enclaves {
             let witness = node.witness_of(&derived)?;
             let committed = |batch: &watcher::Batch| Committed { header: batch.header, blobs: batch.blobs.clone() };
             let batch = Batch { committed: committed(&batch), contents, origins, messages, witness };
-            let config = node.spec().config(ForkSchedule::All).into();
+            let config = node.spec().config(u64::MAX).into();
             Ok(Input { payout, config, parent: committed(&parent), batches: vec![batch] }.encode())
         };
         let made = spawn_blocking(work).await.map_err(later)?;

@@ -1,10 +1,15 @@
 //! Proving batches, and making final what can be.
 //!
-//! The proofs are those of test verifiers: a chain whose verifiers want real ones has provers of its own.
+//! Proofs by enclaves come from the workers of a controller ([`jove_prover`]); those of test verifiers are made here.
 
-use super::{Attempt, Held, Shared, next_attempt, unstuck};
+use super::{
+    Attempt, Held, Shared,
+    enclaves::{Enclaves, register_call},
+    next_attempt, unstuck,
+};
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_sol_types::SolCall;
+use jove_prover::{Controller, Job};
 use jove_settlement::{
     BlobOpening, Error,
     blobs::opening,
@@ -12,9 +17,10 @@ use jove_settlement::{
     contracts::{ProofSystem, Proofs, Rollup, ask},
     relayer::{Relayer, Request},
     status::Stage,
-    test_proofs::{Judged, Roots, prove},
+    test_proofs::{Judged, Roots, prove, with_proof},
     watcher::{Batch, L1State},
 };
+use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 /// Batches that are looked at in one step.
@@ -27,11 +33,13 @@ pub(super) struct Prover {
     drops: bool,
     /// L1's head at the last step: what failed is tried again at another.
     looked: B256,
+    /// Whose workers prove by enclaves. Without one, TEE proofs are a test verifier's.
+    controller: Option<Arc<Controller<Enclaves>>>,
 }
 
 impl Prover {
-    pub(super) fn new(relayer: Relayer, drops: bool) -> Self {
-        Self { relayer, drops, looked: B256::ZERO }
+    pub(super) fn new(relayer: Relayer, drops: bool, controller: Option<Arc<Controller<Enclaves>>>) -> Self {
+        Self { relayer, drops, looked: B256::ZERO, controller }
     }
 
     /// Looks at L1 and does what is to be done next.
@@ -53,6 +61,10 @@ impl Prover {
         self.looked = state.latest.block.hash;
         if news && self.drops {
             self.drop_batches(shared, &state).await?;
+        }
+        if let Some(controller) = self.controller.clone() {
+            controller.want(&wanted(shared, &state)?)?;
+            self.register(&controller).await?;
         }
         let last = state.latest.last_final;
         let Some(parent) = state.batch(last)? else { return Ok(()) };
@@ -89,11 +101,28 @@ impl Prover {
         let (mut failed, mut opened) = (None, None);
         for (system, done) in [(ProofSystem::Tee, batch.attested), (ProofSystem::Zk, batch.proven)] {
             let index = batch.header.index;
-            let key = format!("prove/{index}/{system:?}/{:x}", keccak256([batch.hash, start].concat()));
             if done.is_some() {
                 continue;
             }
+            let enclaves = self.controller.clone().filter(|_| system == ProofSystem::Tee);
+            let job = Job { index, batch: batch.hash, start };
+            let signature = match &enclaves {
+                None => None,
+                Some(controller) => match controller.proofs()?.into_iter().find(|(proven, _)| *proven == job) {
+                    Some((_, proved)) => Some(proved.signature),
+                    None => continue,
+                },
+            };
+            let parts =
+                [&batch.hash[..], &start[..], signature.as_ref().map_or(&[][..], |signature| &signature[..])].concat();
+            let key = format!("prove/{index}/{system:?}/{:x}", keccak256(parts));
             let Some(Attempt { key, failed: before }) = next_attempt(&self.relayer, &key) else { continue };
+            if let (Some(controller), Some(reason)) = (&enclaves, &before) {
+                // Another is made: this one's key may have ended.
+                controller.reject(&job, reason)?;
+                failed = failed.or(before);
+                continue;
+            }
             let again = before.is_some();
             failed = failed.or(before);
             if again && !news {
@@ -104,10 +133,36 @@ impl Prover {
                 none => none.insert(openings(shared, batch).await?),
             };
             let judged = Judged { header: &batch.header, blobs: &batch.blobs, openings, roots };
-            let proof = prove(system, start, judged, self.relayer.signer().address());
+            let payout = self.relayer.signer().address();
+            let proof = match signature {
+                Some(signature) => with_proof(system, start, judged, payout, signature),
+                None => prove(system, start, judged, payout),
+            };
             self.submit(shared, key, Rollup::proveCall { proof }.abi_encode())?;
         }
         Ok(failed)
+    }
+
+    /// Sends the registrations of enclaves that wait for it.
+    async fn register(&mut self, controller: &Controller<Enclaves>) -> Result<(), Held> {
+        let (to, registrations) = match controller.chain().registrations().await {
+            Ok(waiting) => waiting,
+            Err(error) => return Err(error.into()),
+        };
+        for registration in registrations {
+            let data = register_call(&registration);
+            let key = format!("register/{}/{:x}", registration.key, keccak256(&data));
+            let Some(Attempt { key, .. }) = next_attempt(&self.relayer, &key) else { continue };
+            self.relayer.submit(Request {
+                key,
+                to,
+                value: Default::default(),
+                data,
+                gas_limit: None,
+                sidecar: None,
+            })?;
+        }
+        Ok(())
     }
 
     /// Makes a batch final that can be: where one proof stood unopposed for long enough, or the proofs came during a pause. Of an invalid one, drops it.
@@ -168,11 +223,31 @@ impl Prover {
     }
 }
 
+/// The batches that lack an enclave's proof, in order, as far as this node knows what they start from.
+fn wanted(shared: &Shared, state: &L1State) -> Result<Vec<Job>, Error> {
+    let last = state.latest.last_final;
+    let Some(parent) = state.batch(last)? else { return Ok(Vec::new()) };
+    let mut start = parent.settled.ok_or(Error::NotFinal)?.output;
+    let mut jobs = Vec::new();
+    for index in (last + 1..=state.latest.head).take(BATCHES) {
+        let Some(batch) = state.batch(index)? else { break };
+        let Some(roots) = judge(shared, &batch)? else { break };
+        if batch.attested.is_none() {
+            jobs.push(Job { index, batch: batch.hash, start });
+        }
+        if roots.is_none() {
+            break;
+        }
+        start = Judged { header: &batch.header, blobs: &batch.blobs, openings: &[], roots }.output(start);
+    }
+    Ok(jobs)
+}
+
 /// The roots after a batch, none if it is invalid; nothing if this node does not know yet.
 ///
 /// # Errors
 /// [`Error::Diverged`] on a sequencer whose chain is another; if the store fails.
-fn judge(shared: &Shared, batch: &Batch) -> Result<Option<Option<Roots>>, Error> {
+pub(super) fn judge(shared: &Shared, batch: &Batch) -> Result<Option<Option<Roots>>, Error> {
     if shared.is_invalid(batch) {
         return Ok(Some(None));
     }
@@ -195,7 +270,7 @@ pub(super) async fn prove_batches(shared: Shared, mut prover: Prover) {
     }
 }
 
-async fn openings(shared: &Shared, batch: &Batch) -> Result<Vec<BlobOpening>, Held> {
+pub(super) async fn openings(shared: &Shared, batch: &Batch) -> Result<Vec<BlobOpening>, Held> {
     let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
     let work = move || contents.iter().map(|contents| opening(contents)).collect::<Result<Vec<_>, _>>();
     Ok(spawn_blocking(work).await??)
