@@ -14,7 +14,7 @@ use jove_settlement::{
     status::Handle,
     watcher::{Batch, L1Block, L1Place, L1State, Pointers},
 };
-use jove_storage::StorageError;
+use jove_storage::{StorageError, View};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Ladder {
         let Some((_, l1)) = self.settlement() else {
             return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
         };
-        let batch = l1.batch_of_block(number)?;
+        let batch = committed(&view, &l1, number)?;
         if let Some(batch) = &batch {
             rungs.committed = Some(batch.committed.into());
             rungs.attested = batch.attested.map(Into::into);
@@ -157,6 +157,13 @@ impl Ladder {
         };
         Ok(Some(Finality { rung, rungs, batch: batch.map(|batch| batch.header.index) }))
     }
+}
+
+/// The batch that has a block of this node's chain: not one of other blocks with such a number.
+fn committed(view: &View, l1: &L1State, number: u64) -> Result<Option<Batch>, Failure> {
+    let Some(batch) = l1.batch_of_block(number)? else { return Ok(None) };
+    let is_ours = view.block_hash(batch.header.last_block)? == Some(batch.header.last_block_hash);
+    Ok(is_ours.then_some(batch))
 }
 
 /// Where a batch became final, once L1 has finalized that.
@@ -316,7 +323,7 @@ impl Ladder {
         };
         let mut answer = WithdrawalProof { message, leaf, batch: None, status: "executed", root: None, proof: None };
         let Some((handle, l1)) = self.settlement() else { return Ok(Some(answer)) };
-        let Some(batch) = l1.batch_of_block(at.block)? else { return Ok(Some(answer)) };
+        let Some(batch) = committed(&view, &l1, at.block)? else { return Ok(Some(answer)) };
         answer.batch = Some(batch.header.index);
         answer.status = "committed";
         // The tree holds the messages of batches that are final on a finalized L1 block; the root of the last of them proves all that came before. It

@@ -19,7 +19,7 @@ use jove_settlement::{
     origins::{self, Depth, Step},
     outbox::Outbox,
     policy::Policy,
-    relayer::{Relayer, RelayerConfig, State},
+    relayer::{Mined, Relayer, RelayerConfig, State},
     status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
     watcher::{Batch, L1State, Watcher},
 };
@@ -27,7 +27,15 @@ use metrics::gauge;
 use parking_lot::Mutex;
 use prove::Prover;
 use rescue::Rescuer;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
@@ -103,6 +111,10 @@ struct Shared {
     handle: Handle,
     poll: Duration,
     invalid: Arc<Mutex<Option<Invalid>>>,
+    /// Whether `Rollup` refused a batch because it leaves an overdue message out.
+    overdue: Arc<AtomicBool>,
+    /// The batches that were derived from their blobs, by index.
+    derived: Arc<Mutex<BTreeMap<u64, B256>>>,
 }
 
 /// A committed batch that this node found invalid: it is so for ever.
@@ -134,8 +146,9 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         rebuild: Rebuild::default(),
         limits,
     };
-    let (blobs, invalid) = (Arc::new(blobs), Arc::default());
-    let shared = Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid };
+    let (blobs, invalid, overdue, derived) = (Arc::new(blobs), Arc::default(), Arc::default(), Arc::default());
+    let shared =
+        Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid, overdue, derived };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 
     let mut tasks = JoinSet::new();
@@ -208,6 +221,10 @@ impl Shared {
         self.invalid.lock().as_ref().is_some_and(|invalid| invalid.hash == batch.hash)
     }
 
+    fn is_derived(&self, batch: &Batch) -> bool {
+        self.derived.lock().get(&batch.header.index) == Some(&batch.hash)
+    }
+
     /// Why no batch can be derived: one that is invalid waits to be dropped.
     fn invalid(&self) -> Result<Option<String>, Error> {
         let Some(Invalid { index, hash, reason }) = self.invalid.lock().clone() else { return Ok(None) };
@@ -239,9 +256,9 @@ struct Attempt {
     failed: Option<String>,
 }
 
-/// What is to be sent for `key`: nothing while an attempt is under way or has succeeded. A request is sent once, so one that failed is tried again under
-/// another key.
-fn next_attempt(relayer: &Relayer, key: &str) -> Option<Attempt> {
+/// What is to be sent for `key`: nothing while an attempt is under way or has succeeded, unless what it did is `undone`. A request is sent once, so one that
+/// failed is tried again under another key.
+fn next_attempt(relayer: &Relayer, key: &str, undone: impl Fn(&Mined) -> bool) -> Option<Attempt> {
     let mut failed = None;
     for attempt in 0u32.. {
         let key = if attempt == 0 { key.to_owned() } else { format!("{key}/{attempt}") };
@@ -257,6 +274,7 @@ fn next_attempt(relayer: &Relayer, key: &str) -> Option<Attempt> {
             Some(State::Displaced { nonce } | State::Fenced { nonce }) => {
                 failed = Some(format!("{key} was displaced: another transaction of the account has nonce {nonce}"));
             }
+            Some(State::Mined(mined) | State::Final(mined)) if undone(&mined) => {}
             Some(_) => return None,
         }
     }
@@ -300,6 +318,13 @@ async fn step(shared: &Shared, depth: Depth) -> Result<bool, Held> {
     let (node, state) = (&shared.node, shared.l1_state());
     if others_have_committed(shared, &state)? && derive::next(shared).await? {
         return Ok(true);
+    }
+    if shared.overdue.swap(false, Ordering::Relaxed)
+        && let Some(number) = origins::before_message(&state, depth)?
+        && number < node.head().header.number
+    {
+        tracing::warn!(to = number, "blocks are withdrawn that leave an overdue message waiting: it comes first");
+        shared.node(move |node| node.unwind(number)).await?;
     }
     let now = node.now_ms();
     match origins::next_step(&shared.l1, &shared.settlement, &state, node.storage(), depth, now).await? {

@@ -37,7 +37,7 @@ pub struct Lease {
 
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
 pub enum State {
     /// No worker has it.
     Waiting,

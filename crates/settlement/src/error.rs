@@ -112,6 +112,16 @@ pub enum Error {
         /// Messages by the contract.
         length: u64,
     },
+    /// The events are not the batches that the contract has: the node at the URL leaves some out. It is asked again.
+    #[error("the last batch is {head} at L1 block {block}, its events show {found}, or others: some are missing")]
+    Batches {
+        /// The L1 block.
+        block: u64,
+        /// The last batch by events.
+        found: u64,
+        /// The last batch by the contract.
+        head: u64,
+    },
     /// This node's chain is not the one that L1 has: it must be rebuilt from L1 (`--from-l1`) before it goes on.
     #[error("block {block} is not the one that batch {index} on L1 ends with")]
     Diverged {

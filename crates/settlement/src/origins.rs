@@ -31,6 +31,28 @@ pub enum Depth {
     Blocks(u64),
 }
 
+impl Depth {
+    /// The last L1 block that is deep enough.
+    fn target(self, state: &L1State) -> u64 {
+        match self {
+            Self::Finalized => state.finalized.block.number,
+            Self::Blocks(blocks) => state.latest.block.number.saturating_sub(blocks.saturating_sub(1)),
+        }
+    }
+}
+
+/// The last committed block, if the message after it can be consumed now. `Rollup` refuses a batch without an overdue message: a sequencer that has more
+/// blocks before the message than a batch holds goes back there, and consumes it first.
+///
+/// # Errors
+/// If the store fails.
+pub fn before_message(state: &L1State, depth: Depth) -> Result<Option<u64>, Error> {
+    let Some(head) = state.batch(state.latest.head)? else { return Ok(None) };
+    let message = state.message(head.header.end_message)?;
+    let is_deep = message.is_some_and(|message| message.l1_block <= depth.target(state));
+    Ok(is_deep.then_some(head.header.last_block))
+}
+
 /// What the chain does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -72,10 +94,7 @@ pub async fn next_step(
         }
         return Ok(Step::Consume { origin: None, messages });
     }
-    let target = match depth {
-        Depth::Finalized => state.finalized.block.number,
-        Depth::Blocks(blocks) => state.latest.block.number.saturating_sub(blocks.saturating_sub(1)),
-    };
+    let target = depth.target(state);
     // Not all messages of years at once.
     let target = match state.message(queue.consumed + MESSAGES_AT_ONCE)? {
         Some(message) if message.l1_block < target => message.l1_block,

@@ -407,8 +407,27 @@ impl Watcher {
             if length != count || hash != Some(pointers.queue_hash) {
                 return Err(Error::Queue { block: head.number, found: count, length });
             }
+            self.check(&pointers, &overlay, block).await?;
         }
         Ok((pointers, overlay))
+    }
+
+    /// Checks that the contract stands at a block where its events say: no commit, drop or era was left out.
+    async fn check(&self, pointers: &Pointers, overlay: &Overlay, block: BlockId) -> Result<(), Error> {
+        async fn read<C: SolCall>(watcher: &Watcher, call: C, block: BlockId) -> Result<C::Return, Error> {
+            let answer = watcher.l1.call(watcher.settlement.rollup, call.abi_encode().into(), block).await?;
+            C::abi_decode_returns(&answer).map_err(|_| Error::NotTheContracts("Rollup"))
+        }
+        let head = read(self, Rollup::headIndexCall {}, block).await?;
+        let last_final = read(self, Rollup::finalIndexCall {}, block).await?;
+        let era = u64::from(read(self, Rollup::eraCall {}, block).await?);
+        let found = (pointers.head, pointers.last_final, pointers.era);
+        let hash = read(self, Rollup::batchAtCall { index: head }, block).await?.batchHash;
+        let known = self.known(overlay, head)?.map(|batch| batch.hash);
+        if found == (head, last_final, era) && known == Some(hash) {
+            return Ok(());
+        }
+        Err(Error::Batches { block: pointers.block.number, found: pointers.head, head })
     }
 
     async fn apply(&self, pointers: &mut Pointers, overlay: &mut Overlay, log: &Log) -> Result<(), Error> {
@@ -452,6 +471,9 @@ impl Watcher {
                 let (attested, proven) = known.map_or((None, None), |known| (known.attested, known.proven));
                 let batch =
                     Batch { header, blobs: event.blobs, hash, committed: place, attested, proven, settled: None };
+                if header.index != pointers.head + 1 {
+                    return Err(Error::Batches { block: place.block_number, found: pointers.head, head: header.index });
+                }
                 pointers.head = header.index;
                 overlay.batches.insert(header.index, batch);
             }

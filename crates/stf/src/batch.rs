@@ -217,6 +217,13 @@ impl<'a> BatchExecutor<'a> {
             ("last block", count > 0 && header.first_block.checked_add(count - 1) == Some(header.last_block)),
         ];
         check(checks)?;
+        // For known blocks too, which are not executed again.
+        let signed = |(_, data): &(u64, &BlockData)| !data.transactions.is_empty();
+        if header.version == hash::MESSAGES_ALONE
+            && let Some((block, _)) = (header.first_block..).zip(&data.blocks).find(signed)
+        {
+            return Err(BatchError::NotAlone { block });
+        }
         Ok(Self { rules, input, parent: parent.clone(), parent_hash, next: 0, recovered: &[] })
     }
 
@@ -269,13 +276,8 @@ impl<'a> BatchExecutor<'a> {
             _ => queue,
         };
         let messages = origin.is_some() || queue.is_due();
-        if !data.transactions.is_empty() {
-            if messages {
-                return Err(BatchError::Mixed { block }.into());
-            }
-            if self.input.header.version == hash::MESSAGES_ALONE {
-                return Err(BatchError::NotAlone { block }.into());
-            }
+        if messages && !data.transactions.is_empty() {
+            return Err(BatchError::Mixed { block }.into());
         }
         let mix_source = match origin {
             Some(origin) => self.rules.mix_source(origin.mix_hash),

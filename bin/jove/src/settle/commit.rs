@@ -7,10 +7,14 @@ use jove_settlement::{
     Error,
     committer::{Commit, Committer},
     policy::{Inputs, Policy, Prices},
-    relayer::{Relayer, Request, State, sidecar},
+    relayer::{Mined, Relayer, Request, State, sidecar},
     status::Stage,
+    watcher::L1State,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::task::spawn_blocking;
 
 /// L1 blocks whose fees a commit is weighed against: most that a node gives at once.
@@ -66,12 +70,11 @@ async fn commit_next(
     *shared.handle.backlog.lock() = Some(backlog);
     if let Some((key, index)) = progress.sent.clone() {
         match relayer.state(&key) {
-            // The watcher has not seen it yet, or a reorganisation has taken it back: then the relayer sends it again.
-            Some(State::Mined(mined) | State::Final(mined)) if mined.success => {
-                if state.latest.head < index {
-                    return Ok(());
-                }
-                progress.sent = None;
+            // The watcher has not come that far yet.
+            Some(State::Mined(mined) | State::Final(mined))
+                if mined.success && state.latest.head < index && !is_seen(&state, &mined) =>
+            {
+                return Ok(());
             }
             Some(State::Queued | State::Pending { .. }) => {}
             // It failed: the next attempt is made below, once L1 has another head.
@@ -105,7 +108,11 @@ async fn commit_next(
     }
     let commit = tokio::task::block_in_place(|| committer.next_commit())?;
     let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
-    let Some(Attempt { key, failed }) = next_attempt(relayer, &key) else { return Ok(()) };
+    let Some(Attempt { key, failed }) = next_attempt(relayer, &key, |mined| is_seen(&state, mined)) else {
+        return Ok(());
+    };
+    let is_overdue = failed.as_ref().is_some_and(|failed| failed.contains("OverdueMessage"));
+    shared.overdue.store(is_overdue, Ordering::Relaxed);
     let count = blobs.len();
     let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
     let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
@@ -115,4 +122,9 @@ async fn commit_next(
     progress.sent = Some((key, index));
     relayer.step().await?;
     failed.map_or(Ok(()), |failed| Err(failed.into()))
+}
+
+/// Whether the watcher has seen the block that a commit is in. A batch that is to be committed is not on L1: what was seen of it before was dropped.
+fn is_seen(state: &L1State, mined: &Mined) -> bool {
+    state.latest.block.number > mined.block_number
 }

@@ -87,7 +87,14 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     }
     shared.handle.rebuild.batch(index, view.head_number());
     drop(view);
-    let (derived, _) = gather(shared, &state, &batch, &parent).await?;
+    derive(shared, &state, &batch, &parent).await?;
+    Ok(true)
+}
+
+/// Derives a batch, and notes whether it is valid.
+pub(super) async fn derive(shared: &Shared, state: &L1State, batch: &Batch, parent: &Batch) -> Result<(), Held> {
+    let index = batch.header.index;
+    let (derived, _) = gather(shared, state, batch, parent).await?;
     let origins = derived.origins.clone();
     let mut work = pin!(shared.node(move |node| node.derive(derived)));
     let outcome = loop {
@@ -97,15 +104,21 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
         }
     };
     match outcome {
-        Derived::Valid(_) => report(shared),
+        Derived::Valid(_) => {
+            report(shared);
+            let mut derived = shared.derived.lock();
+            // Those that are final are not asked for any more.
+            *derived = derived.split_off(&state.latest.last_final);
+            derived.insert(index, batch.hash);
+        }
         Derived::Invalid(error) => {
             // Not for what L1 answered in the middle of a reorganisation, or wrongly.
-            check_l1(shared, &state, &batch, &origins).await?;
+            check_l1(shared, state, batch, &origins).await?;
             tracing::warn!(batch = index, %error, "a batch on L1 is invalid: it waits to be dropped");
             *shared.invalid.lock() = Some(Invalid { index, hash: batch.hash, reason: error.to_string() });
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What a batch is derived from, and the contents of its blobs. A batch that names origins beyond its own gets none of them.

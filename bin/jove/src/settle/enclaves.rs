@@ -133,7 +133,8 @@ impl Chain for Enclaves {
 
     async fn check(&self, job: Job, key: Address, proved: Proved) -> Result<(), Refusal> {
         let (batch, _) = self.batch(&job)?;
-        let roots = judge(&self.shared, &batch).map_err(later)?.ok_or_else(|| later("the batch is not derived yet"))?;
+        let roots =
+            judge(&self.shared, &batch).await.map_err(later)?.ok_or_else(|| later("the batch is not derived yet"))?;
         let opened = openings(&self.shared, &batch).await.map_err(later)?;
         let own = Judged { header: &batch.header, blobs: &batch.blobs, openings: &opened, roots };
         let outcome = match &proved.outcomes[..] {

@@ -4,6 +4,7 @@
 
 use super::{
     Attempt, Held, Shared,
+    derive::derive,
     enclaves::{Enclaves, register_call},
     next_attempt, unstuck,
 };
@@ -63,7 +64,7 @@ impl Prover {
             self.drop_batches(shared, &state).await?;
         }
         if let Some(controller) = self.controller.clone() {
-            controller.want(&wanted(shared, &state)?)?;
+            controller.want(&wanted(shared, &state).await?)?;
             self.register(&controller).await?;
         }
         let last = state.latest.last_final;
@@ -72,7 +73,7 @@ impl Prover {
         let mut failed = None;
         for index in (last + 1..=state.latest.head).take(BATCHES) {
             let Some(batch) = state.batch(index)? else { break };
-            let Some(roots) = judge(shared, &batch)? else { break };
+            let Some(roots) = judge(shared, &batch).await? else { break };
             let proven = batch.attested.or(batch.proven).is_some();
             if proven && news && index == last + 1 {
                 self.finalize(shared, &batch, start, roots).await?;
@@ -116,7 +117,7 @@ impl Prover {
             let parts =
                 [&batch.hash[..], &start[..], signature.as_ref().map_or(&[][..], |signature| &signature[..])].concat();
             let key = format!("prove/{index}/{system:?}/{:x}", keccak256(parts));
-            let Some(Attempt { key, failed: before }) = next_attempt(&self.relayer, &key) else { continue };
+            let Some(Attempt { key, failed: before }) = next_attempt(&self.relayer, &key, |_| false) else { continue };
             if let (Some(controller), Some(reason)) = (&enclaves, &before) {
                 // Another is made: this one's key may have ended.
                 controller.reject(&job, reason)?;
@@ -152,7 +153,7 @@ impl Prover {
         for registration in registrations {
             let data = register_call(&registration);
             let key = format!("register/{}/{:x}", registration.key, keccak256(&data));
-            let Some(Attempt { key, .. }) = next_attempt(&self.relayer, &key) else { continue };
+            let Some(Attempt { key, .. }) = next_attempt(&self.relayer, &key, |_| false) else { continue };
             self.relayer.submit(Request {
                 key,
                 to,
@@ -208,7 +209,7 @@ impl Prover {
     ) -> Result<(), Held> {
         let rollup = shared.settlement.rollup;
         let key = format!("{key}/{:x}", batch.committed.transaction_hash);
-        let Some(Attempt { key, .. }) = next_attempt(&self.relayer, &key) else { return Ok(()) };
+        let Some(Attempt { key, .. }) = next_attempt(&self.relayer, &key, |_| false) else { return Ok(()) };
         match shared.l1.call(rollup, call.clone().into(), alloy_eips::BlockNumberOrTag::Latest).await {
             Ok(_) => self.submit(shared, key, call),
             Err(Error::Rpc { .. }) => Ok(()),
@@ -224,14 +225,14 @@ impl Prover {
 }
 
 /// The batches that lack an enclave's proof, in order, as far as this node knows what they start from.
-fn wanted(shared: &Shared, state: &L1State) -> Result<Vec<Job>, Error> {
+async fn wanted(shared: &Shared, state: &L1State) -> Result<Vec<Job>, Held> {
     let last = state.latest.last_final;
     let Some(parent) = state.batch(last)? else { return Ok(Vec::new()) };
     let mut start = parent.settled.ok_or(Error::NotFinal)?.output;
     let mut jobs = Vec::new();
     for index in (last + 1..=state.latest.head).take(BATCHES) {
         let Some(batch) = state.batch(index)? else { break };
-        let Some(roots) = judge(shared, &batch)? else { break };
+        let Some(roots) = judge(shared, &batch).await? else { break };
         if batch.attested.is_none() {
             jobs.push(Job { index, batch: batch.hash, start });
         }
@@ -243,20 +244,29 @@ fn wanted(shared: &Shared, state: &L1State) -> Result<Vec<Job>, Error> {
     Ok(jobs)
 }
 
-/// The roots after a batch, none if it is invalid; nothing if this node does not know yet.
+/// The roots after a batch, none if it is invalid; nothing if this node does not know yet. That its blobs hold this node's blocks is not believed for their
+/// hash: they are read.
 ///
 /// # Errors
-/// [`Error::Diverged`] on a sequencer whose chain is another; if the store fails.
-pub(super) fn judge(shared: &Shared, batch: &Batch) -> Result<Option<Option<Roots>>, Error> {
+/// [`Error::Diverged`] on a sequencer whose chain is another; if L1, the blobs' source or the store fail.
+pub(super) async fn judge(shared: &Shared, batch: &Batch) -> Result<Option<Option<Roots>>, Held> {
+    let (index, last) = (batch.header.index, batch.header.last_block);
+    let is_ours =
+        || Ok::<_, Error>(shared.node.storage().view().block_hash(last)? == Some(batch.header.last_block_hash));
+    if !shared.is_invalid(batch) && is_ours()? && !shared.is_derived(batch) {
+        let state = shared.l1_state();
+        let parent = index.checked_sub(1).map_or(Ok(None), |parent| state.batch(parent))?;
+        let parent = parent.ok_or(Error::WrongChain)?;
+        derive(shared, &state, batch, &parent).await?;
+    }
     if shared.is_invalid(batch) {
         return Ok(Some(None));
     }
-    let (view, last) = (shared.node.storage().view(), batch.header.last_block);
-    if view.block_hash(last)? == Some(batch.header.last_block_hash) {
-        return Ok(Some(Some(roots(&view, last)?)));
+    if is_ours()? {
+        return Ok(Some(Some(roots(&shared.node.storage().view(), last)?)));
     }
     match shared.node.is_sequencing() {
-        true => Err(Error::Diverged { index: batch.header.index, block: last }),
+        true => Err(Error::Diverged { index, block: last }.into()),
         false => Ok(None),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Held, Shared, unstuck};
 use alloy_primitives::{B256, keccak256};
+use jove_primitives::batch::hash::MESSAGES_ALONE;
 use jove_settlement::{
     contracts::ProofSystem,
     origins::{self, Depth, Step},
@@ -81,10 +82,13 @@ impl Rescuer {
         let parent = state.batch(index)?.map(|batch| batch.hash);
         let next = state.batch(index + 1)?;
         let kept = shared.node.storage().view().block_hash(made.last.0)? == Some(made.last.1);
-        if parent != Some(made.parent.hash)
-            || !kept
-            || next.is_some_and(|next| next.header.last_block_hash == made.last.1)
-        {
+        // Its own batch is there, or somebody else's with messages: what this one would send reverts.
+        let done = next
+            .is_some_and(|next| next.header.last_block_hash == made.last.1 || next.header.version == MESSAGES_ALONE);
+        if parent != Some(made.parent.hash) || !kept || done {
+            if let Some(key) = &made.key {
+                self.relayer.withdraw(key)?;
+            }
             self.made = None;
             return Ok(None);
         }

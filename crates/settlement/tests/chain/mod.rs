@@ -71,6 +71,24 @@ impl Chain {
         (length, rolling)
     }
 
+    /// The batches' hashes from genesis on, the last final one's index, and the era, after a block.
+    fn batches(&self, hash: B256) -> (Vec<B256>, u64, u32) {
+        let upto = self.blocks.iter().position(|(header, _)| header.hash_slow() == hash).unwrap();
+        let (mut batches, mut last_final, mut era) = (Vec::new(), 0, 0);
+        for (_, log) in self.blocks[..=upto].iter().flat_map(|(_, logs)| logs) {
+            use Rollup::RollupEvents as Event;
+            match Rollup::RollupEvents::decode_raw_log(log.topics(), &log.data) {
+                Ok(Event::Opened(event)) => batches.push(event.batchHash),
+                Ok(Event::BatchCommitted(event)) => batches.push(event.batchHash),
+                Ok(Event::BatchesDropped(event)) => batches.truncate(event.index as usize),
+                Ok(Event::BatchFinal(event)) => last_final = event.index,
+                Ok(Event::EraBegun(event)) => era = event.era,
+                _ => {}
+            }
+        }
+        (batches, last_final, era)
+    }
+
     fn answer(&self, method: &str, params: &Value) -> Value {
         let header = |header: &Header| {
             let mut value = serde_json::to_value(header).unwrap();
@@ -118,9 +136,18 @@ impl Chain {
                 let hash: B256 = params[1]["blockHash"].as_str().unwrap().parse().unwrap();
                 let (length, rolling) = self.queue(hash);
                 let input: Bytes = serde_json::from_value(params[0]["input"].clone()).unwrap();
-                let answer = match input[..4] == Inbox::lengthCall::SELECTOR {
-                    true => U256::from(length).abi_encode(),
-                    false => rolling.abi_encode(),
+                let (batches, last_final, era) = self.batches(hash);
+                let answer = match input[..4].try_into().unwrap() {
+                    Inbox::lengthCall::SELECTOR => U256::from(length).abi_encode(),
+                    Inbox::queueHashCall::SELECTOR => rolling.abi_encode(),
+                    Rollup::headIndexCall::SELECTOR => U256::from(batches.len() - 1).abi_encode(),
+                    Rollup::finalIndexCall::SELECTOR => U256::from(last_final).abi_encode(),
+                    Rollup::eraCall::SELECTOR => U256::from(era).abi_encode(),
+                    Rollup::batchAtCall::SELECTOR => {
+                        let batch = *batches.last().unwrap();
+                        (batch, B256::ZERO, [0u64; 4]).abi_encode_params()
+                    }
+                    other => panic!("{other:?}"),
                 };
                 json!(Bytes::from(answer))
             }

@@ -1,0 +1,249 @@
+//! A controller and its workers over HTTP, with a chain that is made up.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use alloy_primitives::{Address, B256, Bytes};
+use jove_enclave::{Attested, Outcome, Proved};
+use jove_primitives::batch::hash::Roots;
+use jove_prover::{Chain, Challenge, Controller, Job, Queue, Refusal, Secret, State};
+use jove_storage::{Options, Storage};
+use parking_lot::Mutex;
+use reqwest::{Client, Method, Response, StatusCode};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tempfile::TempDir;
+
+const KEY: Address = Address::repeat_byte(0xee);
+/// The quote that L1 refuses.
+const BAD_QUOTE: &[u8] = b"bad";
+
+/// What L1 and the node say.
+#[derive(Default)]
+struct Fake {
+    registered: Mutex<BTreeSet<Address>>,
+    /// Batches whose inputs cannot be made.
+    poison: BTreeSet<u64>,
+}
+
+impl Chain for Arc<Fake> {
+    async fn challenge(&self) -> Result<Challenge, Refusal> {
+        let (registry, payout, block_hash) = (Address::ZERO, Address::ZERO, B256::ZERO);
+        Ok(Challenge { l1_chain_id: 1, registry, payout, block_number: 7, block_hash })
+    }
+
+    async fn register(&self, attested: Attested, block_number: u64) -> Result<(), Refusal> {
+        match &attested.quote[..] {
+            BAD_QUOTE => Err(Refusal::Wrong("the measurement is not allowed".into())),
+            b"old" => Err(Refusal::Over("expired".into())),
+            _ if block_number != 7 => Err(Refusal::Later("which block?".into())),
+            _ => {
+                self.registered.lock().insert(attested.key);
+                Ok(())
+            }
+        }
+    }
+
+    async fn is_registered(&self, key: Address) -> Result<bool, Refusal> {
+        Ok(self.registered.lock().contains(&key))
+    }
+
+    async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
+        if self.poison.contains(&job.index) {
+            Err(Refusal::Wrong("no input".into()))
+        } else {
+            Ok(vec![job.index as u8])
+        }
+    }
+
+    async fn check(&self, job: Job, key: Address, proved: Proved) -> Result<(), Refusal> {
+        let is_right = proved.outcomes[0].output == output(job.index) && proved.key == key;
+        if is_right { Ok(()) } else { Err(Refusal::Wrong("that is not so".into())) }
+    }
+}
+
+fn output(index: u64) -> B256 {
+    B256::with_last_byte(index as u8 + 100)
+}
+
+fn job(index: u64) -> Job {
+    Job { index, batch: B256::with_last_byte(index as u8), start: B256::ZERO }
+}
+
+fn proof(index: u64) -> Vec<u8> {
+    let roots = Roots { state: B256::ZERO, outbox: B256::ZERO };
+    let outcome = Outcome { batch: job(index).batch, output: output(index), roots, invalid: String::new() };
+    alloy_rlp::encode(Proved {
+        key: KEY,
+        signature: Bytes::from_static(&[1; 65]),
+        chain_id: 1,
+        rollup: Address::ZERO,
+        start: B256::ZERO,
+        payout: Address::ZERO,
+        outcomes: vec![outcome],
+        openings: Vec::new(),
+    })
+}
+
+struct Served {
+    chain: Arc<Fake>,
+    controller: Arc<Controller<Arc<Fake>>>,
+    secret: Secret,
+    url: String,
+    folder: TempDir,
+}
+
+async fn serve(fake: Fake, jobs: &[u64], lease: Duration) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path(), Options { sync: false, ..Default::default() }).unwrap();
+    let queue = Queue::open(storage, "tee", lease).unwrap();
+    let (chain, secret) = (Arc::new(fake), Secret::random());
+    let controller = Controller::new(chain.clone(), secret.clone(), queue);
+    controller.want(&jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, controller.router()).into_future());
+    Served { chain, controller, secret, url, folder }
+}
+
+impl Served {
+    async fn ask(&self, worker: &str, path: &str, body: Vec<u8>) -> Response {
+        let token = self.secret.token(worker).unwrap();
+        let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
+        Client::new().request(method, format!("{}{path}", self.url)).bearer_auth(token).body(body).send().await.unwrap()
+    }
+
+    async fn status(&self, worker: &str, path: &str, body: Vec<u8>) -> u16 {
+        self.ask(worker, path, body).await.status().as_u16()
+    }
+
+    async fn register(&self, worker: &str, quote: &'static [u8]) -> u16 {
+        let attested = Attested { key: KEY, quote: Bytes::from_static(quote) };
+        self.status(worker, "register/7", alloy_rlp::encode(attested)).await
+    }
+
+    /// The token, and the batch.
+    async fn lease(&self, worker: &str) -> (u64, u64) {
+        let response = self.ask(worker, "lease", Vec::new()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let token = response.headers()["jove-lease"].to_str().unwrap().parse().unwrap();
+        (token, response.bytes().await.unwrap()[0].into())
+    }
+
+    fn states(&self) -> Vec<State> {
+        self.controller.jobs().into_iter().map(|job| job.state).collect()
+    }
+}
+
+#[tokio::test]
+async fn nobody_without_a_token_and_an_enclave_gets_work() {
+    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    for path in
+        ["challenge", "jobs", "lease", "register/7", "lease/1/finish", "lease/1/fail", "lease/1/renew", "jobs/1/retry"]
+    {
+        let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
+        for token in [String::new(), Secret::random().token("a").unwrap()] {
+            let request = Client::new().request(method.clone(), format!("{}{path}", served.url)).bearer_auth(token);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+    assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
+    assert_eq!(served.register("a", BAD_QUOTE).await, 422);
+    assert_eq!(served.register("a", b"old").await, 410);
+    assert_eq!(served.status("a", "register/7", b"junk".into()).await, 422);
+    assert_eq!(
+        served.status("a", "register/8", alloy_rlp::encode(Attested { key: KEY, quote: Bytes::new() })).await,
+        503
+    );
+    assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
+    assert_eq!(served.register("a", b"good").await, 200);
+    let (token, batch) = served.lease("a").await;
+    assert_eq!(batch, 1);
+    // Another worker can neither finish nor lose what is not its own.
+    assert_eq!(served.register("b", b"good").await, 200);
+    for what in ["renew", "finish", "fail"] {
+        assert_eq!(served.status("b", &format!("lease/{token}/{what}"), proof(1)).await, 409);
+    }
+    assert_eq!(served.status("a", &format!("lease/{token}/renew"), Vec::new()).await, 200);
+    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof(1)).await, 200);
+    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof(1)).await, 409);
+    assert_eq!(served.controller.proofs().unwrap()[0].0, job(1));
+    // L1 forgets the key: it has to be registered again.
+    served.chain.registered.lock().clear();
+    assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
+}
+
+#[tokio::test]
+async fn what_a_malicious_worker_says_is_not_believed() {
+    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    assert_eq!(served.register("evil", b"good").await, 200);
+    assert_eq!(served.register("good", b"good").await, 200);
+    for lie in [proof(2), b"junk".to_vec(), Vec::new()] {
+        let (token, _) = served.lease("evil").await;
+        assert_eq!(served.status("evil", &format!("lease/{token}/finish"), lie).await, 422);
+        assert_eq!(served.states(), [State::Waiting]);
+    }
+    // It gets nothing any more, and the batch is not blamed.
+    assert_eq!(served.status("evil", "lease", Vec::new()).await, 403);
+    assert_eq!(served.register("evil", b"good").await, 403);
+    assert_eq!(served.controller.jobs()[0].failures, 0);
+    let (token, _) = served.lease("good").await;
+    assert_eq!(served.status("good", &format!("lease/{token}/finish"), proof(1)).await, 200);
+    assert_eq!(served.states(), [State::Proven]);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_loses_its_lease() {
+    let served = serve(Fake::default(), &[1], Duration::from_secs(3)).await;
+    assert_eq!(served.register("dead", b"good").await, 200);
+    assert_eq!(served.register("alive", b"good").await, 200);
+    let (old, _) = served.lease("dead").await;
+    // It waits for the lease to run out, and for the wait after that.
+    let (new, _) = served.lease("alive").await;
+    assert!(new > old);
+    assert_eq!(served.status("dead", &format!("lease/{old}/finish"), proof(1)).await, 409);
+    // One that begins anew has what it held no more, and may have it again at once.
+    assert_eq!(served.register("alive", b"good").await, 200);
+    assert_eq!(served.status("alive", &format!("lease/{new}/finish"), proof(1)).await, 409);
+    let (newest, _) = served.lease("alive").await;
+    assert_eq!(served.status("alive", &format!("lease/{newest}/finish"), proof(1)).await, 200);
+}
+
+#[tokio::test]
+async fn several_work_side_by_side_past_a_poison_batch() {
+    let fake = Fake { poison: [2].into(), ..Default::default() };
+    let served = Arc::new(serve(fake, &[1, 2, 3, 4, 5], Duration::from_secs(9)).await);
+    let work = |name: &'static str| {
+        let served = served.clone();
+        tokio::spawn(async move {
+            assert_eq!(served.register(name, b"good").await, 200);
+            let mut done = 0;
+            while served.controller.proofs().unwrap().len() < 4 {
+                let response = served.ask(name, "lease", Vec::new()).await;
+                let token = response.headers().get("jove-lease").map(|token| token.to_str().unwrap().to_owned());
+                let (Some(token), StatusCode::OK) = (token, response.status()) else { continue };
+                let index = response.bytes().await.unwrap()[0].into();
+                assert_eq!(served.status(name, &format!("lease/{token}/finish"), proof(index)).await, 200);
+                done += 1;
+            }
+            done
+        })
+    };
+    let (first, second) = (work("a"), work("b"));
+    // Whoever waits for the poison batch is not waited for.
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while served.controller.proofs().unwrap().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    first.abort();
+    second.abort();
+    let proven: Vec<u64> = served.controller.proofs().unwrap().iter().map(|(job, _)| job.index).collect();
+    assert_eq!(proven, [1, 3, 4, 5]);
+    let poison = &served.controller.jobs()[1];
+    assert!(poison.failures > 0 && poison.reason == "no input", "{poison:?}");
+    assert_eq!(served.status("a", "jobs/2/retry", Vec::new()).await, 200);
+    assert_eq!(served.status("a", "jobs/9/retry", Vec::new()).await, 404);
+    let answer: serde_json::Value = served.ask("a", "jobs", Vec::new()).await.json().await.unwrap();
+    assert_eq!((&answer[0]["index"], &answer[0]["state"]), (&1.into(), &"proven".into()));
+    assert!(served.folder.path().exists());
+}
