@@ -6,6 +6,8 @@ set -uo pipefail
 : "${JOVE_BIN:?this suite runs nodes of its own: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
 source lib/check.sh
+# shellcheck source=../lib/garbage.sh
+source lib/garbage.sh
 
 pids=()
 trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
@@ -51,21 +53,11 @@ kill -KILL "$sequencer"; wait "$sequencer" 2>/dev/null
 # A message that the sequencer's key censors: each of its batches says that it consumed it, and none can be decoded.
 cast send --rpc-url "$l1" --private-key "$(key 2)" --value 0.1ether "$inbox" \
   'send(address,bool,uint256,uint256,uint64,bytes)' "$forced" false 0 3ether 21000 0x >/dev/null || fail "forced" "not queued"
-garbage() {
-  local head parent block stored
-  head=$(rollup 'headIndex()(uint64)')
-  stored=$(rollup 'batchAt(uint64)((bytes32,bytes32,uint64,uint64,uint64,uint64))' "$head" | tr -d '() ' | sed 's/\[[^]]*\]//g')
-  IFS=, read -r parent _ _ block _ _ <<<"$stored"
-  local l1_block; l1_block=$(cast block --json --rpc-url "$l1" latest)
-  head -c 1000 /dev/urandom >"$data/garbage"
-  cast send --rpc-url "$l1" --private-key "$operator" --blob --path "$data/garbage" "$contract" \
-    'commit((bytes32,bytes32,uint64,uint64,uint64,uint64,bytes32),bytes)' \
-    "($parent,0x$(openssl rand -hex 32),$((block + 1)),$(js 'Number($.timestamp)' "$l1_block"),$(cast call --rpc-url "$l1" "$inbox" 'length()(uint64)'),$(js 'Number($.number)' "$l1_block"),$(js '$.hash' "$l1_block"))" 0x
-}
+censors() { garbage "$l1" "$contract" "$inbox" "$operator" "$data/garbage"; }
 # The sequencer's last commit may still be on its way.
-if until_true 20 garbage; then pass "the sequencer's key commits garbage"; else fail "the sequencer's key commits garbage" "$(garbage 2>&1)"; fi
+if until_true 20 censors; then pass "the sequencer's key commits garbage"; else fail "the sequencer's key commits garbage" "$(censors 2>&1)"; fi
 is "the message is not consumed" 0 "$(rollup 'finalMessage()(uint64)')"
-(while :; do garbage; sleep 1; done >/dev/null 2>&1) & censor=$!
+(while :; do censors; sleep 1; done >/dev/null 2>&1) & censor=$!
 pids+=("$censor")
 refused() { grep -q 'settlement is held up.*is invalid' "$data/stranger.log"; }
 if until_true 40 refused; then pass "the stranger's node calls it invalid"; else fail "the stranger's node" "$(cast rpc --rpc-url "$stranger" jove_syncStatus)"; fi
