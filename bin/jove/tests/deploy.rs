@@ -184,7 +184,7 @@ fn what_cannot_be_deployed_is_refused_before_anything_is_sent() {
     let error = refused(&elsewhere.deploy(&made, &[]).output().expect("runs"));
     assert!(error.contains("no chain is open"), "{error}");
     let mut other = chain_file(&made);
-    other["settlement"]["inbox"] = json!(DEPLOYER);
+    other["settlement"]["outbox"] = json!(DEPLOYER);
     std::fs::write(&made, other.to_string()).expect("written");
     let error = refused(&layer1.deploy(&made, &[]).output().expect("runs"));
     assert!(error.contains("other contracts"), "{error}");
