@@ -279,7 +279,7 @@ pub(crate) fn server_config(options: &Options, datadir: &Path) -> ServerConfig {
 }
 
 /// Ends on Ctrl-C, or when the system asks the process to stop.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, String> {
+pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>, String> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
