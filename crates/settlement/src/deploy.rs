@@ -51,8 +51,8 @@ use std::{
 pub const FACTORY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 /// What a whole deployment takes, rounded up: 19 million of it is execution, the rest the margin of each transaction.
 const DEPLOYMENT_GAS: u64 = 25_000_000;
-/// What the contracts of attestation take besides.
-const ATTESTATION_GAS: u64 = 20_000_000;
+/// What the contracts of attestation take besides: 9 million of it is execution.
+const ATTESTATION_GAS: u64 = 12_000_000;
 /// Most that `Inbox` takes as a gas target per second.
 const MAX_GAS_TARGET: u64 = 1_000_000_000_000_000;
 

@@ -4,7 +4,7 @@ use super::{Chain, SoftwareKeys, read_bounded};
 use crate::{
     bridge::{log_sent, say, words},
     key,
-    node::{render_metrics, start_metrics},
+    node::{render_metrics, shutdown_signal, start_metrics},
     options::Span,
 };
 use alloy_primitives::hex;
@@ -260,9 +260,15 @@ pub(super) async fn keep(chain: &Chain, options: &Keep) -> Result<(), String> {
     if options.once {
         return round(&keeper, &wallet, margin).await;
     }
+    let mut stop = std::pin::pin!(shutdown_signal()?);
     let mut failures = 0;
     loop {
-        let wait = match round(&keeper, &wallet, margin).await {
+        // A round that is broken off is gone on with by the next.
+        let outcome = tokio::select! {
+            outcome = round(&keeper, &wallet, margin) => outcome,
+            () = &mut stop => return Ok(()),
+        };
+        let wait = match outcome {
             Ok(()) => {
                 failures = 0;
                 options.every.0
@@ -275,7 +281,7 @@ pub(super) async fn keep(chain: &Chain, options: &Keep) -> Result<(), String> {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            interrupt = tokio::signal::ctrl_c() => return interrupt.map_err(|error| error.to_string()),
+            () = &mut stop => return Ok(()),
         }
     }
 }

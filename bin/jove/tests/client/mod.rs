@@ -90,6 +90,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Of whatever listens at this port.
+    pub(crate) fn at(port: u16) -> Self {
+        Self { port }
+    }
+
     /// Where it is.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
