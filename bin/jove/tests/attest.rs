@@ -233,7 +233,7 @@ async fn a_key_is_registered_and_its_proofs_count_until_its_machine_is_revoked()
     let page = jove(&["risks", "--l1-url", &chain.layer1.process.url(), "--chain", &chain.path("chain.json")]);
     let mut page = page;
     let page = stdout(&page.output().expect("runs"));
-    for words in ["## Enclaves", "development root", &MEASUREMENT.to_string(), "UpToDate", "believes everyone"] {
+    for words in ["## Enclaves", "development root", &MEASUREMENT.to_string(), "UpToDate", "believe everyone"] {
         assert!(page.contains(words), "no {words:?} in\n{page}");
     }
 

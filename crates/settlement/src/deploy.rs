@@ -155,15 +155,17 @@ impl Settings {
         refuse(self.price_floor == 0, "the price floor must not be 0")?;
         let twice = 2 * self.single_proof_delay;
         refuse(self.escape_delay <= twice, "the escape delay (Z) must be longer than two single-proof delays (W)")?;
-        if let Enclaves::Attested(terms) = &self.enclaves {
-            terms.check(self.production)?;
-        }
+        let terms = match &self.enclaves {
+            Enclaves::Attested(terms) => Some(terms),
+            Enclaves::Test | Enclaves::Verifier(_) => None,
+        };
         if !self.production {
-            return Ok(());
+            return terms.map_or(Ok(()), |terms| terms.check(false));
         }
         refuse(spec.development, "a development chain is not for production: its accounts' keys are public")?;
         let real = "a production chain needs real verifiers for both proof systems: test verifiers believe everyone";
         refuse(self.enclaves == Enclaves::Test || self.zk_verifier.is_none(), real)?;
+        terms.map_or(Ok(()), |terms| terms.check(true))?;
         refuse(self.single_proof_delay < 7 * DAY, "in production the single-proof delay (W) is at least 7 days")?;
         refuse(self.drop_delay < DAY, "in production the drop delay is at least 24 hours")?;
         refuse(self.escape_delay < 21 * DAY, "in production the escape delay (Z) is at least 21 days")?;

@@ -214,3 +214,24 @@ async fn only_logs_that_were_asked_for_are_taken() {
         assert!(matches!(l1.logs(&filter).await, Err(Error::Malformed { .. })), "{index}");
     }
 }
+
+#[tokio::test]
+async fn logs_come_in_windows_where_a_node_refuses_more() {
+    let refusal = || Reply::Json(json!({ "error": { "code": -32005, "message": "at most 10000 blocks" } }));
+    let none = || Reply::Json(json!({ "result": [] }));
+    let (l1, questions) = client(vec![none()]).await;
+    assert!(l1.logs_between(&Filter::new(), 3, 50_000).await.expect("answered").is_empty());
+    assert_eq!(questions.lock().expect("not poisoned").len(), 1);
+    let (l1, questions) = client(vec![refusal(), none(), none(), none()]).await;
+    assert!(l1.logs_between(&Filter::new(), 3, 20_003).await.expect("answered").is_empty());
+    let asked = questions.lock().expect("not poisoned").clone();
+    let bounds: Vec<_> =
+        asked.iter().map(|asked| (&asked["params"][0]["fromBlock"], &asked["params"][0]["toBlock"])).collect();
+    let expected = [("0x3", "0x4e23"), ("0x3", "0x2712"), ("0x2713", "0x4e22"), ("0x4e23", "0x4e23")];
+    assert_eq!(bounds.len(), 4);
+    for ((from, to), expected) in bounds.into_iter().zip(expected) {
+        assert_eq!((from, to), (&json!(expected.0), &json!(expected.1)));
+    }
+    let (l1, _) = client(vec![refusal(), refusal()]).await;
+    assert!(matches!(l1.logs_between(&Filter::new(), 3, 20_003).await, Err(Error::Rpc { .. })));
+}

@@ -324,7 +324,7 @@ mod tests {
             ("qe/identity", |said| said.0 = 302, "HTTP 302"),
             ("tcb", |said| said.1 = None, "without certificates"),
             ("tcb", |said| said.1 = Some(("TCB-Info-Issuer-Chain", "%4".into())), "not URL-encoded"),
-            ("tcb", |said| said.1 = Some(("TCB-Info-Issuer-Chain", "%41".into())), "ChainMalformed"),
+            ("tcb", |said| said.1 = Some(("TCB-Info-Issuer-Chain", "%41".into())), "CrlInvalid"),
             ("tcb", |said| said.1 = Some(("TCB-Info-Issuer-Chain", "a".repeat(MAX_HEADER + 1))), "too long"),
             ("tcb", |said| said.2 = b"{}".to_vec(), "TcbInfoMalformed"),
             ("pckcrl", |said| said.2.truncate(50), "CrlInvalid"),
