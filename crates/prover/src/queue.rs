@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn open(folder: &TempDir) -> Queue {
-        let options = Options { sync: false, ..Default::default() };
+        let options = Options { sync: false };
         let storage = Storage::open(folder.path(), options).unwrap();
         Queue::open(storage, "tee", Duration::from_millis(LEASE)).unwrap()
     }

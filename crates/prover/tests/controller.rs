@@ -18,12 +18,12 @@ const BAD_QUOTE: &[u8] = b"bad";
 /// What L1 and the node say.
 #[derive(Default)]
 struct Fake {
-    registered: Mutex<BTreeSet<Address>>,
+    registered: Arc<Mutex<BTreeSet<Address>>>,
     /// Batches whose inputs cannot be made.
     poison: BTreeSet<u64>,
 }
 
-impl Chain for Arc<Fake> {
+impl Chain for Fake {
     async fn challenge(&self) -> Result<Challenge, Refusal> {
         let (registry, payout, block_hash) = (Address::ZERO, Address::ZERO, B256::ZERO);
         Ok(Challenge { l1_chain_id: 1, registry, payout, block_number: 7, block_hash })
@@ -59,6 +59,12 @@ impl Chain for Arc<Fake> {
     }
 }
 
+fn client() -> Client {
+    // Fails where it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::new()
+}
+
 fn output(index: u64) -> B256 {
     B256::with_last_byte(index as u8 + 100)
 }
@@ -83,8 +89,8 @@ fn proof(index: u64) -> Vec<u8> {
 }
 
 struct Served {
-    chain: Arc<Fake>,
-    controller: Arc<Controller<Arc<Fake>>>,
+    registered: Arc<Mutex<BTreeSet<Address>>>,
+    controller: Arc<Controller<Fake>>,
     secret: Secret,
     url: String,
     folder: TempDir,
@@ -92,22 +98,22 @@ struct Served {
 
 async fn serve(fake: Fake, jobs: &[u64], lease: Duration) -> Served {
     let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::open(folder.path(), Options { sync: false, ..Default::default() }).unwrap();
+    let storage = Storage::open(folder.path(), Options { sync: false }).unwrap();
     let queue = Queue::open(storage, "tee", lease).unwrap();
-    let (chain, secret) = (Arc::new(fake), Secret::random());
-    let controller = Controller::new(chain.clone(), secret.clone(), queue);
+    let (registered, secret) = (fake.registered.clone(), Secret::random());
+    let controller = Controller::new(fake, secret.clone(), queue);
     controller.want(&jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, controller.router()).into_future());
-    Served { chain, controller, secret, url, folder }
+    Served { registered, controller, secret, url, folder }
 }
 
 impl Served {
     async fn ask(&self, worker: &str, path: &str, body: Vec<u8>) -> Response {
         let token = self.secret.token(worker).unwrap();
         let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
-        Client::new().request(method, format!("{}{path}", self.url)).bearer_auth(token).body(body).send().await.unwrap()
+        client().request(method, format!("{}{path}", self.url)).bearer_auth(token).body(body).send().await.unwrap()
     }
 
     async fn status(&self, worker: &str, path: &str, body: Vec<u8>) -> u16 {
@@ -140,7 +146,7 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
     {
         let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
         for token in [String::new(), Secret::random().token("a").unwrap()] {
-            let request = Client::new().request(method.clone(), format!("{}{path}", served.url)).bearer_auth(token);
+            let request = client().request(method.clone(), format!("{}{path}", served.url)).bearer_auth(token);
             assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
         }
     }
@@ -166,7 +172,7 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
     assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof(1)).await, 409);
     assert_eq!(served.controller.proofs().unwrap()[0].0, job(1));
     // L1 forgets the key: it has to be registered again.
-    served.chain.registered.lock().clear();
+    served.registered.lock().clear();
     assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
 }
 

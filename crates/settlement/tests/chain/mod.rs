@@ -3,7 +3,7 @@
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, LogData, U256, keccak256};
-use alloy_sol_types::{SolCall, SolEvent, SolValue};
+use alloy_sol_types::{SolCall, SolEvent, SolEventInterface, SolValue};
 use axum::{Json, Router, extract::State as Extract, routing::post};
 use jove_primitives::{
     ChainSpec,
