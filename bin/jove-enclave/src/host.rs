@@ -11,7 +11,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -31,58 +31,93 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `program`; without it, the file `jove-enclave` beside this executable; if there is none and quotes are software's, this executable itself with the
-    /// arguments `enclave --inside`, which `jove` understands. In Gramine it is `gramine-sgx jove-enclave`, in the program's folder, which has the signed
-    /// manifest.
+    /// `program`; without it, for software quotes this executable itself ([`Self::own`]), for others the file `jove-enclave` beside it. In Gramine it is
+    /// `gramine-sgx jove-enclave`, in the program's folder, which has the signed manifest.
     ///
     /// # Errors
     /// [`Error::Start`] if there is no program.
     pub fn find(program: Option<&Path>, quotes: &Quotes) -> Result<Self, Error> {
         let failed = |source| Error::Start { program: PROGRAM.into(), source };
-        let own = env::current_exe().map_err(failed)?;
-        let beside = own.with_file_name(PROGRAM);
-        let found = program.map(Path::to_owned).or_else(|| beside.is_file().then_some(beside));
-        match (found, quotes) {
-            (Some(program), Quotes::Gramine) => {
+        let program = match (program, quotes) {
+            (Some(program), _) => program.to_owned(),
+            (None, Quotes::Software { .. }) => return Ok(Self::own(quotes)),
+            (None, Quotes::Gramine | Quotes::Tsm) => {
+                let beside = env::current_exe().map_err(failed)?.with_file_name(PROGRAM);
+                if !beside.is_file() {
+                    return Err(failed(io::ErrorKind::NotFound.into()));
+                }
+                beside
+            }
+        };
+        Ok(match quotes {
+            Quotes::Gramine => {
                 let folder = program.parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_owned);
                 let name = program.file_name().unwrap_or(PROGRAM.as_ref());
-                Ok(Self { program: "gramine-sgx".into(), arguments: vec![name.into()], folder })
+                Self { program: "gramine-sgx".into(), arguments: vec![name.into()], folder }
             }
-            (Some(program), _) => Ok(Self { program, arguments: quotes.arguments(), folder: None }),
-            (None, Quotes::Software { .. }) => {
-                let arguments = ["enclave".into(), "--inside".into()].into_iter().chain(quotes.arguments());
-                Ok(Self { program: own, arguments: arguments.collect(), folder: None })
-            }
-            (None, _) => Err(failed(io::ErrorKind::NotFound.into())),
-        }
+            Quotes::Software { .. } | Quotes::Tsm => Self { program, arguments: quotes.arguments(), folder: None },
+        })
     }
 
-    fn start(&self) -> Result<Running, Error> {
+    /// This executable itself with the arguments `enclave --inside`, which `jove` understands. It is the one that runs, whatever file has its name by now.
+    pub fn own(quotes: &Quotes) -> Self {
+        let arguments = ["enclave".into(), "--inside".into()].into_iter().chain(quotes.arguments());
+        Self { program: "/proc/self/exe".into(), arguments: arguments.collect(), folder: None }
+    }
+
+    fn start(&self) -> Result<(Running, Pipes), Error> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
         let failed = |source| Error::Start { program: self.program.display().to_string(), source };
-        let mut child = command.spawn().map_err(failed)?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let running = Running { child, pipes };
-        Ok(running)
+        let mut running = Running(command.spawn().map_err(failed)?);
+        let pipes = running.0.stdin.take().zip(running.0.stdout.take());
+        Ok((running, pipes.ok_or_else(ended)?))
     }
 }
 
+type Pipes = (ChildStdin, ChildStdout);
+
 /// A process. It is killed when this is dropped.
 #[derive(Debug)]
-struct Running {
-    child: Child,
-    pipes: Option<(ChildStdin, ChildStdout)>,
-}
+struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The process, while there is one; whoever stops it does not wait for what it does.
+#[derive(Debug, Default)]
+struct Slot {
+    running: Option<Running>,
+    stopped: bool,
+}
+
+type Shared = Arc<Mutex<Slot>>;
+
+fn lock(slot: &Shared) -> MutexGuard<'_, Slot> {
+    // What is in it is right whoever panicked.
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ended() -> Error {
+    Error::Ended(io::ErrorKind::BrokenPipe.into())
+}
+
+/// When this is dropped, the program is killed, whatever it does, and not started again: what waits for its answer goes on with an error.
+#[derive(Debug)]
+pub struct Stopper(Shared);
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        let mut slot = lock(&self.0);
+        (slot.running, slot.stopped) = (None, true);
     }
 }
 
@@ -94,13 +129,25 @@ impl Drop for Running {
 pub struct Enclave {
     launch: Launch,
     deadline: Duration,
-    running: Option<Running>,
+    slot: Shared,
+    pipes: Option<Pipes>,
+}
+
+impl Drop for Enclave {
+    fn drop(&mut self) {
+        lock(&self.slot).running = None;
+    }
 }
 
 impl Enclave {
     /// The program started like this, which is killed where an answer takes longer than `deadline`.
     pub fn new(launch: Launch, deadline: Duration) -> Self {
-        Self { launch, deadline, running: None }
+        Self { launch, deadline, slot: Shared::default(), pipes: None }
+    }
+
+    /// Ends it for good when dropped, also while another thread waits for an answer.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.slot.clone())
     }
 
     /// Who is there.
@@ -154,14 +201,7 @@ impl Enclave {
         if body.len() >= MAX_REQUEST {
             return Err(Error::TooLong(body.len() + 1));
         }
-        let lives = self.running.as_mut().is_some_and(|running| matches!(running.child.try_wait(), Ok(None)));
-        let mut running = match self.running.take() {
-            Some(running) if lives => running,
-            // One that ended since has nothing to lose.
-            _ => self.launch.start()?,
-        };
-        let ended = || Error::Ended(io::ErrorKind::BrokenPipe.into());
-        let (mut stdin, mut stdout) = running.pipes.take().ok_or_else(ended)?;
+        let (mut stdin, mut stdout) = self.pipes()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         // It ends with the answer, or when the process is killed.
         thread::spawn(move || {
@@ -170,22 +210,39 @@ impl Enclave {
             // Nobody waits any more after the deadline.
             let _ = sender.send((answer, stdin, stdout));
         });
-        match receiver.recv_timeout(self.deadline) {
+        let error = match receiver.recv_timeout(self.deadline) {
             Ok((Ok(Frame::Body(kind, body)), stdin, stdout)) => {
-                running.pipes = Some((stdin, stdout));
-                self.running = Some(running);
-                Ok((kind, body))
+                self.pipes = Some((stdin, stdout));
+                return Ok((kind, body));
             }
-            Ok((Ok(Frame::Skipped(_)), ..)) => Err(Error::Answer),
-            Ok((Ok(Frame::End), ..)) => Err(ended()),
-            Ok((Err(error), ..)) => Err(Error::Ended(error)),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(Error::Deadline(self.deadline)),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(ended()),
+            Ok((Ok(Frame::Skipped(_)), ..)) => Error::Answer,
+            Ok((Ok(Frame::End), ..)) => ended(),
+            Ok((Err(error), ..)) => Error::Ended(error),
+            Err(mpsc::RecvTimeoutError::Timeout) => Error::Deadline(self.deadline),
+            Err(mpsc::RecvTimeoutError::Disconnected) => ended(),
+        };
+        lock(&self.slot).running = None;
+        Err(error)
+    }
+
+    /// To and from the process that runs; one is started where none does.
+    fn pipes(&mut self) -> Result<Pipes, Error> {
+        let mut slot = lock(&self.slot);
+        if slot.stopped {
+            return Err(ended());
         }
+        let lives = slot.running.as_mut().is_some_and(|running| matches!(running.0.try_wait(), Ok(None)));
+        if let Some(pipes) = self.pipes.take().filter(|_| lives) {
+            return Ok(pipes);
+        }
+        // One that ended since has nothing to lose.
+        let (running, pipes) = self.launch.start()?;
+        slot.running = Some(running);
+        Ok(pipes)
     }
 
     /// The process's number, while there is one.
     pub fn process(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.child.id())
+        lock(&self.slot).running.as_ref().map(|running| running.0.id())
     }
 }

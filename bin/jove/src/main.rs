@@ -4,6 +4,7 @@ mod attest;
 mod bench;
 mod bridge;
 mod deploy;
+mod dev_enclave;
 mod enclave;
 mod escape;
 mod key;

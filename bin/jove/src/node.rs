@@ -155,6 +155,9 @@ fn check_roles(options: &Options, mode: &Mode) -> Result<(), String> {
     if options.no_settlement == Some(true) && !matches!(mode, Mode::Dev) {
         return Err("--no-settlement is for jove dev: the chain spec of a node says where it settles".into());
     }
+    if options.enclave.is_some() && !matches!(mode, Mode::Dev) {
+        return Err("--enclave is for jove dev: a node with --prover-listen gets proofs from `jove prover`".into());
+    }
     match (mode, full, options.from_l1.unwrap_or(false)) {
         (Mode::Node, true, true) | (_, false, false) => Ok(()),
         (Mode::Node, true, false) => Err("a full node takes its blocks from L1: --from-l1".into()),

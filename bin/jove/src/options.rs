@@ -186,7 +186,7 @@ options! {
     /// File with the secret that provers share with this node, 64 hexadecimal digits; made where there is none [default: prover.hex in the data directory]
     #[arg(long, env = "JOVE_PROVER_SECRET_FILE", value_name = "FILE")]
     prover_secret_file: PathBuf,
-    /// Prove by an enclave program, with quotes of the development root (dev only, decided at the chain's first start) [default: false]
+    /// Prove by an enclave program of its own, with quotes of the development root; a chain that is begun with false believes this node in place of enclaves, for ever (dev only) [default: true]
     #[arg(long, env = "JOVE_ENCLAVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     enclave: bool,
     /// File with the private key that a full node commits messages with which the operators leave waiting; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]

@@ -1,23 +1,18 @@
 //! From options to settlement: which L1, which keys, how fast; and for `jove dev` an L1 of its own with the contracts on it.
 
 use crate::{
+    dev_enclave::{self, DevEnclave},
     l1,
     node::{Mode, Running, node_config, serve, server_config, start_node},
     options::{Options, Span},
-    prover::worker,
     settle::{self, Committing, Serving, Settings, Settle},
 };
-use alloy_primitives::B256;
-use jove_enclave::{Enclave, Launch, Quotes};
 use jove_primitives::ChainSpec;
 use jove_prover::Secret;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
-    Blobs, Error, L1, Wallet,
-    attestation::{
-        Registry, Terms, first_block,
-        keeper::{Keeper, Source},
-    },
+    Blobs, Error, L1,
+    attestation::{Registry, first_block},
     blob_fees,
     contracts::{TestVerifier, ask},
     deploy::{self, Plan},
@@ -26,11 +21,10 @@ use jove_settlement::{
     status::DebtLimits,
     wallet::Key,
 };
-use jove_tee::{Pki, software::SIGNER};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -40,15 +34,6 @@ pub(crate) const CHAIN_FILE: &str = "chain.json";
 /// Of the development accounts, the one that deploys and commits, and the one that sends proofs.
 const OPERATOR: usize = 9;
 const PROVER: usize = 8;
-/// The one that pays for collateral.
-const KEEPER: usize = 7;
-/// Where in the data directory a development chain has the root of its machines.
-const TEE: &str = "tee";
-/// Longest that a development chain's enclave may take for a batch.
-const ENCLAVE_DEADLINE: Duration = Duration::from_secs(600);
-/// Between two looks at collateral, and how long before its end it is renewed.
-const COLLATERAL_ROUND: Duration = Duration::from_secs(600);
-const COLLATERAL_MARGIN: Duration = Duration::from_secs(5 * 86_400);
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
@@ -57,7 +42,11 @@ const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
 const RESCUE_KEY: &str = "JOVE_RESCUE_KEY";
 
-fn dev_key(index: usize) -> Result<Key, String> {
+/// The key of a development account.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn dev_key(index: usize) -> Result<Key, String> {
     let (_, key) = *jove_rpc::dev_accounts().get(index).ok_or("there is no such development account")?;
     Key::new(key).map_err(|error| error.to_string())
 }
@@ -99,53 +88,16 @@ pub(crate) async fn develop(
     let blob_fee_updates = blob_fees::ask(&l1, chain_id).await.map_err(words)?;
     let mut settings =
         deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
-    if options.enclave == Some(true) {
-        let pki = Pki::open(&datadir.join(TEE)).map_err(|error| error.to_string())?;
-        let measurements = vec![measurement(datadir).await?];
-        let terms = Terms { measurements, signers: vec![SIGNER], ..Terms::new(pki.root) };
-        settings.enclaves = deploy::Enclaves::Attested(terms);
+    if options.enclave != Some(false) {
+        settings.enclaves = deploy::Enclaves::Attested(dev_enclave::terms(datadir)?);
+        // Each build of the enclave program is let in by whoever has it, at once.
+        (settings.governor, settings.timelock_delay) = (dev_key(dev_enclave::KEEPER)?.address(), 0);
     }
     let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
     tracing::info!(l1 = l1.host(), "deploying the contracts");
     let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
     deploy::write_file(&file, &spec.to_json()).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok((running, spec))
-}
-
-/// The enclave program of a development chain: this executable, quoted under the root in its folder.
-fn dev_enclave(datadir: &Path) -> Result<Enclave, String> {
-    let quotes = Quotes::Software { keys: datadir.join(TEE), machine: 0 };
-    let launch = Launch::find(None, &quotes).map_err(|error| error.to_string())?;
-    Ok(Enclave::new(launch, ENCLAVE_DEADLINE))
-}
-
-async fn measurement(datadir: &Path) -> Result<B256, String> {
-    let mut enclave = dev_enclave(datadir)?;
-    let hello = tokio::task::spawn_blocking(move || enclave.hello()).await.map_err(|error| error.to_string())?;
-    hello.map(|hello| hello.measurement).map_err(|error| error.to_string())
-}
-
-/// Keeps the collateral of a development chain's machines fresh.
-async fn keep_collateral(registry: Registry, keys: PathBuf, first: u64) {
-    let kept = async {
-        let pki = Box::new(Pki::open(&keys).map_err(|error| error.to_string())?);
-        let source = Source::Software { pki, revoked: Vec::new() };
-        let wallet = Wallet::new(registry.l1().clone(), dev_key(KEEPER)?).await.map_err(|error| error.to_string())?;
-        let keeper = Keeper::new(registry, source, &[], first, COLLATERAL_MARGIN);
-        loop {
-            let pause = match keeper.round(&wallet, |call, hash| tracing::debug!(%hash, "sent: {}", call.what)).await {
-                Ok(_) => COLLATERAL_ROUND,
-                Err(error) => {
-                    tracing::warn!(%error, "collateral");
-                    POLL
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    };
-    if let Err::<(), String>(error) = kept.await {
-        tracing::error!(error, "collateral is not kept");
-    }
 }
 
 async fn start_l1(options: &Options, datadir: &Path, metrics: &PrometheusHandle) -> Result<Running, String> {
@@ -218,6 +170,18 @@ pub(crate) async fn start(
         Err(Error::NoRegistry { .. }) => None,
         Err(error) => return Err(words(error)),
     };
+    match (dev, &registry, options.enclave) {
+        (true, None, Some(true)) => {
+            return Err("this chain was begun without enclaves, and stays so: leave --enclave out, or begin another chain with --datadir".into());
+        }
+        (true, None, None) => {
+            tracing::info!("this chain was begun without enclaves, and stays so: a test verifier believes what this node says");
+        }
+        (true, Some(_), Some(false)) => {
+            tracing::info!("--enclave false: this chain is proven by enclaves, and batches wait for one behind --prover-listen");
+        }
+        _ => {}
+    }
     let listen = options.prover_listen.or(dev.then_some(SocketAddr::from(([127, 0, 0, 1], 0))));
     let enclaves = match (&registry, listen, &prove) {
         (Some(_), Some(address), Some(_)) => {
@@ -271,11 +235,11 @@ pub(crate) async fn start(
     };
     let serving = settings.enclaves.as_ref().map(|serving| (serving.listener.local_addr(), serving.secret.clone()));
     let mut settle = settle::start(node, settings)?;
-    if let (true, Some((address, secret)), Some(registry)) = (dev, serving, registry) {
-        let address = address.map_err(|error| error.to_string())?;
-        let worker = worker(format!("http://{address}"), secret, "dev".into(), dev_enclave(datadir)?)?;
-        settle.also(jove_prover::run(worker));
-        settle.also(keep_collateral(registry, datadir.join(TEE), first_block(settlement.block)));
+    let own = dev && options.enclave != Some(false);
+    if let (true, Some((address, secret)), Some(registry)) = (own, serving, registry) {
+        let controller = address.map_err(|error| error.to_string())?;
+        let (first, datadir) = (first_block(settlement.block), datadir.to_owned());
+        settle.also(DevEnclave { registry, first, controller, secret, datadir }.run());
     }
     Ok(Some(settle))
 }

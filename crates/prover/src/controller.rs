@@ -48,7 +48,7 @@ pub(crate) const LEASE_MS: HeaderName = HeaderName::from_static("jove-lease-ms")
 const WAIT: Duration = Duration::from_secs(20);
 /// Most bytes of a body: a proof of 64 batches of six blobs has a tenth of that.
 const MAX_BODY: usize = 1 << 20;
-/// Most workers.
+/// Most workers: beyond, the one that was not heard of for longest is forgotten.
 const MAX_WORKERS: usize = 1_000;
 /// A worker that was wrong so often gets no more work.
 const MAX_WRONG: u32 = 3;
@@ -94,7 +94,15 @@ pub trait Chain: Send + Sync + 'static {
 #[derive(Clone, Copy)]
 struct Known {
     key: Address,
+    /// Proofs of its that were wrong.
     wrong: u32,
+    seen: Instant,
+}
+
+impl Known {
+    fn is_believed(&self) -> bool {
+        self.wrong < MAX_WRONG
+    }
 }
 
 /// Gives jobs to workers, and takes their proofs.
@@ -111,7 +119,9 @@ impl<C: Chain> Controller<C> {
     /// A controller of this queue, for workers that know the secret.
     pub fn new(chain: C, secret: Secret, queue: Queue) -> Arc<Self> {
         let (queue, workers) = (Mutex::new(queue), Mutex::default());
-        Arc::new(Self { chain, secret, queue, workers, work: Notify::new() })
+        let controller = Self { chain, secret, queue, workers, work: Notify::new() };
+        controller.changed();
+        Arc::new(controller)
     }
 
     /// What it asks of node and L1.
@@ -124,8 +134,10 @@ impl<C: Chain> Controller<C> {
     /// # Errors
     /// The store's.
     pub fn want(&self, jobs: &[Job]) -> Result<(), Error> {
-        self.queue.lock().want(jobs)?;
-        self.changed();
+        // Asked all the time: who waits for work is woken only where there is some.
+        if self.queue.lock().want(jobs)? {
+            self.changed();
+        }
         Ok(())
     }
 
@@ -186,12 +198,27 @@ impl<C: Chain> Controller<C> {
 
     /// The key of a worker that may have work.
     async fn key_of(&self, worker: &str) -> Result<Address, Failure> {
-        let known = self.workers.lock().get(worker).copied();
-        let Some(Known { key, wrong }) = known else { return Err(Failure::unregistered()) };
-        if wrong >= MAX_WRONG {
-            return Err(Failure(StatusCode::FORBIDDEN, "this worker's proofs were wrong".into()));
+        let known = self.workers.lock().get_mut(worker).map(|known| {
+            known.seen = Instant::now();
+            *known
+        });
+        let Some(known) = known else { return Err(Failure::unregistered()) };
+        if !known.is_believed() {
+            return Err(Failure::not_believed());
         }
+        let key = known.key;
         if self.chain.is_registered(key).await? { Ok(key) } else { Err(Failure::unregistered()) }
+    }
+
+    /// Takes a worker in, with its key.
+    fn know(&self, worker: &str, key: Address) {
+        let mut workers = self.workers.lock();
+        let (wrong, seen) = (workers.get(worker).map_or(0, |known| known.wrong), Instant::now());
+        workers.insert(worker.into(), Known { key, wrong, seen });
+        if workers.len() > MAX_WORKERS {
+            let oldest = workers.iter().min_by_key(|(_, known)| known.seen).map(|(name, _)| name.clone());
+            oldest.and_then(|name| workers.remove(&name));
+        }
     }
 
     /// A job for a worker, once there is one.
@@ -243,6 +270,10 @@ impl Failure {
         Self(StatusCode::PRECONDITION_REQUIRED, "register a key first".into())
     }
 
+    fn not_believed() -> Self {
+        Self(StatusCode::FORBIDDEN, "this worker's proofs were wrong".into())
+    }
+
     fn malformed() -> Self {
         Self(StatusCode::UNPROCESSABLE_ENTITY, "the body is malformed".into())
     }
@@ -289,20 +320,11 @@ async fn register<C: Chain>(
 ) -> Result<(), Failure> {
     let attested: Attested = decode(&body).ok_or_else(Failure::malformed)?;
     let key = attested.key;
-    {
-        let workers = controller.workers.lock();
-        let known = workers.get(&worker);
-        if known.is_none() && workers.len() >= MAX_WORKERS {
-            return Err(Refusal::Later("there are too many workers".into()).into());
-        }
-        if known.is_some_and(|known| known.wrong >= MAX_WRONG) {
-            return Err(Failure(StatusCode::FORBIDDEN, "this worker's proofs were wrong".into()));
-        }
+    if controller.workers.lock().get(&worker).is_some_and(|known| !known.is_believed()) {
+        return Err(Failure::not_believed());
     }
     controller.chain.register(attested, block).await?;
-    let mut workers = controller.workers.lock();
-    workers.entry(worker.clone()).or_insert(Known { key, wrong: 0 }).key = key;
-    drop(workers);
+    controller.know(&worker, key);
     // It has nothing of what it had before.
     controller.queue.lock().forget(&worker)?;
     tracing::info!(worker, %key, "a prover's enclave is registered");

@@ -138,10 +138,11 @@ impl Queue {
     }
 
     /// Takes what lacks a proof now: new jobs wait, those that are not among them any more are forgotten, with their leases.
+    /// Whether that changed anything.
     ///
     /// # Errors
     /// The store's; the queue is as before then, as with every function here.
-    pub fn want(&mut self, jobs: &[Job]) -> Result<(), Error> {
+    pub fn want(&mut self, jobs: &[Job]) -> Result<bool, Error> {
         let new = |job: &Job| Entry {
             job: *job,
             failures: 0,
@@ -155,9 +156,10 @@ impl Queue {
         let of = |job: &Job| self.kept.entries.iter().find(|entry| entry.job == *job).cloned();
         let entries: Vec<_> = jobs.iter().map(|job| of(job).unwrap_or_else(|| new(job))).collect();
         if entries == self.kept.entries {
-            return Ok(());
+            return Ok(false);
         }
-        self.keep(Kept { token: self.kept.token, entries })
+        self.keep(Kept { token: self.kept.token, entries })?;
+        Ok(true)
     }
 
     /// The first job that waits, for a worker. A lease that ran out counts as a failure.

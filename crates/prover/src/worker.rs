@@ -43,12 +43,22 @@ struct Leased {
     input: Vec<u8>,
 }
 
-/// Works, for ever: what fails is tried again.
+/// Works, for ever: what fails is tried again. Where this is dropped, the enclave is killed: nothing waits for what it was proving.
 pub async fn run(worker: Worker) {
+    let _stopper = worker.enclave.lock().stopper();
+    let mut said = String::new();
     loop {
         match worker.work().await {
-            Ok(()) | Err(Error::Unregistered) => {}
-            Err(error) => tracing::warn!(worker = worker.name, %error, "a prover is held up"),
+            Ok(()) | Err(Error::Unregistered) => said.clear(),
+            Err(error) => {
+                let error = error.to_string();
+                if error == said {
+                    tracing::debug!(worker = worker.name, error, "a prover is still held up");
+                } else {
+                    tracing::warn!(worker = worker.name, error, "a prover is held up");
+                    said = error;
+                }
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }

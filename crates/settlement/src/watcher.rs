@@ -15,7 +15,7 @@
 
 use crate::{
     Error, L1,
-    contracts::{Inbox, Rollup},
+    contracts::{Inbox, Proofs, Rollup},
     l1::SealedHeader,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -90,6 +90,16 @@ pub struct FinalBatch {
     pub outbox_root: B256,
 }
 
+/// An enclave, as `Proofs` knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attester {
+    /// Its key.
+    pub key: Address,
+    /// Its machine.
+    pub platform: B256,
+}
+
 /// A committed batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,8 +112,11 @@ pub struct Batch {
     pub hash: B256,
     /// Where it was committed; genesis where the chain was opened.
     pub committed: L1Place,
-    /// Where an enclave's proof was first accepted.
+    /// Where an enclave's proof was first accepted, of those that still count: none of an enclave that was contradicted does.
     pub attested: Option<L1Place>,
+    /// Whose proof that is.
+    #[serde(default)]
+    pub attested_by: Option<Attester>,
     /// Where a zero-knowledge proof was first accepted.
     pub proven: Option<L1Place>,
     /// Set once it is final by the contract's rule.
@@ -168,6 +181,8 @@ struct Overlay {
     batches: BTreeMap<u64, Batch>,
     /// Those from [`L1State::finalized`]'s count on.
     messages: Vec<Message>,
+    /// Enclaves that were contradicted.
+    barred: Vec<Attester>,
 }
 
 impl L1State {
@@ -384,7 +399,7 @@ impl Watcher {
         let mut pointers = from;
         if head.number > from.block.number {
             let filter = Filter::new()
-                .address(vec![self.settlement.rollup, self.settlement.inbox])
+                .address(vec![self.settlement.rollup, self.settlement.inbox, self.settlement.proofs])
                 .from_block(from.block.number + 1)
                 .to_block(head.number);
             for log in self.l1.logs(&filter).await? {
@@ -437,6 +452,9 @@ impl Watcher {
             }
             return Ok(());
         }
+        if log.address() == self.settlement.proofs {
+            return self.discount(pointers, overlay, log);
+        }
         let Ok(event) = Rollup::RollupEvents::decode_log(&log.inner) else { return Ok(()) };
         let place = self.place(log).await?;
         use Rollup::RollupEvents as Event;
@@ -455,8 +473,8 @@ impl Watcher {
                 );
                 let (state_root, outbox_root) = (event.genesis.stateRoot, event.genesis.outboxRoot);
                 let settled = Some(FinalBatch { place, output, state_root, outbox_root });
-                let batch =
-                    Batch { header, blobs: Vec::new(), hash, committed: place, attested: None, proven: None, settled };
+                let (blobs, attested, attested_by, proven) = Default::default();
+                let batch = Batch { header, blobs, hash, committed: place, attested, attested_by, proven, settled };
                 overlay.batches.insert(0, batch);
                 pointers.open = true;
             }
@@ -468,9 +486,10 @@ impl Watcher {
                 }
                 let known = self.known(overlay, header.index)?.filter(|known| known.hash == hash);
                 // The same batch may have been committed, proven and dropped before.
-                let (attested, proven) = known.map_or((None, None), |known| (known.attested, known.proven));
-                let batch =
-                    Batch { header, blobs: event.blobs, hash, committed: place, attested, proven, settled: None };
+                let proofs = known.map(|known| (known.attested, known.attested_by, known.proven));
+                let (attested, attested_by, proven) = proofs.unwrap_or_default();
+                let (blobs, settled) = (event.blobs, None);
+                let batch = Batch { header, blobs, hash, committed: place, attested, attested_by, proven, settled };
                 if header.index != pointers.head + 1 {
                     return Err(Error::Batches { block: place.block_number, found: pointers.head, head: header.index });
                 }
@@ -489,16 +508,55 @@ impl Watcher {
                 pointers.last_final = event.index;
             }
             Event::ProofAccepted(event) => {
+                let attester = Attester { key: event.prover.key, platform: event.prover.platform };
+                if event.system == TEE && overlay.barred.contains(&attester) {
+                    return Ok(());
+                }
                 for index in event.first..=event.last {
                     self.edit(overlay, index, |batch| {
-                        let proof = if event.system == TEE { &mut batch.attested } else { &mut batch.proven };
-                        proof.get_or_insert(place);
+                        if event.system != TEE {
+                            batch.proven.get_or_insert(place);
+                        } else if batch.attested.is_none() {
+                            (batch.attested, batch.attested_by) = (Some(place), Some(attester));
+                        }
                     })?;
                 }
             }
             Event::EraBegun(event) => pointers.era = event.era.into(),
             Event::EscapeStarted(_) => pointers.halted = true,
             Event::BatchInvalid(_) | Event::Initialized(_) | Event::Upgraded(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What `Proofs` says no longer counts, of the batches that are not final: proofs of an enclave that was contradicted (that of the same transaction
+    /// comes after this event), and all of a system whose verifier was replaced.
+    fn discount(&self, pointers: &Pointers, overlay: &mut Overlay, log: &Log) -> Result<(), Error> {
+        use Proofs::ProofsEvents as Event;
+        let Ok(event) = Proofs::ProofsEvents::decode_log(&log.inner) else { return Ok(()) };
+        let waiting = pointers.last_final + 1..=pointers.head;
+        match event.data {
+            Event::Barred(Proofs::Barred { key, platform, .. }) => {
+                overlay.barred.push(Attester { key, platform });
+                for index in waiting {
+                    self.edit(overlay, index, |batch| {
+                        if batch.attested_by.is_some_and(|by| by.key == key || by.platform == platform) {
+                            (batch.attested, batch.attested_by) = (None, None);
+                        }
+                    })?;
+                }
+            }
+            Event::VerifierSet(Proofs::VerifierSet { system: TEE, .. }) => {
+                for index in waiting {
+                    self.edit(overlay, index, |batch| (batch.attested, batch.attested_by) = (None, None))?;
+                }
+            }
+            Event::VerifierSet(_) => {
+                for index in waiting {
+                    self.edit(overlay, index, |batch| batch.proven = None)?;
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use jove_proving::{Batch, Committed, Input};
 use jove_settlement::{
     Error,
     attestation::{Registration, Registry},
-    contracts::AttestationRegistry,
+    contracts::{AttestationRegistry, Proofs, ask},
     test_proofs::Judged,
     watcher,
 };
@@ -83,7 +83,12 @@ impl Chain for Enclaves {
         let registry = self.registry().await.map_err(later)?;
         let Attested { key, quote } = attested;
         if let Some(enclave) = registry.enclave(key).await.map_err(later)? {
-            return enclave.refusal.map_or(Ok(()), |reason| Err(Refusal::Over(reason)));
+            return match enclave.refusal {
+                Some(reason) => Err(Refusal::Over(reason)),
+                // Another key of this machine would be refused as well.
+                None if self.is_barred(key).await? => Err(wrong("the chain has barred this key, or its machine")),
+                None => Ok(()),
+            };
         }
         let registration = Registration { quote, key, payout: self.payout, block_number };
         let call = register_call(&registration);
@@ -106,7 +111,7 @@ impl Chain for Enclaves {
     async fn is_registered(&self, key: Address) -> Result<bool, Refusal> {
         let registry = self.registry().await.map_err(later)?;
         let enclave = registry.enclave(key).await.map_err(later)?;
-        Ok(enclave.is_some_and(|enclave| enclave.refusal.is_none()))
+        Ok(enclave.is_some_and(|enclave| enclave.refusal.is_none()) && !self.is_barred(key).await?)
     }
 
     async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
@@ -167,6 +172,15 @@ impl Enclaves {
         let batch = state.batch(job.index).map_err(later)?.filter(|batch| batch.hash == job.batch);
         let parent = job.index.checked_sub(1).and_then(|parent| state.batch(parent).ok().flatten());
         batch.zip(parent).ok_or_else(|| later("the batch is not on L1 any more"))
+    }
+
+    /// Whether `Proofs` hears a registered key no more, since it, its machine or its vendor was contradicted.
+    async fn is_barred(&self, key: Address) -> Result<bool, Refusal> {
+        let Shared { l1, settlement, .. } = &self.shared;
+        let registry = self.registry().await.map_err(later)?.contracts().registry;
+        let prover = ask(l1, registry, &AttestationRegistry::proverOfCall { key }).await.map_err(later)?;
+        let AttestationRegistry::Prover { key, platform, vendor } = prover;
+        ask(l1, settlement.proofs, &Proofs::isBarredCall { key, platform, vendor }).await.map_err(later)
     }
 
     /// L1's headers after the parent's origin, or from the first one's where that has none, up to the batch's.
