@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Proofs by enclave programs, of software quotes: a development chain's own, then others over the network, one after the other killed. It starts its
-# nodes itself. Run by e2e/run.
+# Proofs by enclave programs, of software quotes: a development chain's own, also of another build, then others over the network, one after the other killed.
+# It starts its nodes itself. Run by e2e/run.
 set -uo pipefail
 : "${JOVE_BIN:?this suite runs jove dev: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
@@ -14,8 +14,9 @@ key=$(cast wallet private-key "$MNEMONIC" 1)
 has_rung() { [[ $(js "Boolean(\$.rungs.$2)" "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")") == true ]]; }
 transfer() { hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$key" --value 1 0x00000000000000000000000000000000000f0101)"); }
 reaches() { if until_true 120 has_rung "$2" "$3"; then pass "$1"; else fail "$1" "$(cast rpc --rpc-url "$l2" jove_syncStatus) $(tail -3 "$data.log")"; fi; }
+program=$JOVE_BIN listen=(--prover-listen "${prover#http://}")
 start() {
-  JOVE_LOG=info "$JOVE_BIN" dev --enclave --datadir "$data" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" --prover-listen "${prover#http://}" \
+  JOVE_LOG=info "$program" dev "$@" --datadir "$data" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" ${listen[@]+"${listen[@]}"} \
     >>"$data.log" 2>&1 &
   dev=$!
   pids+=("$dev")
@@ -25,6 +26,7 @@ start
 transfer
 reaches "a batch is attested by an enclave" "$hash" attested
 reaches "and final, with a zero-knowledge proof" "$hash" final
+true_that "the node answers before its enclave is ready" "$(grep -n -m1 '"ready"' "$data.log" | cut -d: -f1) < $(grep -n -m1 'build of the enclave program' "$data.log" | cut -d: -f1)"
 like "by a registered key" "^1$" "$(grep -c "enclave is registered on L1" "$data.log")"
 
 # The program dies at once, and is started anew with the same key.
@@ -35,6 +37,18 @@ kill -KILL "$dev"; wait "$dev" 2>/dev/null
 start
 transfer
 reaches "as it is after the node was killed" "$hash" attested
+
+# Another build is another program: the chain lets it in by itself.
+stop() { kill -INT "$dev"; wait "$dev"; is "the node ends at Ctrl-C" 0 $?; }
+stop
+cp "$JOVE_BIN" "$data.rebuilt" && echo >>"$data.rebuilt" && program=$data.rebuilt
+start
+transfer
+reaches "another build of the program proves too" "$hash" attested
+is "by a measurement of its own" 2 "$(grep -o 'measurement":"0x[0-9a-f]*' "$data.log" | sort -u | wc -l)"
+stop
+program=$JOVE_BIN
+start
 
 # Other provers, with a secret and without.
 fails "a prover needs the secret" "secret" "$JOVE_BIN" prover --controller "$prover" --secret-file "$data.none"
@@ -53,4 +67,17 @@ jobs=$(curl -s -H "authorization: Bearer x" -o /dev/null -w '%{http_code}' "$pro
 is "the controller shows its jobs to nobody else" 401 "$jobs"
 curl -s "$l2/metrics" >"$data.metrics"
 like "metrics count the proofs" "jove_prover_proofs_total [1-9]" "$(grep '^jove_prover_proofs_total' "$data.metrics")"
+
+# A chain that was begun without enclaves stays so.
+stop
+data=$E2E_WORK/plain listen=()
+start --enclave false
+transfer
+reaches "without enclaves a test verifier attests" "$hash" attested
+stop
+start
+like "which it says" "begun without enclaves, and stays so" "$(grep -m1 'begun without' "$data.log")"
+stop
+fails "and enclaves cannot be had later" "begun without enclaves" \
+  "$JOVE_BIN" dev --enclave --datadir "$data" --http-port "${l2##*:}" --l1-http-port "${l1##*:}"
 finish

@@ -40,7 +40,7 @@ pub(crate) struct Options {
 /// The program.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Program {
-    /// The program [default: the file jove-enclave beside this one; without it, for software quotes, this one itself]
+    /// The program [default: for software quotes this one itself, else the file jove-enclave beside it]
     #[arg(long, env = "JOVE_ENCLAVE_PROGRAM", value_name = "FILE")]
     program: Option<PathBuf>,
     /// What makes the quotes

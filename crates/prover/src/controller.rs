@@ -14,7 +14,7 @@
 //! Errors are words, with 401 without a good token, 403 for a worker whose proofs were wrong, 404, 409 for a lease that has ended, 422 for what is wrong, 428
 //! where the worker's key has to be registered first, 410 for a key whose time is over, 503 for what may be so later.
 
-use crate::{Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted};
+use crate::{Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted, queue::MAX_REASON};
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::Decodable;
 use axum::{
@@ -402,7 +402,7 @@ async fn fail<C: Chain>(
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
     let job = controller.held(&worker, token)?;
-    let reason = String::from_utf8_lossy(&body);
+    let reason = String::from_utf8_lossy(&body[..body.len().min(MAX_REASON)]);
     tracing::warn!(batch = job.index, worker, %reason, "a batch was not proven");
     controller.queue.lock().fail(token, &reason, now())?;
     counter!("jove_prover_failures_total").increment(1);

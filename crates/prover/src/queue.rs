@@ -12,7 +12,7 @@ pub const ATTEMPTS: u64 = 5;
 /// The wait after the first failure; twice as long after each.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Most bytes of a reason that is kept.
-const MAX_REASON: usize = 500;
+pub(crate) const MAX_REASON: usize = 500;
 
 /// A batch that lacks a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable, Serialize)]

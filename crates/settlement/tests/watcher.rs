@@ -3,7 +3,10 @@
 
 mod chain;
 
-use chain::{Chain, Shared, committed, dropped, header, opened, proven, queued, serve, settled, state, watcher};
+use chain::{
+    Chain, Shared, barred, committed, dropped, header, opened, proven, proven_by, queued, replaced, serve, settled, state,
+    watcher,
+};
 use jove_settlement::{Error, contracts::ProofSystem, watcher::Batch};
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +58,39 @@ async fn events_become_a_queue_and_batches() {
     assert_eq!((again.header.last_block, again.attested), (6, None), "another batch has no proof yet");
     assert!(seen.batch(1).unwrap().unwrap().settled.is_some());
     assert_eq!(seen.tags().unwrap(), (6, 0), "final, but not in a finalized block");
+}
+
+#[tokio::test]
+async fn proofs_that_no_longer_count_are_none() {
+    let (folder, chain) = (tempfile::tempdir().unwrap(), chain());
+    let l1 = serve(chain.clone()).await;
+    let mut watcher = watcher(&l1, folder.path());
+    let (tee, zk) = (ProofSystem::Tee, ProofSystem::Zk);
+    let steps = [
+        // Contradicted in the same transaction: it never counted, and another's proof stays.
+        (vec![committed(header(3, 12)), barred(7, 7), proven_by(7, tee, 3, 3)], [Some(0), Some(0), None]),
+        (vec![proven_by(8, tee, 3, 3), barred(9, 9), proven_by(9, tee, 3, 3)], [Some(0), Some(0), Some(8)]),
+        // Contradicted later, by its key, then by its machine: what is final stays.
+        (vec![settled(1), barred(8, 6), proven(zk, 2, 3)], [Some(0), Some(0), None]),
+        (vec![barred(5, 0)], [Some(0), None, None]),
+        (vec![proven_by(4, tee, 2, 3)], [Some(0), Some(4), Some(4)]),
+    ];
+    for (logs, expected) in steps {
+        chain.lock().unwrap().push(logs);
+        assert!(watcher.poll().await.unwrap());
+        let batches = [1, 2, 3].map(|index| state(&watcher).batch(index).unwrap().unwrap());
+        let by = batches.each_ref().map(|batch| batch.attested_by.map(|by| by.key.0[0]));
+        assert_eq!(by, expected);
+        assert_eq!(by.map(|by| by.is_some()), batches.map(|batch| batch.attested.is_some()));
+    }
+    // A system with another verifier proves anew what is not final.
+    for (system, expected) in [(zk, [(true, false); 2]), (tee, [(false, false); 2])] {
+        chain.lock().unwrap().push(vec![replaced(system)]);
+        assert!(watcher.poll().await.unwrap());
+        let batches = [2, 3].map(|index| state(&watcher).batch(index).unwrap().unwrap());
+        assert_eq!(batches.map(|batch| (batch.attested.is_some(), batch.proven.is_some())), expected);
+    }
+    assert!(state(&watcher).batch(1).unwrap().unwrap().attested.is_some());
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use jove_primitives::{
 };
 use jove_settlement::{
     L1, L1Config,
-    contracts::{Inbox, ProofSystem, Rollup},
+    contracts::{Inbox, ProofSystem, Proofs, Rollup},
     watcher::{L1State, Watcher, genesis_batch},
 };
 use jove_storage::{Options, Storage};
@@ -27,6 +27,7 @@ use std::{
 pub const GENESIS: B256 = B256::repeat_byte(9);
 pub const ROLLUP: Address = Address::repeat_byte(1);
 pub const INBOX: Address = Address::repeat_byte(2);
+pub const PROOFS: Address = Address::repeat_byte(3);
 
 /// An L1 that a test writes block by block.
 #[derive(Default)]
@@ -177,6 +178,7 @@ pub fn spec() -> Arc<ChainSpec> {
         block: 1,
         rollup: ROLLUP,
         inbox: INBOX,
+        proofs: PROOFS,
         blob_fee_updates: vec![BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }],
         ..Default::default()
     };
@@ -225,9 +227,25 @@ pub fn committed(header: BatchHeader) -> (Address, LogData) {
 }
 
 pub fn proven(system: ProofSystem, first: u64, last: u64) -> (Address, LogData) {
-    let prover = Rollup::Prover { key: Address::ZERO, platform: B256::ZERO, vendor: 0 };
+    proven_by(0, system, first, last)
+}
+
+/// By the enclave of this number, on a machine of the same.
+pub fn proven_by(enclave: u8, system: ProofSystem, first: u64, last: u64) -> (Address, LogData) {
+    let (key, platform) = (Address::repeat_byte(enclave), B256::repeat_byte(enclave));
+    let prover = Rollup::Prover { key, platform, vendor: 0 };
     let event = Rollup::ProofAccepted { system: system as u8, first, last, payout: Address::ZERO, prover };
     (ROLLUP, event.encode_log_data())
+}
+
+pub fn barred(key: u8, machine: u8) -> (Address, LogData) {
+    let (key, platform) = (Address::repeat_byte(key), B256::repeat_byte(machine));
+    (PROOFS, Proofs::Barred { key, platform, vendor: 0, index: 1, output: B256::ZERO }.encode_log_data())
+}
+
+pub fn replaced(system: ProofSystem) -> (Address, LogData) {
+    let event = Proofs::VerifierSet { system: system as u8, verifier: Address::ZERO, generation: 2 };
+    (PROOFS, event.encode_log_data())
 }
 
 pub fn dropped(index: u64, head: u64) -> (Address, LogData) {
