@@ -8,7 +8,7 @@ source lib/check.sh
 
 pids=()
 trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-data=$E2E_WORK/enclave
+data=$E2E_WORK/enclaved
 for name in l1 l2 prover; do declare "$name=http://127.0.0.1:$(port)"; done
 key=$(cast wallet private-key "$MNEMONIC" 1)
 has_rung() { [[ $(js "Boolean(\$.rungs.$2)" "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")") == true ]]; }
