@@ -5,17 +5,22 @@
 //! it takes for the hash to be a scalar of secp256k1: practically none.
 //!
 //! A proof is r ‖ s ‖ v over keccak256(keccak256("jove.proof.tee.v1") ‖ L1 chain id ‖ registry ‖ statement), a word each, as `TeeVerifier` has it: s in the lower
-//! half, v 27 or 28, the nonce as RFC 6979 has it.
+//! half, v 27 or 28, the nonce as RFC 6979 has it. That a key is at hand is shown by one over keccak256(keccak256("jove.enclave.session.v1") ‖ a nonce of whoever
+//! asks).
 
 use crate::{Error, protocol::Domain};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use jove_tee::QuoteSource;
-use k256::ecdsa::SigningKey;
+use k256::ecdsa::{SigningKey, VerifyingKey};
 use std::fmt;
 
 /// Domain of a proof's signature: keccak256("jove.proof.tee.v1").
 const PROOF_DOMAIN: B256 =
     B256::new(alloy_primitives::hex!("bc642071a2b19d95350562270f8eb4976681c1ff08a00023dd7611e4df238ca3"));
+
+/// Domain of the signature of a nonce: keccak256("jove.enclave.session.v1").
+const SESSION_DOMAIN: B256 =
+    B256::new(alloy_primitives::hex!("92d892cea53698027f18be2ea32bea62989461a81a02762efa79382f9ce4d79a"));
 
 /// What all keys follow from. It is never shown.
 pub struct Root {
@@ -83,13 +88,20 @@ impl fmt::Debug for Key {
 impl Key {
     /// What L1 knows it by.
     pub fn address(&self) -> Address {
-        let point = self.secret.verifying_key().to_encoded_point(false);
-        Address::from_slice(&keccak256(&point.as_bytes()[1..])[12..])
+        address(self.secret.verifying_key())
     }
 
     /// The 65 bytes that prove a statement.
     pub fn prove(&self, statement: B256) -> [u8; 65] {
-        let digest = digest(&self.domain, statement);
+        self.sign(digest(&self.domain, statement))
+    }
+
+    /// The 65 bytes that show that the key is at hand.
+    pub fn answer(&self, nonce: B256) -> [u8; 65] {
+        self.sign(session_digest(nonce))
+    }
+
+    fn sign(&self, digest: B256) -> [u8; 65] {
         #[allow(clippy::expect_used)] // the digest has 32 bytes, and a nonce that does not do is followed by another
         let (signature, parity) = self.secret.sign_prehash_recoverable(digest.as_slice()).expect("a digest is signed");
         let mut bytes = [0; 65];
@@ -105,12 +117,35 @@ pub fn digest(domain: &Domain, statement: B256) -> B256 {
     keccak256([PROOF_DOMAIN, chain_id, domain.registry.into_word(), statement].concat())
 }
 
+/// What is signed to show that a key is at hand.
+pub fn session_digest(nonce: B256) -> B256 {
+    keccak256([SESSION_DOMAIN, nonce].concat())
+}
+
+/// Whose signature of a digest this is, if it is in the one form that `TeeVerifier` takes: 65 bytes, s in the lower half, v 27 or 28.
+pub fn signer(digest: B256, signature: &[u8]) -> Option<Address> {
+    let form = signature.len() == 65 && matches!(signature[64], 27 | 28);
+    let parsed = k256::ecdsa::Signature::from_slice(signature.get(..64)?).ok()?;
+    if !form || parsed.normalize_s().is_some() {
+        return None;
+    }
+    let parity = k256::ecdsa::RecoveryId::new(signature[64] == 28, false);
+    let key = VerifyingKey::recover_from_prehash(digest.as_slice(), &parsed, parity).ok()?;
+    Some(address(&key))
+}
+
+fn address(key: &VerifyingKey) -> Address {
+    let point = key.to_encoded_point(false);
+    Address::from_slice(&keccak256(&point.as_bytes()[1..])[12..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloy_primitives::Signature;
     use alloy_sol_types::SolValue;
     use jove_tee::Kind;
+    use k256::elliptic_curve::{Curve, bigint::Encoding};
 
     const DOMAIN: Domain = Domain { l1_chain_id: 900, registry: Address::repeat_byte(0x11), number: 0 };
 
@@ -165,6 +200,7 @@ mod tests {
     #[test]
     fn a_proof_is_what_the_verifier_takes() {
         assert_eq!(PROOF_DOMAIN, keccak256("jove.proof.tee.v1"));
+        assert_eq!(SESSION_DOMAIN, keccak256("jove.enclave.session.v1"));
         let root = Root::new(&Machine(Some([1; 32]))).expect("sealed");
         let key = root.key(&DOMAIN, Address::ZERO);
         for byte in 0..20 {
@@ -178,6 +214,21 @@ mod tests {
             let recovered = signature.recover_address_from_prehash(&digest).expect("a signature");
             assert_eq!(recovered, key.address());
             assert_eq!(proof, key.prove(statement), "deterministic");
+            let digest = super::digest(&DOMAIN, statement);
+            assert_eq!(signer(digest, &proof), Some(key.address()));
+            assert_eq!(signer(session_digest(statement), &key.answer(statement)), Some(key.address()));
+            assert_ne!(signer(digest, &key.answer(statement)), Some(key.address()), "one is not the other");
+            // The same signature in other forms.
+            let order = k256::Secp256k1::ORDER;
+            let high = order.wrapping_sub(&k256::U256::from_be_slice(&proof[32..64]));
+            let mut other = proof;
+            other[32..64].copy_from_slice(&high.to_be_bytes());
+            other[64] ^= 27 ^ 28;
+            let mut short = proof;
+            short[64] -= 27;
+            for bad in [&other[..], &short, &proof[..64], &[], &[0; 65]] {
+                assert_eq!(signer(digest, bad), None);
+            }
         }
     }
 }

@@ -93,13 +93,14 @@ impl Program {
     }
 
     fn attest(&self, attest: &Attest) -> Result<Attested, Refusal> {
-        let Attest { domain, payout, block_number, block_hash } = *attest;
-        let key = self.root.key(&domain, payout).address();
+        let Attest { domain, payout, block_number, block_hash, nonce } = *attest;
+        let secret = self.root.key(&domain, payout);
+        let key = secret.address();
         let Domain { l1_chain_id: chain_id, registry, .. } = domain;
         let binding = Binding { chain_id, registry, key, payout, block_number, block_hash };
         let quote = self.source.quote(binding.report_data());
         let quote = quote.map_err(|error| (Reason::Device, error.to_string()))?;
-        Ok(Attested { key, quote: quote.into() })
+        Ok(Attested { key, quote: quote.into(), signature: secret.answer(nonce).into() })
     }
 
     fn prove(&self, mut body: &[u8]) -> Result<Proved, Refusal> {

@@ -21,7 +21,7 @@ use jove_proving::{Judgement, MAX_INPUT};
 use std::io::{self, Read, Write};
 
 /// Version of this protocol.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Most bytes of a request after its length.
 pub const MAX_REQUEST: usize = MAX_INPUT + 256;
 /// Most bytes of an answer after its length: a quote has 16,384 at most, 64 verdicts and their 384 openings fewer than 64,000.
@@ -105,6 +105,8 @@ pub struct Attest {
     pub block_number: u64,
     /// That block's hash.
     pub block_hash: B256,
+    /// What whoever asks wants signed, so that nobody else's quote will do.
+    pub nonce: B256,
 }
 
 /// A key and a quote of it.
@@ -114,6 +116,8 @@ pub struct Attested {
     pub key: Address,
     /// The quote, over [`jove_tee::Binding::report_data`].
     pub quote: Bytes,
+    /// The key's signature of the nonce ([`keys::session_digest`](crate::keys::session_digest)), 65 bytes.
+    pub signature: Bytes,
 }
 
 /// A proof, with all that its statement is made of.

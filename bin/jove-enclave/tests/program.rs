@@ -21,7 +21,9 @@ use std::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_jove-enclave");
 const DOMAIN: Domain = Domain { l1_chain_id: 900, registry: Address::repeat_byte(0x11), number: 0 };
-const ATTEST: Attest = Attest { domain: DOMAIN, payout: PAYOUT, block_number: 7, block_hash: B256::repeat_byte(8) };
+const NONCE: B256 = B256::repeat_byte(9);
+const ATTEST: Attest =
+    Attest { domain: DOMAIN, payout: PAYOUT, block_number: 7, block_hash: B256::repeat_byte(8), nonce: NONCE };
 /// For what is quick.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -56,6 +58,7 @@ fn a_key_is_attested_and_proves() {
 
     // The quote holds, for this key, place, payout and block; under the development root alone.
     let attested = enclave.attest(&ATTEST).expect("attested");
+    assert_eq!(keys::signer(keys::session_digest(NONCE), &attested.signature), Some(attested.key));
     let pki = Pki::open(folder.path()).expect("the program's");
     let collateral = pki.collateral(&Platform::development(0), 1_800_000_000).expect("made");
     let policy = Policy::strict(pki.root.clone(), measurement, software::SIGNER);

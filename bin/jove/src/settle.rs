@@ -164,7 +164,9 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
                     let queue =
                         Queue::open(shared.node.storage().clone(), "tee", LEASE).map_err(|error| error.to_string())?;
                     let controller = Controller::new(Enclaves::new(shared.clone(), signer.address()), secret, queue);
-                    tasks.spawn(serve(listener, controller.router()));
+                    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+                    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+                    tasks.spawn(controller.clone().serve(listener));
                     Some(controller)
                 }
                 None => None,
@@ -189,16 +191,6 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         }
     }
     Ok(Settle { handle, tasks })
-}
-
-async fn serve(listener: std::net::TcpListener, router: axum::Router) {
-    let served = async {
-        listener.set_nonblocking(true)?;
-        axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
-    };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "provers are not served any more");
-    }
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {

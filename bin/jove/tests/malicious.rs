@@ -67,26 +67,38 @@ struct Liar {
     secret: Secret,
     name: &'static str,
     key: keys::Key,
-    registration: (u64, Vec<u8>),
+    /// How it is to be registered.
+    path: String,
+    attested: Attested,
+    session: String,
 }
 
 impl Liar {
     async fn new(url: String, secret: Secret, source: &Software) -> Self {
-        let mut liar = Self { url, secret, name: "liar", key: unused(source), registration: (0, Vec::new()) };
-        let challenge: Challenge = liar.ask(Method::GET, "challenge", Vec::new()).await.json().await.expect("JSON");
-        let Challenge { l1_chain_id: chain_id, registry, payout, block_number, block_hash } = challenge;
-        liar.key = keys::Root::new(source).expect("a secret").key(&challenge.domain(0), payout);
-        let key = liar.key.address();
+        let attested = Attested { key: Address::ZERO, quote: Bytes::new(), signature: Bytes::new() };
+        let (path, session, key) = (String::new(), String::new(), unused(source));
+        let mut liar = Self { url, secret, name: "liar", key, path, attested, session };
+        liar.prepare(source).await;
+        liar
+    }
+
+    /// A quote and an answer to the controller's nonce, which is good for one registration.
+    async fn prepare(&mut self, source: &Software) {
+        let challenge: Challenge = self.ask(Method::GET, "challenge", Vec::new()).await.json().await.expect("JSON");
+        let Challenge { l1_chain_id: chain_id, registry, payout, block_number, block_hash, nonce } = challenge;
+        self.key = keys::Root::new(source).expect("a secret").key(&challenge.domain(0), payout);
+        let key = self.key.address();
         let binding = Binding { chain_id, registry, key, payout, block_number, block_hash };
         let quote = source.quote(binding.report_data()).expect("a quote").into();
-        liar.registration = (block_number, alloy_rlp::encode(Attested { key, quote }));
-        liar
+        self.path = format!("register/{block_number}/{nonce}");
+        self.attested = Attested { key, quote, signature: self.key.answer(nonce).into() };
     }
 
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Response {
         let client = http::client().build().expect("a client");
         let request = client.request(method, format!("{}/v1/{path}", self.url)).timeout(PATIENCE);
-        request.bearer_auth(self.secret.token(self.name).expect("a token")).body(body).send().await.expect("an answer")
+        let request = request.bearer_auth(self.secret.token(self.name).expect("a token"));
+        request.header("jove-session", &self.session).body(body).send().await.expect("an answer")
     }
 
     async fn post(&self, path: &str, body: Vec<u8>) -> (u16, String) {
@@ -94,8 +106,12 @@ impl Liar {
         (response.status().as_u16(), response.text().await.expect("words"))
     }
 
-    async fn register(&self) -> (u16, String) {
-        self.post(&format!("register/{}", self.registration.0), self.registration.1.clone()).await
+    async fn register(&mut self) -> (u16, String) {
+        let (status, answer) = self.post(&self.path, alloy_rlp::encode(&self.attested)).await;
+        if status == 200 {
+            self.session = answer.clone();
+        }
+        (status, answer)
     }
 
     /// The lease's token, and what is to be proven.
@@ -128,8 +144,7 @@ fn lie(input: &Input) -> (Judgement, Judgement) {
     let roots = Roots { state: B256::repeat_byte(0x66), ..*truth.verdicts[0].outcome.as_ref().expect("valid") };
     let mut lie = truth.clone();
     lie.verdicts[0].outcome = Ok(roots.clone());
-    lie.verdicts[0].output =
-        output_hash(committed.hash(), committed.header.last_block_hash, roots.state, roots.outbox);
+    lie.verdicts[0].output = output_hash(committed.hash(), committed.header.last_block_hash, roots.state, roots.outbox);
     (truth, lie)
 }
 
@@ -138,8 +153,7 @@ fn prove_call(rollup: Address, input: &Input, lie: &Judgement, key: &keys::Key) 
     let batch = &input.batches[0];
     let openings: Vec<_> = batch.contents.iter().map(|contents| opening(contents).expect("a blob")).collect();
     let roots = lie.verdicts[0].outcome.clone().ok();
-    let judged =
-        Judged { header: &batch.committed.header, blobs: &batch.committed.blobs, openings: &openings, roots };
+    let judged = Judged { header: &batch.committed.header, blobs: &batch.committed.blobs, openings: &openings, roots };
     let signature = Bytes::copy_from_slice(&key.prove(lie.statement()));
     let proof = with_proof(ProofSystem::Tee, lie.start, judged, lie.payout, signature);
     let data = Rollup::proveCall { proof }.abi_encode().into();
@@ -173,10 +187,19 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let source = Software::new(&pki, Platform::development(MACHINE), honest.measurement).expect("a source");
     let secret = Secret::of_file(&path("prover.hex"), false).expect("the secret");
     let stranger = Liar::new(url.clone(), secret.clone(), &source).await;
-    let stranger = Liar { secret: Secret::random(), ..stranger };
+    let mut stranger = Liar { secret: Secret::random(), ..stranger };
     assert_eq!(stranger.register().await.0, 401);
     let mut liar = Liar::new(url.clone(), secret, &source).await;
-    assert_eq!(liar.register().await, (200, String::new()));
+    // An honest enclave's key and quote are public: they are good for nothing without the key.
+    let own = liar.attested.clone();
+    liar.attested = Attested { key: honest.key, ..own.clone() };
+    assert_eq!(liar.register().await.0, 422);
+    assert_eq!(liar.post("lease", Vec::new()).await.0, 428);
+    // Nor is a nonce good twice.
+    liar.attested = own;
+    assert_eq!(liar.register().await.0, 422);
+    liar.prepare(&source).await;
+    assert_eq!(liar.register().await.0, 200);
     assert_ne!(liar.key.address(), honest.key);
 
     let client = node.client();
@@ -200,6 +223,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
         leased = Some(input);
     }
     assert_eq!(liar.post("lease", Vec::new()).await.0, 403, "three are enough");
+    liar.prepare(&source).await;
     assert_eq!(liar.register().await.0, 403);
     let (_, metrics) = client.get("/metrics").expect("answered");
     assert!(metrics.contains("jove_prover_wrong_total 3"), "{metrics}");
@@ -208,7 +232,8 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let input = leased.expect("leased");
     let (truth, lie) = lie(&input);
     let (batch, start, output) = (truth.verdicts[0].batch, truth.start, truth.verdicts[0].output);
-    let at = async || ask(&l1, proofs, &Proofs::nodeOfCall { batchHash: batch, previous: start }).await.expect("a node");
+    let at =
+        async || ask(&l1, proofs, &Proofs::nodeOfCall { batchHash: batch, previous: start }).await.expect("a node");
     until("no zero-knowledge proof", async || Some(at().await).filter(|node| node.zkOutput == output)).await;
     assert!(at().await.tee.is_empty());
 
@@ -217,7 +242,8 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let wallet = Wallet::new(l1.clone(), Key::new(account).expect("a key")).await.expect("a wallet");
     let call = prove_call(rollup, &input, &lie, &liar.key);
     let receipts = wallet.send(std::slice::from_ref(&call), |_, _| ()).await.expect("taken");
-    let barred: Vec<_> = receipts[0].logs.iter().filter_map(|log| Proofs::Barred::decode_log(&log.inner).ok()).collect();
+    let barred: Vec<_> =
+        receipts[0].logs.iter().filter_map(|log| Proofs::Barred::decode_log(&log.inner).ok()).collect();
     let platform = registry.enclave(liar.key.address()).await.expect("answered").expect("registered").platform;
     let [barred] = &barred[..] else { panic!("{barred:?}") };
     assert_eq!((barred.key, barred.platform), (liar.key.address(), platform));
@@ -231,6 +257,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     assert!(matches!(&again, Error::Reverts { reason, .. } if reason.contains("ProverBarred")), "{again}");
     // Under no name does it get work any more.
     liar.name = "another";
+    liar.prepare(&source).await;
     let (status, words) = liar.register().await;
     assert!(status == 422 && words.contains("barred"), "{status}: {words}");
 
@@ -247,7 +274,10 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     );
     until("it is not final", async || Some(finality()).filter(|finality| finality["rung"] == "final")).await;
     let node = at().await;
-    assert_eq!(node.tee.iter().map(|evidence| (evidence.key, evidence.output)).collect::<Vec<_>>(), [(honest.key, output)]);
+    assert_eq!(
+        node.tee.iter().map(|evidence| (evidence.key, evidence.output)).collect::<Vec<_>>(),
+        [(honest.key, output)]
+    );
     let filter = Filter::new().address(rollup).event_signature(Rollup::BatchFinal::SIGNATURE_HASH);
     let last = l1.block_number().await.expect("answered");
     let events = l1.logs_between(&filter, 0, last).await.expect("answered");

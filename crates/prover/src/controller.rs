@@ -2,14 +2,17 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `GET /v1/challenge` | | [`Challenge`], JSON: what a quote is to be over |
-//! | `POST /v1/register/{block}` | [`Attested`], RLP, over this L1 block | empty, once L1 has the key |
+//! | `GET /v1/challenge` | | [`Challenge`], JSON: what a quote is to be over, and a nonce to be signed |
+//! | `POST /v1/register/{block}/{nonce}` | [`Attested`], RLP, over this L1 block and the nonce | a session, in words, once L1 has the key |
 //! | `POST /v1/lease` | | 200: an input, with the headers `jove-lease` (its token) and `jove-lease-ms`; 204 after a while without work |
 //! | `POST /v1/lease/{token}/renew` | | empty |
 //! | `POST /v1/lease/{token}/finish` | [`Proved`], RLP | empty |
 //! | `POST /v1/lease/{token}/fail` | why, in words | empty |
 //! | `GET /v1/jobs` | | all jobs, JSON |
 //! | `POST /v1/jobs/{index}/retry` | | empty |
+//!
+//! Leases are a session's, which the header `jove-session` names: it is of whoever showed that an enclave's key is at hand, whatever its name. A key has one session,
+//! which ends when the controller does.
 //!
 //! Errors are words, with 401 without a good token, 403 for a worker whose proofs were wrong, 404, 409 for a lease that has ended, 422 for what is wrong, 428
 //! where the worker's key has to be registered first, 410 for a key whose time is over, 503 for what may be so later.
@@ -24,7 +27,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use jove_enclave::{Attested, Domain, Proved};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use jove_enclave::{Attested, Domain, Proved, keys};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -35,10 +42,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+    time::{Instant, sleep, timeout, timeout_at},
 };
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
+/// The header with a session.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("jove-session");
 /// The header with a lease's token.
 pub(crate) const LEASE: HeaderName = HeaderName::from_static("jove-lease");
 /// The header with a lease's length, in milliseconds.
@@ -48,12 +60,21 @@ pub(crate) const LEASE_MS: HeaderName = HeaderName::from_static("jove-lease-ms")
 const WAIT: Duration = Duration::from_secs(20);
 /// Most bytes of a body: a proof of 64 batches of six blobs has a tenth of that.
 const MAX_BODY: usize = 1 << 20;
-/// Most workers: beyond, the one that was not heard of for longest is forgotten.
-const MAX_WORKERS: usize = 1_000;
-/// A worker that was wrong so often gets no more work.
+/// Most connections at once.
+const MAX_CONNECTIONS: usize = 512;
+/// Longest that a request's head may take, and silence in its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// Most sessions: beyond, the one that was not heard of for longest is forgotten.
+const MAX_SESSIONS: usize = 1_000;
+/// A worker that was not heard of for longer is not there.
+const HEARD: Duration = Duration::from_secs(120);
+/// How long a nonce may be answered, and most that wait for that.
+const NONCE: Duration = Duration::from_secs(300);
+const MAX_NONCES: usize = 1_000;
+/// A machine whose proofs were wrong so often gets no more work.
 const MAX_WRONG: u32 = 3;
 
-/// What a worker's quote has to be over.
+/// What a worker's quote has to be over, and what its key is to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Challenge {
@@ -67,6 +88,9 @@ pub struct Challenge {
     pub block_number: u64,
     /// Its hash.
     pub block_hash: B256,
+    /// To be signed; the controller's own.
+    #[serde(default)]
+    pub nonce: B256,
 }
 
 impl Challenge {
@@ -82,8 +106,8 @@ pub trait Chain: Send + Sync + 'static {
     fn challenge(&self) -> impl Future<Output = Result<Challenge, Refusal>> + Send;
     /// Has a key registered on L1, whose quote is over this block of L1, and waits until it is.
     fn register(&self, attested: Attested, block_number: u64) -> impl Future<Output = Result<(), Refusal>> + Send;
-    /// Whether L1 takes proofs by a key now.
-    fn is_registered(&self, key: Address) -> impl Future<Output = Result<bool, Refusal>> + Send;
+    /// The machine of a key, if L1 takes proofs by it now.
+    fn machine(&self, key: Address) -> impl Future<Output = Result<Option<B256>, Refusal>> + Send;
     /// What a job's prover is given: an encoded [`Input`](jove_proving::Input).
     fn input(&self, job: Job) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
     /// Checks a job's proof, by a key, against what the node knows itself.
@@ -91,17 +115,17 @@ pub trait Chain: Send + Sync + 'static {
 }
 
 /// A worker that has shown its enclave.
-#[derive(Clone, Copy)]
-struct Known {
+struct Session {
+    /// What it is called in messages.
+    name: String,
     key: Address,
-    /// Proofs of its that were wrong.
-    wrong: u32,
     seen: Instant,
 }
 
-impl Known {
-    fn is_believed(&self) -> bool {
-        self.wrong < MAX_WRONG
+impl Session {
+    /// What the queue knows it by.
+    fn worker(&self) -> String {
+        format!("{} ({})", self.name, self.key)
     }
 }
 
@@ -110,7 +134,10 @@ pub struct Controller<C> {
     chain: C,
     secret: Secret,
     queue: Mutex<Queue>,
-    workers: Mutex<BTreeMap<String, Known>>,
+    sessions: Mutex<BTreeMap<B256, Session>>,
+    nonces: Mutex<BTreeMap<B256, Instant>>,
+    /// How often a machine's proofs were wrong.
+    wrong: Mutex<BTreeMap<B256, u32>>,
     /// There may be work now.
     work: Notify,
 }
@@ -118,8 +145,9 @@ pub struct Controller<C> {
 impl<C: Chain> Controller<C> {
     /// A controller of this queue, for workers that know the secret.
     pub fn new(chain: C, secret: Secret, queue: Queue) -> Arc<Self> {
-        let (queue, workers) = (Mutex::new(queue), Mutex::default());
-        let controller = Self { chain, secret, queue, workers, work: Notify::new() };
+        let (queue, sessions, nonces, wrong) =
+            (Mutex::new(queue), Mutex::default(), Mutex::default(), Mutex::default());
+        let controller = Self { chain, secret, queue, sessions, nonces, wrong, work: Notify::new() };
         controller.changed();
         Arc::new(controller)
     }
@@ -141,17 +169,12 @@ impl<C: Chain> Controller<C> {
         Ok(())
     }
 
-    /// The proofs that are here for L1, in the order of their batches.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn proofs(&self) -> Result<Vec<(Job, Proved)>, Error> {
-        let queue = self.queue.lock();
-        let proofs = queue.proofs().map(|(job, proof)| decode(proof).map(|proof| (job, proof)));
-        proofs.collect::<Option<_>>().ok_or_else(|| Error::Damaged("proofs".into()))
+    /// The signatures that are here for L1, in the order of their batches.
+    pub fn proofs(&self) -> Vec<(Job, Bytes)> {
+        self.queue.lock().proofs().map(|(job, proof)| (job, proof.clone())).collect()
     }
 
-    /// Throws a job's proof away, since L1 refused it.
+    /// Throws a job's proof away, since L1 does not hear its key any more.
     ///
     /// # Errors
     /// The store's.
@@ -164,14 +187,14 @@ impl<C: Chain> Controller<C> {
 
     /// All jobs.
     pub fn jobs(&self) -> Vec<Wanted> {
-        self.queue.lock().jobs()
+        self.queue.lock().jobs(now())
     }
 
     /// What it serves.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/challenge", get(challenge::<C>))
-            .route("/v1/register/{block}", post(register::<C>))
+            .route("/v1/register/{block}/{nonce}", post(register::<C>))
             .route("/v1/lease", post(lease::<C>))
             .route("/v1/lease/{token}/renew", post(renew::<C>))
             .route("/v1/lease/{token}/finish", post(finish::<C>))
@@ -179,7 +202,35 @@ impl<C: Chain> Controller<C> {
             .route("/v1/jobs", get(jobs::<C>))
             .route("/v1/jobs/{index}/retry", post(retry::<C>))
             .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(RequestBodyTimeoutLayer::new(READ_TIMEOUT))
             .with_state(self.clone())
+    }
+
+    /// Serves it, until this is dropped. Who is slow, or one connection too many, is cut off.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let (router, places) = (self.router(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a prover's connection");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let service = TowerToHyperService::new(router.clone());
+            connections.spawn(async move {
+                let mut builder = hyper::server::conn::http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
+                if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                    tracing::debug!(%error, "a prover's connection ended");
+                }
+                drop(place);
+            });
+        }
     }
 
     fn changed(&self) {
@@ -196,28 +247,72 @@ impl<C: Chain> Controller<C> {
         self.work.notify_waiters();
     }
 
-    /// The key of a worker that may have work.
-    async fn key_of(&self, worker: &str) -> Result<Address, Failure> {
-        let known = self.workers.lock().get_mut(worker).map(|known| {
-            known.seen = Instant::now();
-            *known
+    /// Who a session is of, if it may have work.
+    async fn worker(&self, session: B256) -> Result<(String, Address), Failure> {
+        let found = self.sessions.lock().get_mut(&session).map(|found| {
+            found.seen = Instant::now();
+            (found.worker(), found.key)
         });
-        let Some(known) = known else { return Err(Failure::unregistered()) };
-        if !known.is_believed() {
-            return Err(Failure::not_believed());
-        }
-        let key = known.key;
-        if self.chain.is_registered(key).await? { Ok(key) } else { Err(Failure::unregistered()) }
+        let (worker, key) = found.ok_or_else(Failure::unregistered)?;
+        let machine = self.chain.machine(key).await?.ok_or_else(Failure::unregistered)?;
+        if self.is_wrong(machine) { Err(Failure::not_believed()) } else { Ok((worker, key)) }
     }
 
-    /// Takes a worker in, with its key.
-    fn know(&self, worker: &str, key: Address) {
-        let mut workers = self.workers.lock();
-        let (wrong, seen) = (workers.get(worker).map_or(0, |known| known.wrong), Instant::now());
-        workers.insert(worker.into(), Known { key, wrong, seen });
-        if workers.len() > MAX_WORKERS {
-            let oldest = workers.iter().min_by_key(|(_, known)| known.seen).map(|(name, _)| name.clone());
-            oldest.and_then(|name| workers.remove(&name));
+    fn is_wrong(&self, machine: B256) -> bool {
+        self.wrong.lock().get(&machine).is_some_and(|times| *times >= MAX_WRONG)
+    }
+
+    /// Begins a session of a key, which ends the one before.
+    fn begin(&self, name: String, key: Address) -> Result<B256, Error> {
+        let session = Session { name, key, seen: Instant::now() };
+        let worker = session.worker();
+        let id = B256::random();
+        let ended: Vec<_> = {
+            let mut sessions = self.sessions.lock();
+            let before: Vec<_> = sessions.extract_if(.., |_, before| before.key == key).collect();
+            if sessions.len() >= MAX_SESSIONS {
+                let oldest = sessions.iter().min_by_key(|(_, known)| known.seen).map(|(id, _)| *id);
+                oldest.and_then(|oldest| sessions.remove(&oldest));
+            }
+            sessions.insert(id, session);
+            before.into_iter().map(|(_, before)| before.worker()).chain([worker]).collect()
+        };
+        // It has nothing of what it had before, also before the controller began.
+        let mut queue = self.queue.lock();
+        for worker in ended {
+            queue.forget(&worker, self.workers(), now())?;
+        }
+        Ok(id)
+    }
+
+    /// Workers that were heard of lately.
+    fn workers(&self) -> u64 {
+        self.sessions.lock().values().filter(|session| session.seen.elapsed() < HEARD).count() as u64
+    }
+
+    /// A nonce that is good for one registration.
+    fn nonce(&self) -> B256 {
+        let mut nonces = self.nonces.lock();
+        nonces.retain(|_, made| made.elapsed() < NONCE);
+        if nonces.len() >= MAX_NONCES {
+            let oldest = nonces.iter().min_by_key(|(_, made)| **made).map(|(nonce, _)| *nonce);
+            oldest.and_then(|oldest| nonces.remove(&oldest));
+        }
+        let nonce = B256::random();
+        nonces.insert(nonce, Instant::now());
+        nonce
+    }
+
+    /// Does something for whoever holds a lease, which does not run out meanwhile.
+    async fn while_held<T>(&self, token: u64, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let pause = self.queue.lock().lease_time() / 3;
+        loop {
+            match timeout(pause, &mut work).await {
+                Ok(done) => return done,
+                // Of a lease that has ended, whoever asks next learns.
+                Err(_) => drop(self.queue.lock().renew(token, now())),
+            }
         }
     }
 
@@ -226,9 +321,10 @@ impl<C: Chain> Controller<C> {
         let end = Instant::now() + WAIT;
         loop {
             let work = self.work.notified();
+            let workers = self.workers();
             let (leased, next) = {
                 let mut queue = self.queue.lock();
-                (queue.lease(worker, now())?, queue.next())
+                (queue.lease(worker, workers, now())?, queue.next(worker))
             };
             if leased.is_some() {
                 self.changed();
@@ -242,11 +338,6 @@ impl<C: Chain> Controller<C> {
             }
         }
     }
-
-    /// The job of a lease, if this worker holds it.
-    fn held(&self, worker: &str, token: u64) -> Result<Job, Error> {
-        self.queue.lock().job(token, worker)
-    }
 }
 
 /// The worker that a request's token names.
@@ -259,6 +350,20 @@ impl<C: Chain> FromRequestParts<Arc<Controller<C>>> for Caller {
         let token = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let worker = token.and_then(|token| controller.secret.worker(token));
         worker.map(Self).ok_or(Failure(StatusCode::UNAUTHORIZED, "a token by the controller's secret is needed".into()))
+    }
+}
+
+/// The worker whose session a request names, with a token beside it, and its key.
+struct Worker(String, Address);
+
+impl<C: Chain> FromRequestParts<Arc<Controller<C>>> for Worker {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller<C>>) -> Result<Self, Failure> {
+        Caller::from_request_parts(parts, controller).await?;
+        let session = parts.headers.get(SESSION).and_then(|value| value.to_str().ok()?.parse().ok());
+        let (worker, key) = controller.worker(session.ok_or_else(Failure::unregistered)?).await?;
+        Ok(Self(worker, key))
     }
 }
 
@@ -309,42 +414,43 @@ impl From<Refusal> for Failure {
 type At<C> = State<Arc<Controller<C>>>;
 
 async fn challenge<C: Chain>(State(controller): At<C>, _: Caller) -> Result<Json<Challenge>, Failure> {
-    Ok(Json(controller.chain.challenge().await?))
+    let challenge = controller.chain.challenge().await?;
+    Ok(Json(Challenge { nonce: controller.nonce(), ..challenge }))
 }
 
 async fn register<C: Chain>(
     State(controller): At<C>,
-    Caller(worker): Caller,
-    Path(block): Path<u64>,
+    Caller(name): Caller,
+    Path((block, nonce)): Path<(u64, B256)>,
     body: axum::body::Bytes,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let attested: Attested = decode(&body).ok_or_else(Failure::malformed)?;
     let key = attested.key;
-    if controller.workers.lock().get(&worker).is_some_and(|known| !known.is_believed()) {
-        return Err(Failure::not_believed());
+    let is_asked = controller.nonces.lock().remove(&nonce).is_some_and(|made| made.elapsed() < NONCE);
+    if !is_asked || keys::signer(keys::session_digest(nonce), &attested.signature) != Some(key) {
+        return Err(Refusal::Wrong("the nonce is not signed by the key, or not of now".into()).into());
     }
     controller.chain.register(attested, block).await?;
-    controller.know(&worker, key);
-    // It has nothing of what it had before.
-    controller.queue.lock().forget(&worker)?;
-    tracing::info!(worker, %key, "a prover's enclave is registered");
+    let machine = controller.chain.machine(key).await?.ok_or_else(Failure::unregistered)?;
+    if controller.is_wrong(machine) {
+        return Err(Failure::not_believed());
+    }
+    let session = controller.begin(name.clone(), key)?;
+    tracing::info!(worker = name, %key, "a prover's enclave is registered");
     controller.changed();
-    Ok(())
+    Ok(session.to_string())
 }
 
-async fn lease<C: Chain>(State(controller): At<C>, Caller(worker): Caller) -> Result<Response, Failure> {
-    controller.key_of(&worker).await?;
+async fn lease<C: Chain>(State(controller): At<C>, Worker(worker, _): Worker) -> Result<Response, Failure> {
     let Some(Lease { job, token }) = controller.next(&worker).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let input = match controller.chain.input(job).await {
+    let input = match controller.while_held(token, controller.chain.input(job)).await {
         Ok(input) => input,
         Err(refusal) => {
-            let mut queue = controller.queue.lock();
-            match &refusal {
-                Refusal::Wrong(reason) => queue.fail(token, reason, now())?,
-                Refusal::Over(_) | Refusal::Later(_) => queue.give_back(token)?,
-            }
+            tracing::warn!(batch = job.index, %refusal, "a batch has no input for provers");
+            controller.queue.lock().stall(token, &refusal.to_string(), now())?;
+            controller.changed();
             return Err(refusal.into());
         }
     };
@@ -357,39 +463,41 @@ async fn lease<C: Chain>(State(controller): At<C>, Caller(worker): Caller) -> Re
 
 async fn renew<C: Chain>(
     State(controller): At<C>,
-    Caller(worker): Caller,
+    Worker(worker, _): Worker,
     Path(token): Path<u64>,
 ) -> Result<(), Failure> {
-    controller.held(&worker, token)?;
-    Ok(controller.queue.lock().renew(token, now())?)
+    let mut queue = controller.queue.lock();
+    queue.job(token, &worker)?;
+    Ok(queue.renew(token, now())?)
 }
 
 async fn finish<C: Chain>(
     State(controller): At<C>,
-    Caller(worker): Caller,
+    Worker(worker, key): Worker,
     Path(token): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
-    let job = controller.held(&worker, token)?;
-    let key = controller.key_of(&worker).await?;
-    let checked = match decode::<Proved>(&body) {
-        Some(proved) => controller.chain.check(job, key, proved).await,
+    let job = controller.queue.lock().job(token, &worker)?;
+    let proved = decode::<Proved>(&body);
+    let signature = proved.as_ref().map(|proved| proved.signature.clone()).unwrap_or_default();
+    let checked = match proved {
+        Some(proved) => controller.while_held(token, controller.chain.check(job, key, proved)).await,
         None => Err(Refusal::Wrong("the body is malformed".into())),
     };
     if let Err(refusal) = checked {
         if let Refusal::Wrong(reason) = &refusal {
             tracing::error!(batch = job.index, worker, reason, "a worker's proof is wrong");
             counter!("jove_prover_wrong_total").increment(1);
-            if let Some(known) = controller.workers.lock().get_mut(&worker) {
-                known.wrong += 1;
-            }
             // Not the batch's fault: another worker may have it at once.
             controller.queue.lock().give_back(token)?;
+            if let Some(machine) = controller.chain.machine(key).await? {
+                *controller.wrong.lock().entry(machine).or_default() += 1;
+            }
             controller.changed();
         }
         return Err(refusal.into());
     }
-    controller.queue.lock().finish(token, Bytes::from(body))?;
+    controller.queue.lock().finish(token, signature)?;
     counter!("jove_prover_proofs_total").increment(1);
     controller.changed();
     Ok(())
@@ -397,14 +505,18 @@ async fn finish<C: Chain>(
 
 async fn fail<C: Chain>(
     State(controller): At<C>,
-    Caller(worker): Caller,
+    Worker(worker, _): Worker,
     Path(token): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
-    let job = controller.held(&worker, token)?;
     let reason = String::from_utf8_lossy(&body[..body.len().min(MAX_REASON)]);
-    tracing::warn!(batch = job.index, worker, %reason, "a batch was not proven");
-    controller.queue.lock().fail(token, &reason, now())?;
+    let workers = controller.workers();
+    {
+        let mut queue = controller.queue.lock();
+        let job = queue.job(token, &worker)?;
+        tracing::warn!(batch = job.index, worker, %reason, "a batch was not proven");
+        queue.fail(token, &reason, workers, now())?;
+    }
     counter!("jove_prover_failures_total").increment(1);
     controller.changed();
     Ok(())

@@ -18,6 +18,9 @@ pub enum Error {
     /// The controller is not at this URL, or answers what it should not.
     #[error("the controller: {0}")]
     Controller(String),
+    /// The controller refuses what this worker brings: again it would, too.
+    #[error("the controller refuses: {0}")]
+    Refused(String),
     /// The controller wants the worker's key registered (again).
     #[error("the controller has no key of this worker")]
     Unregistered,

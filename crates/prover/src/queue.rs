@@ -7,10 +7,20 @@ use jove_storage::Storage;
 use serde::Serialize;
 use std::time::Duration;
 
-/// How often a job may fail before it is in quarantine.
+/// How often a worker may fail a job before it counts no more against it, and how often it takes if it is the only one, before the job is in quarantine.
 pub const ATTEMPTS: u64 = 5;
-/// The wait after the first failure; twice as long after each.
-const BACK_OFF: Duration = Duration::from_secs(1);
+/// Workers that have to fail a job before it is in quarantine, where there are as many.
+pub const WITNESSES: u64 = 3;
+/// A worker that is not heard of any more, or begins anew, was perhaps killed: so many times are a failure.
+const LOSSES: u64 = 4;
+/// The wait after a worker's first failure, for that worker; twice as long after each.
+const BACK_OFF: u64 = 1_000;
+/// Doublings at most.
+const MAX_DOUBLINGS: u64 = 6;
+/// How long a job is in quarantine, unless an operator ends it.
+const QUARANTINE: u64 = 3_600_000;
+/// A lease that was taken longer ago is not renewed.
+const MAX_HELD: u64 = 3_600_000;
 /// Most bytes of a reason that is kept.
 pub(crate) const MAX_REASON: usize = 500;
 
@@ -80,9 +90,11 @@ pub struct Wanted {
     /// How far it is.
     #[serde(flatten)]
     pub state: State,
-    /// How often it failed.
+    /// How often it failed, whoever had it.
     pub failures: u64,
-    /// How it failed last; empty if it did not.
+    /// How often whoever had it was heard of no more.
+    pub losses: u64,
+    /// Why it is where it is; empty if nothing happened.
     pub reason: String,
 }
 
@@ -90,17 +102,33 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 struct Entry {
     job: Job,
-    failures: u64,
+    records: Vec<Record>,
     reason: String,
-    /// No lease before this time, in milliseconds since the Unix epoch.
+    /// How often there was no input.
+    stalls: u64,
+    /// No lease before this time, in milliseconds since the Unix epoch, as all times.
     not_before: u64,
+    /// When its quarantine ends; 0 without one.
+    quarantine: u64,
     /// Of the lease; 0 without one.
     token: u64,
+    /// When the lease was taken.
+    since: u64,
     /// The lease's end.
     deadline: u64,
     worker: String,
     /// Empty while there is none.
     proof: Bytes,
+}
+
+/// What a worker did with a job.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+struct Record {
+    worker: String,
+    failures: u64,
+    losses: u64,
+    /// It has the job not before this time.
+    not_before: u64,
 }
 
 #[derive(Clone, Debug, Default, RlpEncodable, RlpDecodable)]
@@ -145,10 +173,13 @@ impl Queue {
     pub fn want(&mut self, jobs: &[Job]) -> Result<bool, Error> {
         let new = |job: &Job| Entry {
             job: *job,
-            failures: 0,
+            records: Vec::new(),
             reason: String::new(),
+            stalls: 0,
             not_before: 0,
+            quarantine: 0,
             token: 0,
+            since: 0,
             deadline: 0,
             worker: String::new(),
             proof: Bytes::new(),
@@ -162,20 +193,24 @@ impl Queue {
         Ok(true)
     }
 
-    /// The first job that waits, for a worker. A lease that ran out counts as a failure.
+    /// The first job that waits, for a worker, of whom there are `workers`. What it held is no longer its own: it has one job at a time.
     ///
     /// # Errors
     /// The store's.
-    pub fn lease(&mut self, worker: &str, now: u64) -> Result<Option<Lease>, Error> {
+    pub fn lease(&mut self, worker: &str, workers: u64, now: u64) -> Result<Option<Lease>, Error> {
         let mut kept = self.kept.clone();
-        for entry in kept.entries.iter_mut().filter(|entry| entry.token != 0 && entry.deadline <= now) {
-            let reason = format!("the lease of worker {:?} ran out", entry.worker);
-            entry.fail(&reason, now);
+        for entry in kept.entries.iter_mut().filter(|entry| entry.token != 0) {
+            if entry.deadline <= now {
+                entry.lose("its lease ran out", workers, now);
+            } else if entry.worker == worker {
+                entry.lose("it asked for another job", workers, now);
+            }
         }
-        let free = kept.entries.iter_mut().find(|entry| entry.is_free() && entry.not_before <= now);
+        let free =
+            kept.entries.iter_mut().find(|entry| entry.token == 0 && entry.free_at(worker).is_some_and(|at| at <= now));
         let lease = free.map(|entry| {
             kept.token += 1;
-            (entry.token, entry.worker) = (kept.token, worker.into());
+            (entry.token, entry.worker, entry.since) = (kept.token, worker.into(), now);
             entry.deadline = now + self.lease.as_millis() as u64;
             Lease { job: entry.job, token: entry.token }
         });
@@ -185,18 +220,22 @@ impl Queue {
         Ok(lease)
     }
 
-    /// When [`Self::lease`] may have something that it has not now, if nothing else happens.
-    pub fn next(&self) -> Option<u64> {
-        let entries = self.kept.entries.iter().filter(|entry| entry.proof.is_empty() && !entry.is_quarantined());
-        entries.map(|entry| if entry.token == 0 { entry.not_before } else { entry.deadline }).min()
+    /// When [`Self::lease`] may have something for a worker that it has not now, if nothing else happens.
+    pub fn next(&self, worker: &str) -> Option<u64> {
+        let at = |entry: &Entry| if entry.token == 0 { entry.free_at(worker) } else { Some(entry.deadline) };
+        self.kept.entries.iter().filter_map(at).min()
     }
 
     /// Puts a lease's deadline off.
     ///
     /// # Errors
-    /// [`Error::Stale`] without such a lease; the store's.
+    /// [`Error::Stale`] without such a lease, or where it was taken an hour ago; the store's.
     pub fn renew(&mut self, token: u64, now: u64) -> Result<(), Error> {
         let deadline = now + self.lease.as_millis() as u64;
+        let held = self.kept.entries.iter().find(|entry| token != 0 && entry.token == token).ok_or(Error::Stale)?;
+        if now.saturating_sub(held.since) > MAX_HELD {
+            return Err(Error::Stale);
+        }
         self.change(token, |entry| entry.deadline = deadline).map(drop)
     }
 
@@ -217,15 +256,15 @@ impl Queue {
         self.change(token, |entry| (entry.token, entry.proof) = (0, proof))
     }
 
-    /// Ends a lease without a proof.
+    /// Ends a lease without a proof: its worker, one of `workers`, failed.
     ///
     /// # Errors
     /// [`Error::Stale`] without such a lease; the store's.
-    pub fn fail(&mut self, token: u64, reason: &str, now: u64) -> Result<(), Error> {
-        self.change(token, |entry| entry.fail(reason, now)).map(drop)
+    pub fn fail(&mut self, token: u64, reason: &str, workers: u64, now: u64) -> Result<(), Error> {
+        self.change(token, |entry| entry.fail(reason, workers, now)).map(drop)
     }
 
-    /// Ends a lease for which the job is not to blame.
+    /// Ends a lease whose worker is not believed: another may have the job at once.
     ///
     /// # Errors
     /// [`Error::Stale`] without such a lease; the store's.
@@ -233,13 +272,27 @@ impl Queue {
         self.change(token, |entry| entry.token = 0).map(drop)
     }
 
+    /// Ends a lease for whose job there is no input now: nobody has it for a while.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] without such a lease; the store's.
+    pub fn stall(&mut self, token: u64, reason: &str, now: u64) -> Result<(), Error> {
+        let stall = |entry: &mut Entry| {
+            entry.not_before = now + (BACK_OFF << entry.stalls.min(MAX_DOUBLINGS));
+            entry.stalls += 1;
+            entry.end(reason);
+        };
+        self.change(token, stall).map(drop)
+    }
+
     /// Ends all leases of a worker: it has begun anew.
     ///
     /// # Errors
     /// The store's.
-    pub fn forget(&mut self, worker: &str) -> Result<(), Error> {
+    pub fn forget(&mut self, worker: &str, workers: u64, now: u64) -> Result<(), Error> {
         let mut kept = self.kept.clone();
-        kept.entries.iter_mut().filter(|entry| entry.worker == worker).for_each(|entry| entry.token = 0);
+        let held = kept.entries.iter_mut().filter(|entry| entry.token != 0 && entry.worker == worker);
+        held.for_each(|entry| entry.lose("it began anew", workers, now));
         if kept.entries == self.kept.entries { Ok(()) } else { self.keep(kept) }
     }
 
@@ -248,7 +301,7 @@ impl Queue {
         self.kept.entries.iter().filter(|entry| !entry.proof.is_empty()).map(|entry| (entry.job, &entry.proof))
     }
 
-    /// Throws a job's proof away, since L1 refused it: the job failed.
+    /// Throws a job's proof away, since L1 does not hear whoever made it any more.
     ///
     /// # Errors
     /// The store's.
@@ -256,12 +309,13 @@ impl Queue {
         let mut kept = self.kept.clone();
         for entry in kept.entries.iter_mut().filter(|entry| entry.job == *job && !entry.proof.is_empty()) {
             entry.proof = Bytes::new();
-            entry.fail(reason, now);
+            entry.not_before = now + BACK_OFF;
+            entry.end(reason);
         }
         self.keep(kept)
     }
 
-    /// Ends the quarantine, or the wait, of a batch's jobs. Whether there are any.
+    /// Forgets all that went wrong with a batch's jobs. Whether there are any.
     ///
     /// # Errors
     /// The store's.
@@ -269,23 +323,25 @@ impl Queue {
         let mut kept = self.kept.clone();
         let mut found = false;
         for entry in kept.entries.iter_mut().filter(|entry| entry.job.index == index) {
-            (entry.failures, entry.not_before, found) = (0, 0, true);
+            entry.records.clear();
+            (entry.stalls, entry.not_before, entry.quarantine, found) = (0, 0, 0, true);
         }
         self.keep(kept)?;
         Ok(found)
     }
 
     /// All jobs.
-    pub fn jobs(&self) -> Vec<Wanted> {
+    pub fn jobs(&self, now: u64) -> Vec<Wanted> {
         let jobs = self.kept.entries.iter().map(|entry| Wanted {
             job: entry.job,
             state: match entry {
                 _ if !entry.proof.is_empty() => State::Proven,
                 _ if entry.token != 0 => State::Leased { worker: entry.worker.clone() },
-                _ if entry.is_quarantined() => State::Quarantined,
+                _ if entry.quarantine > now => State::Quarantined,
                 _ => State::Waiting,
             },
-            failures: entry.failures,
+            failures: entry.records.iter().map(|record| record.failures).sum(),
+            losses: entry.records.iter().map(|record| record.losses).sum(),
             reason: entry.reason.clone(),
         });
         jobs.collect()
@@ -308,21 +364,54 @@ impl Queue {
 }
 
 impl Entry {
-    fn is_quarantined(&self) -> bool {
-        self.failures >= ATTEMPTS
+    /// When a worker may have it, if it is not leased; never while there is a proof.
+    fn free_at(&self, worker: &str) -> Option<u64> {
+        let own = self.records.iter().find(|record| record.worker == worker).map_or(0, |record| record.not_before);
+        self.proof.is_empty().then_some(own.max(self.not_before).max(self.quarantine))
     }
 
-    fn is_free(&self) -> bool {
-        self.token == 0 && self.proof.is_empty() && !self.is_quarantined()
+    fn fail(&mut self, reason: &str, workers: u64, now: u64) {
+        let record = self.record();
+        record.not_before = now + (BACK_OFF << record.failures.min(MAX_DOUBLINGS));
+        record.failures += 1;
+        self.end(reason);
+        self.weigh(workers, now);
     }
 
-    fn fail(&mut self, reason: &str, now: u64) {
-        self.not_before = now + ((BACK_OFF.as_millis() as u64) << self.failures.min(ATTEMPTS));
-        self.failures += 1;
+    fn lose(&mut self, why: &str, workers: u64, now: u64) {
+        self.record().losses += 1;
+        self.end(&format!("worker {}: {why}", self.worker));
+        self.weigh(workers, now);
+    }
+
+    /// Of the worker that has it.
+    fn record(&mut self) -> &mut Record {
+        let at = self.records.iter().position(|record| record.worker == self.worker);
+        let at = at.unwrap_or_else(|| {
+            self.records.push(Record { worker: self.worker.clone(), failures: 0, losses: 0, not_before: 0 });
+            self.records.len() - 1
+        });
+        &mut self.records[at]
+    }
+
+    fn end(&mut self, reason: &str) {
         self.token = 0;
         self.reason = reason[..reason.floor_char_boundary(MAX_REASON)].into();
-        if self.is_quarantined() {
-            tracing::error!(batch = self.job.index, reason, "a batch cannot be proven: it is in quarantine");
+    }
+
+    /// Puts it in quarantine once enough workers have failed it. One alone cannot, where there are others.
+    fn weigh(&mut self, workers: u64, now: u64) {
+        let most = ATTEMPTS * LOSSES;
+        let weight: u64 = self.records.iter().map(|record| (record.failures * LOSSES + record.losses).min(most)).sum();
+        if weight >= most * workers.clamp(1, WITNESSES) {
+            tracing::error!(
+                batch = self.job.index,
+                reason = self.reason,
+                "a batch cannot be proven: it is in quarantine"
+            );
+            // From then on it begins anew.
+            self.records.clear();
+            self.quarantine = now + QUARANTINE;
         }
     }
 }
@@ -356,84 +445,167 @@ mod tests {
     }
 
     fn states(queue: &Queue) -> Vec<State> {
-        queue.jobs().into_iter().map(|job| job.state).collect()
+        queue.jobs(0).into_iter().map(|job| job.state).collect()
     }
 
     #[test]
     fn jobs_go_to_one_worker_each() {
         let (_folder, mut queue) = queue([1, 2]);
-        let first = queue.lease("a", 0).unwrap().unwrap();
-        let second = queue.lease("b", 0).unwrap().unwrap();
+        let first = queue.lease("a", 3, 0).unwrap().unwrap();
+        let second = queue.lease("b", 3, 0).unwrap().unwrap();
         assert_eq!((first.job.index, second.job.index), (1, 2));
-        assert_eq!(queue.lease("c", 0).unwrap(), None);
-        assert_eq!(queue.next(), Some(LEASE));
+        assert_eq!(queue.lease("c", 3, 0).unwrap(), None);
+        assert_eq!(queue.next("c"), Some(LEASE));
         assert_eq!(queue.finish(second.token, "p".into()).unwrap(), job(2));
         assert_eq!(states(&queue), [State::Leased { worker: "a".into() }, State::Proven]);
         assert_eq!(queue.proofs().map(|(job, _)| job.index).collect::<Vec<_>>(), [2]);
         // L1 has it.
-        queue.want(&[job(1), job(3)]).unwrap();
+        assert!(queue.want(&[job(1), job(3)]).unwrap());
+        assert!(!queue.want(&[job(1), job(3)]).unwrap());
         assert_eq!(states(&queue), [State::Leased { worker: "a".into() }, State::Waiting]);
         assert_eq!(queue.job(first.token, "a").unwrap(), job(1));
+        // A worker has one at a time.
+        let other = queue.lease("a", 3, 0).unwrap().unwrap();
+        assert_eq!((other.job.index, queue.job(first.token, "a").is_err()), (1, true));
+        assert_eq!(queue.jobs(0)[0].losses, 1);
     }
 
     #[test]
     fn a_worker_that_was_thought_dead_does_nothing() {
         let (_folder, mut queue) = queue([1]);
-        let old = queue.lease("a", 0).unwrap().unwrap();
+        let old = queue.lease("a", 2, 0).unwrap().unwrap();
         queue.renew(old.token, 500).unwrap();
-        assert_eq!(queue.lease("b", LEASE).unwrap(), None);
-        // It ran out: a failure, and a wait.
-        assert_eq!(queue.lease("b", 500 + LEASE).unwrap(), None);
-        let new = queue.lease("b", 500 + LEASE + 1_000).unwrap().unwrap();
+        assert_eq!(queue.lease("b", 2, LEASE).unwrap(), None);
+        // It ran out: another has it at once.
+        let new = queue.lease("b", 2, 500 + LEASE).unwrap().unwrap();
         assert!(new.token > old.token);
         for outcome in [
             queue.renew(old.token, 0),
             queue.finish(old.token, "p".into()).map(drop),
-            queue.fail(old.token, "", 0),
+            queue.fail(old.token, "", 2, 0),
             queue.give_back(old.token),
+            queue.stall(old.token, "", 0),
             queue.job(old.token, "a").map(drop),
             queue.job(new.token, "a").map(drop),
             queue.renew(0, 0),
         ] {
             assert!(matches!(outcome, Err(Error::Stale)));
         }
-        assert_eq!(queue.jobs()[0].reason, "the lease of worker \"a\" ran out");
+        assert_eq!(queue.jobs(0)[0].reason, "worker a: its lease ran out");
         queue.finish(new.token, "p".into()).unwrap();
         assert!(matches!(queue.finish(new.token, "q".into()), Err(Error::Stale)));
     }
 
     #[test]
-    fn a_poison_batch_lets_others_pass() {
-        let (_folder, mut queue) = queue([1, 2]);
+    fn nobody_holds_a_job_for_ever() {
+        let (_folder, mut queue) = queue([1]);
+        let lease = queue.lease("a", 1, 0).unwrap().unwrap();
         let mut now = 0;
-        for attempt in 0..ATTEMPTS {
-            let lease = queue.lease("a", now).unwrap().unwrap();
-            assert_eq!(lease.job.index, 1);
-            queue.fail(lease.token, "no", now).unwrap();
-            assert_eq!(queue.jobs()[0].failures, attempt + 1);
-            now += 1_000 << attempt;
+        while now <= MAX_HELD {
+            queue.renew(lease.token, now).unwrap();
+            now += LEASE / 2;
         }
-        assert_eq!(states(&queue), [State::Quarantined, State::Waiting]);
-        assert_eq!(queue.lease("a", now + 1_000_000).unwrap().unwrap().job.index, 2);
+        assert!(matches!(queue.renew(lease.token, now), Err(Error::Stale)));
+        assert!(queue.lease("b", 2, now + LEASE).unwrap().is_some());
+    }
+
+    /// Until a worker gets no lease, it fails each that it gets. The last time.
+    fn fail_all(queue: &mut Queue, worker: &str, workers: u64, mut now: u64) -> u64 {
+        while let Some(next) = queue.next(worker).filter(|next| *next < now + QUARANTINE / 2) {
+            now = now.max(next);
+            let lease = queue.lease(worker, workers, now).unwrap().unwrap();
+            queue.fail(lease.token, "no", workers, now).unwrap();
+            if queue.jobs(now)[0].failures > 30 {
+                break;
+            }
+        }
+        now
+    }
+
+    #[test]
+    fn a_poison_batch_lets_others_pass() {
+        let (_folder, mut queue) = queue([1]);
+        let now = fail_all(&mut queue, "a", 1, 0);
+        assert_eq!(now, 15_000, "after 1, 2, 4 and 8 s");
+        queue.want(&[job(1), job(2)]).unwrap();
+        assert_eq!(
+            queue.jobs(now).into_iter().map(|job| job.state).collect::<Vec<_>>(),
+            [State::Quarantined, State::Waiting]
+        );
+        assert_eq!(queue.lease("a", 1, now).unwrap().unwrap().job.index, 2);
+        // It ends by an operator, or by itself.
         assert!(queue.retry(1).unwrap() && !queue.retry(7).unwrap());
-        assert_eq!(queue.lease("a", now).unwrap().unwrap().job.index, 1);
+        assert_eq!(queue.lease("b", 2, now).unwrap().unwrap().job.index, 1);
+        let (_folder, mut queue) = self::queue([1]);
+        let now = fail_all(&mut queue, "a", 1, 0);
+        assert_eq!(queue.next("a"), Some(now + QUARANTINE));
+        assert!(queue.lease("a", 1, now + QUARANTINE).unwrap().is_some());
+    }
+
+    #[test]
+    fn one_bad_worker_takes_no_job_from_the_others() {
+        let (_folder, mut queue) = queue([1]);
+        // However often it fails.
+        let now = fail_all(&mut queue, "bad", 2, 0);
+        assert!(queue.jobs(now)[0].failures > 30);
+        // Another has the job at once, also where that one failed a moment ago.
+        assert_eq!(states(&queue), [State::Waiting]);
+        let lease = queue.lease("good", 2, now).unwrap().unwrap();
+        queue.fail(lease.token, "out of memory, once", 2, now).unwrap();
+        let lease = queue.lease("good", 2, now + BACK_OFF).unwrap().unwrap();
+        queue.finish(lease.token, "p".into()).unwrap();
+        // Two of two that fail are enough, as are three of many.
+        for workers in [2, 3, 100] {
+            let (_folder, mut queue) = self::queue([1]);
+            let mut now = 0;
+            for worker in ["a", "b", "c"].into_iter().take(workers.min(3) as usize) {
+                assert_eq!(queue.jobs(now)[0].state, State::Waiting);
+                for _ in 0..ATTEMPTS {
+                    now = now.max(queue.next(worker).unwrap());
+                    let lease = queue.lease(worker, workers, now).unwrap().unwrap();
+                    queue.fail(lease.token, "no", workers, now).unwrap();
+                }
+            }
+            assert_eq!(queue.jobs(now)[0].state, State::Quarantined);
+        }
+    }
+
+    #[test]
+    fn deaths_count_less_than_failures() {
+        let (_folder, mut queue) = queue([1]);
+        for death in 0..ATTEMPTS * LOSSES {
+            assert_eq!((states(&queue), queue.jobs(0)[0].losses), (vec![State::Waiting], death));
+            queue.lease("a", 1, 0).unwrap().unwrap();
+            queue.forget("b", 1, 0).unwrap();
+            queue.forget("a", 1, 0).unwrap();
+        }
+        // Whatever kills its prover each time is in quarantine at last.
+        assert_eq!(queue.jobs(1)[0].state, State::Quarantined);
     }
 
     #[test]
     fn what_is_no_fault_of_the_job_does_not_count() {
-        let (_folder, mut queue) = queue([1]);
-        let lease = queue.lease("a", 0).unwrap().unwrap();
+        let (_folder, mut queue) = queue([1, 2]);
+        let lease = queue.lease("a", 1, 0).unwrap().unwrap();
         queue.give_back(lease.token).unwrap();
-        let lease = queue.lease("a", 0).unwrap().unwrap();
-        queue.forget("b").unwrap();
-        assert!(queue.job(lease.token, "a").is_ok());
-        queue.forget("a").unwrap();
-        assert!(queue.job(lease.token, "a").is_err());
-        assert_eq!(queue.jobs()[0].failures, 0);
-        let lease = queue.lease("a", 0).unwrap().unwrap();
+        // Without an input nobody has it for a while, longer each time; others go on.
+        let mut now = 0;
+        for wait in [1_000, 2_000, 4_000] {
+            let lease = queue.lease("a", 1, now).unwrap().unwrap();
+            assert_eq!(lease.job.index, 1);
+            queue.stall(lease.token, "no input", now).unwrap();
+            let lease = queue.lease("b", 2, now).unwrap().unwrap();
+            assert_eq!(lease.job.index, 2);
+            queue.give_back(lease.token).unwrap();
+            now += wait;
+        }
+        let jobs = queue.jobs(now);
+        assert_eq!((jobs[0].failures, jobs[0].losses, jobs[0].reason.as_str()), (0, 0, "no input"));
+        let lease = queue.lease("a", 1, now).unwrap().unwrap();
         queue.finish(lease.token, "p".into()).unwrap();
-        queue.reject(&job(1), "L1 says no", 0).unwrap();
-        assert_eq!((queue.jobs()[0].failures, queue.proofs().count()), (1, 0));
+        queue.reject(&job(1), "the key has ended", now).unwrap();
+        assert_eq!((queue.jobs(now)[0].failures, queue.proofs().count()), (0, 0));
+        assert_eq!(queue.lease("a", 1, now + BACK_OFF).unwrap().unwrap().job.index, 1);
     }
 
     #[derive(Clone, Debug)]
@@ -470,9 +642,9 @@ mod tests {
             for step in steps {
                 let pick = |at: usize| given.get(at % given.len().max(1)).map_or(0, |(lease, _)| lease.token);
                 match step {
-                    Step::Want(jobs) => queue.want(&jobs.into_iter().map(job).collect::<Vec<_>>()).unwrap(),
+                    Step::Want(jobs) => drop(queue.want(&jobs.into_iter().map(job).collect::<Vec<_>>()).unwrap()),
                     Step::Lease(worker) => {
-                        if let Some(lease) = queue.lease(&worker.to_string(), now).unwrap() {
+                        if let Some(lease) = queue.lease(&worker.to_string(), 3, now).unwrap() {
                             prop_assert!(given.iter().all(|(old, _)| old.token < lease.token));
                             // The job's earlier leases are void.
                             for (old, holder) in given.iter().filter(|(old, _)| old.job == lease.job) {
@@ -483,13 +655,13 @@ mod tests {
                     }
                     Step::Renew(at) => drop(queue.renew(pick(at), now)),
                     Step::Finish(at) => drop(queue.finish(pick(at), "p".into())),
-                    Step::Fail(at) => drop(queue.fail(pick(at), "no", now)),
+                    Step::Fail(at) => drop(queue.fail(pick(at), "no", 3, now)),
                     Step::Pass(time) => now += time,
                     Step::Restart => {
-                        let before = (queue.jobs(), queue.next());
+                        let before = (queue.jobs(now), queue.next("0"));
                         drop(queue);
                         queue = open(&folder);
-                        prop_assert_eq!((queue.jobs(), queue.next()), before);
+                        prop_assert_eq!((queue.jobs(now), queue.next("0")), before);
                     }
                 }
                 let held = given.iter().filter(|(lease, holder)| queue.job(lease.token, holder).is_ok());

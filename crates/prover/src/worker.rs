@@ -2,7 +2,7 @@
 
 use crate::{
     Challenge, Error, Secret,
-    controller::{LEASE, LEASE_MS},
+    controller::{LEASE, LEASE_MS, SESSION},
 };
 use alloy_primitives::Address;
 use jove_enclave::{Attest, Attested, Domain, Enclave, Proved};
@@ -16,8 +16,12 @@ use tokio::task::spawn_blocking;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// After a failure of the controller or the enclave.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Doublings at most of the pause after failures in a row.
+const MAX_DOUBLINGS: u32 = 5;
 /// Most keys of an enclave that L1 may have forgotten.
 const MAX_KEYS: u64 = 1_000;
+/// Shortest lease that is believed, in milliseconds: a third of it lies between two renewals.
+const MIN_LEASE: u64 = 300;
 /// Most bytes of an error's words.
 const MAX_WORDS: usize = 500;
 
@@ -28,7 +32,7 @@ pub struct Worker {
     pub controller: String,
     /// What it shares with the controller.
     pub secret: Secret,
-    /// Its name. Two workers of one name take each other's leases away.
+    /// Its name, in messages.
     pub name: String,
     /// For the controller's URL.
     pub client: Client,
@@ -68,34 +72,41 @@ impl Worker {
     /// Has a key registered, and proves by it while L1 takes it.
     async fn work(&self) -> Result<(), Error> {
         let mut number = 0;
-        let (domain, key) = loop {
-            let answer = self.ask(Method::GET, "challenge", Vec::new()).await?;
+        let (domain, key, session) = loop {
+            let answer = self.ask(Method::GET, "challenge", "", Vec::new()).await?;
             let challenge: Challenge = answer.json().await?;
             let domain = challenge.domain(number);
             let attested = self.attest(challenge, domain).await?;
-            let path = format!("register/{}", challenge.block_number);
-            match self.ask(Method::POST, &path, alloy_rlp::encode(&attested)).await {
-                Ok(_) => break (domain, attested.key),
+            let path = format!("register/{}/{}", challenge.block_number, challenge.nonce);
+            match self.ask(Method::POST, &path, "", alloy_rlp::encode(&attested)).await {
+                Ok(answer) => break (domain, attested.key, answer.text().await?),
                 Err(Error::Over) if number < MAX_KEYS => number += 1,
                 Err(error) => return Err(error),
             }
         };
         tracing::info!(worker = self.name, %key, "this prover's enclave is registered on L1");
+        let mut failures = 0;
         loop {
-            if let Some(leased) = self.lease().await? {
-                self.prove(domain, key, leased).await?;
+            let Some(leased) = self.lease(&session).await? else { continue };
+            match self.prove(domain, key, &session, leased).await? {
+                true => failures = 0,
+                // Another may do better.
+                false => {
+                    tokio::time::sleep(PAUSE * (1 << failures.min(MAX_DOUBLINGS))).await;
+                    failures += 1;
+                }
             }
         }
     }
 
     async fn attest(&self, challenge: Challenge, domain: Domain) -> Result<Attested, Error> {
-        let Challenge { payout, block_number, block_hash, .. } = challenge;
-        let attest = Attest { domain, payout, block_number, block_hash };
+        let Challenge { payout, block_number, block_hash, nonce, .. } = challenge;
+        let attest = Attest { domain, payout, block_number, block_hash, nonce };
         self.enclave(move |enclave| enclave.attest(&attest)).await
     }
 
-    async fn lease(&self) -> Result<Option<Leased>, Error> {
-        let mut response = self.ask(Method::POST, "lease", Vec::new()).await?;
+    async fn lease(&self, session: &str) -> Result<Option<Leased>, Error> {
+        let mut response = self.ask(Method::POST, "lease", session, Vec::new()).await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }
@@ -110,11 +121,11 @@ impl Worker {
                 return Err(Error::Controller("its input is longer than an input is".into()));
             }
         }
-        Ok(Some(Leased { token, time: Duration::from_millis(time), input }))
+        Ok(Some(Leased { token, time: Duration::from_millis(time.max(MIN_LEASE)), input }))
     }
 
-    /// Proves, while it holds the lease, and brings the proof or says why there is none.
-    async fn prove(&self, domain: Domain, key: Address, leased: Leased) -> Result<(), Error> {
+    /// Proves, while it holds the lease, and brings the proof or says why there is none. Whether there is one.
+    async fn prove(&self, domain: Domain, key: Address, session: &str, leased: Leased) -> Result<bool, Error> {
         let Leased { token, time, input } = leased;
         let mut proving = Box::pin(self.enclave(move |enclave| {
             let input = Input::decode(&input).map_err(|error| error.to_string());
@@ -124,7 +135,7 @@ impl Worker {
             match tokio::time::timeout(time / 3, &mut proving).await {
                 Ok(proved) => break proved?,
                 // Where it is another's now, this one's work is for nothing; the enclave does one thing at a time, so its end is awaited.
-                Err(_) => drop(self.end(token, "renew", Vec::new()).await),
+                Err(_) => drop(self.end(token, session, "renew", Vec::new()).await),
             }
         };
         let (what, body) = match proved {
@@ -133,17 +144,25 @@ impl Worker {
             Ok(_) => return Err(Error::Unregistered),
             Err(reason) => ("fail", reason.into_bytes()),
         };
-        match self.end(token, what, body).await {
-            Err(error @ (Error::Stale | Error::Controller(_))) => {
-                tracing::warn!(worker = self.name, %error, "a proof was not taken");
-                Ok(())
+        // While the controller is away it is tried again: then it is in time, or the lease is another's.
+        loop {
+            match self.end(token, session, what, body.clone()).await {
+                Ok(()) => return Ok(what == "finish"),
+                Err(Error::Controller(error)) => {
+                    tracing::warn!(worker = self.name, error, "a proof waits for the controller");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error @ (Error::Stale | Error::Refused(_))) => {
+                    tracing::warn!(worker = self.name, %error, "a proof was not taken");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
-            outcome => outcome,
         }
     }
 
-    async fn end(&self, token: u64, what: &str, body: Vec<u8>) -> Result<(), Error> {
-        self.ask(Method::POST, &format!("lease/{token}/{what}"), body).await.map(drop)
+    async fn end(&self, token: u64, session: &str, what: &str, body: Vec<u8>) -> Result<(), Error> {
+        self.ask(Method::POST, &format!("lease/{token}/{what}"), session, body).await.map(drop)
     }
 
     async fn enclave<T: Send + 'static>(
@@ -155,9 +174,10 @@ impl Worker {
         Ok(done.map_err(|_| jove_enclave::Error::Answer)??)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response, Error> {
+    async fn ask(&self, method: Method, path: &str, session: &str, body: Vec<u8>) -> Result<Response, Error> {
         let request = self.client.request(method, format!("{}/v1/{path}", self.controller)).timeout(TIMEOUT);
-        let mut response = request.bearer_auth(self.secret.token(&self.name)?).body(body).send().await?;
+        let request = request.bearer_auth(self.secret.token(&self.name)?).header(SESSION, session);
+        let mut response = request.body(body).send().await?;
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::CONFLICT => Err(Error::Stale),
@@ -166,7 +186,8 @@ impl Worker {
             status => {
                 let first = response.chunk().await.ok().flatten().unwrap_or_default();
                 let words = String::from_utf8_lossy(&first[..first.len().min(MAX_WORDS)]).into_owned();
-                Err(Error::Controller(format!("{status}: {words}")))
+                let words = format!("{status}: {words}");
+                Err(if status.is_client_error() { Error::Refused(words) } else { Error::Controller(words) })
             }
         }
     }

@@ -1,17 +1,22 @@
 //! A controller and its workers over HTTP, with a chain that is made up.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use alloy_primitives::{Address, B256, Bytes};
-use jove_enclave::{Attested, Outcome, Proved};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use jove_enclave::{Attested, Outcome, Proved, keys};
 use jove_primitives::batch::hash::Roots;
 use jove_prover::{Chain, Challenge, Controller, Job, Queue, Refusal, Secret, State};
 use jove_storage::{Options, Storage};
+use jove_tee::{Kind, QuoteSource};
 use parking_lot::Mutex;
 use reqwest::{Client, Method, Response, StatusCode};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 
-const KEY: Address = Address::repeat_byte(0xee);
 /// The quote that L1 refuses.
 const BAD_QUOTE: &[u8] = b"bad";
 
@@ -21,12 +26,37 @@ struct Fake {
     registered: Arc<Mutex<BTreeSet<Address>>>,
     /// Batches whose inputs cannot be made.
     poison: BTreeSet<u64>,
+    /// How long an input takes.
+    slow: Duration,
+}
+
+/// A machine with a name.
+struct Machine(&'static str);
+
+impl QuoteSource for Machine {
+    fn kind(&self) -> Kind {
+        Kind::Software
+    }
+
+    fn quote(&self, _: [u8; 64]) -> Result<Vec<u8>, jove_tee::Error> {
+        Ok(Vec::new())
+    }
+
+    fn sealing_key(&self) -> Result<Option<[u8; 32]>, jove_tee::Error> {
+        Ok(Some(keccak256(self.0).0))
+    }
+}
+
+/// A worker's key.
+fn key(worker: &'static str) -> keys::Key {
+    let domain = jove_enclave::Domain { l1_chain_id: 1, registry: Address::ZERO, number: 0 };
+    keys::Root::new(&Machine(worker)).unwrap().key(&domain, Address::ZERO)
 }
 
 impl Chain for Fake {
     async fn challenge(&self) -> Result<Challenge, Refusal> {
         let (registry, payout, block_hash) = (Address::ZERO, Address::ZERO, B256::ZERO);
-        Ok(Challenge { l1_chain_id: 1, registry, payout, block_number: 7, block_hash })
+        Ok(Challenge { l1_chain_id: 1, registry, payout, block_number: 7, block_hash, nonce: B256::ZERO })
     }
 
     async fn register(&self, attested: Attested, block_number: u64) -> Result<(), Refusal> {
@@ -41,11 +71,12 @@ impl Chain for Fake {
         }
     }
 
-    async fn is_registered(&self, key: Address) -> Result<bool, Refusal> {
-        Ok(self.registered.lock().contains(&key))
+    async fn machine(&self, key: Address) -> Result<Option<B256>, Refusal> {
+        Ok(self.registered.lock().contains(&key).then(|| key.into_word()))
     }
 
     async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
+        tokio::time::sleep(self.slow).await;
         if self.poison.contains(&job.index) {
             Err(Refusal::Wrong("no input".into()))
         } else {
@@ -73,11 +104,11 @@ fn job(index: u64) -> Job {
     Job { index, batch: B256::with_last_byte(index as u8), start: B256::ZERO }
 }
 
-fn proof(index: u64) -> Vec<u8> {
+fn proof(worker: &'static str, index: u64) -> Vec<u8> {
     let roots = Roots { state: B256::ZERO, outbox: B256::ZERO };
     let outcome = Outcome { batch: job(index).batch, output: output(index), roots, invalid: String::new() };
     alloy_rlp::encode(Proved {
-        key: KEY,
+        key: key(worker).address(),
         signature: Bytes::from_static(&[1; 65]),
         chain_id: 1,
         rollup: Address::ZERO,
@@ -93,6 +124,7 @@ struct Served {
     controller: Arc<Controller<Fake>>,
     secret: Secret,
     url: String,
+    sessions: Mutex<BTreeMap<String, String>>,
     folder: TempDir,
 }
 
@@ -105,24 +137,41 @@ async fn serve(fake: Fake, jobs: &[u64], lease: Duration) -> Served {
     controller.want(&jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/", listener.local_addr().unwrap());
-    tokio::spawn(axum::serve(listener, controller.router()).into_future());
-    Served { registered, controller, secret, url, folder }
+    tokio::spawn(controller.clone().serve(listener));
+    Served { registered, controller, secret, url, sessions: Mutex::default(), folder }
 }
 
 impl Served {
     async fn ask(&self, worker: &str, path: &str, body: Vec<u8>) -> Response {
         let token = self.secret.token(worker).unwrap();
         let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
-        client().request(method, format!("{}{path}", self.url)).bearer_auth(token).body(body).send().await.unwrap()
+        let session = self.sessions.lock().get(worker).cloned().unwrap_or_default();
+        let request = client().request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        request.header("jove-session", session).body(body).send().await.unwrap()
     }
 
     async fn status(&self, worker: &str, path: &str, body: Vec<u8>) -> u16 {
         self.ask(worker, path, body).await.status().as_u16()
     }
 
-    async fn register(&self, worker: &str, quote: &'static [u8]) -> u16 {
-        let attested = Attested { key: KEY, quote: Bytes::from_static(quote) };
-        self.status(worker, "register/7", alloy_rlp::encode(attested)).await
+    async fn nonce(&self, worker: &str) -> B256 {
+        let challenge: Challenge = self.ask(worker, "challenge", Vec::new()).await.json().await.unwrap();
+        challenge.nonce
+    }
+
+    async fn register(&self, worker: &'static str, quote: &'static [u8]) -> u16 {
+        let (nonce, key) = (self.nonce(worker).await, key(worker));
+        let (address, signature) = (key.address(), key.answer(nonce).into());
+        self.present(worker, 7, nonce, Attested { key: address, quote: Bytes::from_static(quote), signature }).await
+    }
+
+    async fn present(&self, worker: &str, block: u64, nonce: B256, attested: Attested) -> u16 {
+        let answer = self.ask(worker, &format!("register/{block}/{nonce}"), alloy_rlp::encode(attested)).await;
+        let status = answer.status().as_u16();
+        if status == 200 {
+            self.sessions.lock().insert(worker.into(), answer.text().await.unwrap());
+        }
+        status
     }
 
     /// The token, and the batch.
@@ -141,9 +190,16 @@ impl Served {
 #[tokio::test]
 async fn nobody_without_a_token_and_an_enclave_gets_work() {
     let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
-    for path in
-        ["challenge", "jobs", "lease", "register/7", "lease/1/finish", "lease/1/fail", "lease/1/renew", "jobs/1/retry"]
-    {
+    for path in [
+        "challenge",
+        "jobs",
+        "lease",
+        "register/7/0x00",
+        "lease/1/finish",
+        "lease/1/fail",
+        "lease/1/renew",
+        "jobs/1/retry",
+    ] {
         let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
         for token in [String::new(), Secret::random().token("a").unwrap()] {
             let request = client().request(method.clone(), format!("{}{path}", served.url)).bearer_auth(token);
@@ -153,11 +209,19 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
     assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
     assert_eq!(served.register("a", BAD_QUOTE).await, 422);
     assert_eq!(served.register("a", b"old").await, 410);
-    assert_eq!(served.status("a", "register/7", b"junk".into()).await, 422);
-    assert_eq!(
-        served.status("a", "register/8", alloy_rlp::encode(Attested { key: KEY, quote: Bytes::new() })).await,
-        503
-    );
+    let nonce = served.nonce("a").await;
+    assert_eq!(served.status("a", &format!("register/7/{nonce}"), b"junk".into()).await, 422);
+    let own = |nonce| {
+        let (key, quote) = (key("a").address(), Bytes::new());
+        Attested { key, quote, signature: self::key("a").answer(nonce).into() }
+    };
+    assert_eq!(served.present("a", 8, nonce, own(nonce)).await, 503);
+    // A nonce is good once, and none that the controller did not give; a quote is good with its key alone.
+    assert_eq!(served.present("a", 7, nonce, own(nonce)).await, 422);
+    assert_eq!(served.present("a", 7, B256::ZERO, own(B256::ZERO)).await, 422);
+    let nonce = served.nonce("a").await;
+    let stolen = Attested { key: key("b").address(), ..own(nonce) };
+    assert_eq!(served.present("a", 7, nonce, stolen).await, 422);
     assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
     assert_eq!(served.register("a", b"good").await, 200);
     let (token, batch) = served.lease("a").await;
@@ -165,12 +229,16 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
     // Another worker can neither finish nor lose what is not its own.
     assert_eq!(served.register("b", b"good").await, 200);
     for what in ["renew", "finish", "fail"] {
-        assert_eq!(served.status("b", &format!("lease/{token}/{what}"), proof(1)).await, 409);
+        assert_eq!(served.status("b", &format!("lease/{token}/{what}"), proof("b", 1)).await, 409);
     }
+    // Whatever it is called: a session is of a key.
+    let session = served.sessions.lock()["b"].clone();
+    served.sessions.lock().insert("a2".into(), session);
+    assert_eq!(served.status("a2", &format!("lease/{token}/finish"), proof("b", 1)).await, 409);
     assert_eq!(served.status("a", &format!("lease/{token}/renew"), Vec::new()).await, 200);
-    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof(1)).await, 200);
-    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof(1)).await, 409);
-    assert_eq!(served.controller.proofs().unwrap()[0].0, job(1));
+    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof("a", 1)).await, 200);
+    assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof("a", 1)).await, 409);
+    assert_eq!(served.controller.proofs(), [(job(1), Bytes::from_static(&[1; 65]))]);
     // L1 forgets the key: it has to be registered again.
     served.registered.lock().clear();
     assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
@@ -181,7 +249,7 @@ async fn what_a_malicious_worker_says_is_not_believed() {
     let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
     assert_eq!(served.register("evil", b"good").await, 200);
     assert_eq!(served.register("good", b"good").await, 200);
-    for lie in [proof(2), b"junk".to_vec(), Vec::new()] {
+    for lie in [proof("evil", 2), b"junk".to_vec(), Vec::new()] {
         let (token, _) = served.lease("evil").await;
         assert_eq!(served.status("evil", &format!("lease/{token}/finish"), lie).await, 422);
         assert_eq!(served.states(), [State::Waiting]);
@@ -191,7 +259,7 @@ async fn what_a_malicious_worker_says_is_not_believed() {
     assert_eq!(served.register("evil", b"good").await, 403);
     assert_eq!(served.controller.jobs()[0].failures, 0);
     let (token, _) = served.lease("good").await;
-    assert_eq!(served.status("good", &format!("lease/{token}/finish"), proof(1)).await, 200);
+    assert_eq!(served.status("good", &format!("lease/{token}/finish"), proof("good", 1)).await, 200);
     assert_eq!(served.states(), [State::Proven]);
 }
 
@@ -201,15 +269,60 @@ async fn a_worker_that_dies_loses_its_lease() {
     assert_eq!(served.register("dead", b"good").await, 200);
     assert_eq!(served.register("alive", b"good").await, 200);
     let (old, _) = served.lease("dead").await;
-    // It waits for the lease to run out, and for the wait after that.
+    // It waits for the lease to run out.
     let (new, _) = served.lease("alive").await;
     assert!(new > old);
-    assert_eq!(served.status("dead", &format!("lease/{old}/finish"), proof(1)).await, 409);
+    assert_eq!(served.status("dead", &format!("lease/{old}/finish"), proof("dead", 1)).await, 409);
     // One that begins anew has what it held no more, and may have it again at once.
     assert_eq!(served.register("alive", b"good").await, 200);
-    assert_eq!(served.status("alive", &format!("lease/{new}/finish"), proof(1)).await, 409);
+    assert_eq!(served.status("alive", &format!("lease/{new}/finish"), proof("alive", 1)).await, 409);
     let (newest, _) = served.lease("alive").await;
-    assert_eq!(served.status("alive", &format!("lease/{newest}/finish"), proof(1)).await, 200);
+    assert_eq!(served.status("alive", &format!("lease/{newest}/finish"), proof("alive", 1)).await, 200);
+}
+
+#[tokio::test]
+async fn a_lease_does_not_run_out_while_its_input_is_made() {
+    let fake = Fake { slow: Duration::from_secs(3), ..Default::default() };
+    let served = serve(fake, &[1], Duration::from_secs(1)).await;
+    assert_eq!(served.register("a", b"good").await, 200);
+    assert_eq!(served.register("b", b"good").await, 200);
+    let (first, second) = tokio::join!(served.lease("a"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::timeout(Duration::from_secs(2), served.ask("b", "lease", Vec::new())).await
+    });
+    assert!(second.is_err(), "it is not for another");
+    assert_eq!(served.status("a", &format!("lease/{}/finish", first.0), proof("a", 1)).await, 200);
+    assert_eq!(served.controller.jobs()[0].losses, 0);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_cut_off() {
+    let served = serve(Fake::default(), &[], Duration::from_secs(9)).await;
+    let address = served.url.trim_start_matches("http://").trim_end_matches("/v1/").to_owned();
+    let token = served.secret.token("a").unwrap();
+    let half = [
+        String::new(),
+        "GET /v1/jobs HTTP/1.1\r\nhost: x\r\n".into(),
+        format!(
+            "POST /v1/lease/1/fail HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\nx"
+        ),
+    ];
+    let cut = half.map(|half| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        tokio::task::spawn_blocking(move || {
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            stream.write_all(half.as_bytes()).unwrap();
+            // To the connection's end, which may be a reset.
+            let mut said = Vec::new();
+            match stream.read_to_end(&mut said) {
+                Ok(_) => true,
+                Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        })
+    });
+    for cut in cut {
+        assert!(cut.await.unwrap());
+    }
 }
 
 #[tokio::test]
@@ -221,12 +334,12 @@ async fn several_work_side_by_side_past_a_poison_batch() {
         tokio::spawn(async move {
             assert_eq!(served.register(name, b"good").await, 200);
             let mut done = 0;
-            while served.controller.proofs().unwrap().len() < 4 {
+            while served.controller.proofs().len() < 4 {
                 let response = served.ask(name, "lease", Vec::new()).await;
                 let token = response.headers().get("jove-lease").map(|token| token.to_str().unwrap().to_owned());
                 let (Some(token), StatusCode::OK) = (token, response.status()) else { continue };
                 let index = response.bytes().await.unwrap()[0].into();
-                assert_eq!(served.status(name, &format!("lease/{token}/finish"), proof(index)).await, 200);
+                assert_eq!(served.status(name, &format!("lease/{token}/finish"), proof(name, index)).await, 200);
                 done += 1;
             }
             done
@@ -235,7 +348,7 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     let (first, second) = (work("a"), work("b"));
     // Whoever waits for the poison batch is not waited for.
     tokio::time::timeout(Duration::from_secs(60), async {
-        while served.controller.proofs().unwrap().len() < 4 {
+        while served.controller.proofs().len() < 4 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -243,10 +356,10 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     .unwrap();
     first.abort();
     second.abort();
-    let proven: Vec<u64> = served.controller.proofs().unwrap().iter().map(|(job, _)| job.index).collect();
+    let proven: Vec<u64> = served.controller.proofs().iter().map(|(job, _)| job.index).collect();
     assert_eq!(proven, [1, 3, 4, 5]);
     let poison = &served.controller.jobs()[1];
-    assert!(poison.failures > 0 && poison.reason == "no input", "{poison:?}");
+    assert!(poison.failures == 0 && poison.reason == "no input", "{poison:?}");
     assert_eq!(served.status("a", "jobs/2/retry", Vec::new()).await, 200);
     assert_eq!(served.status("a", "jobs/9/retry", Vec::new()).await, 404);
     let answer: serde_json::Value = served.ask("a", "jobs", Vec::new()).await.json().await.unwrap();

@@ -6,9 +6,9 @@ use super::{
     prove::{judge, openings},
 };
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{Address, B256, Bytes, Signature};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_sol_types::SolCall;
-use jove_enclave::{Attested, Proved, keys::digest};
+use jove_enclave::{Attested, Proved, keys};
 use jove_prover::{Chain, Challenge, Job, Refusal};
 use jove_proving::{Batch, Committed, Input};
 use jove_settlement::{
@@ -18,31 +18,48 @@ use jove_settlement::{
     test_proofs::Judged,
     watcher,
 };
+use jove_tee::quote::Quote;
 use parking_lot::Mutex;
-use std::time::Duration;
-use tokio::{sync::OnceCell, task::spawn_blocking, time::sleep};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// How long a worker waits for its key to be on L1.
 const REGISTERING: Duration = Duration::from_secs(100);
+/// How long the registry is believed to be the one in force.
+const REGISTRY: Duration = Duration::from_secs(60);
 
 /// The node and L1, as a controller of enclaves sees them.
 pub(crate) struct Enclaves {
     shared: Shared,
     /// Whom proofs pay: who sends them.
     payout: Address,
-    registry: OnceCell<Registry>,
+    /// With when it was asked for.
+    registry: Mutex<Option<(Registry, Instant)>>,
     /// To be sent.
     registrations: Mutex<Vec<Registration>>,
+    /// The keys that this node had registered, by the certificates of their machines: each costs it a million gas.
+    machines: Mutex<BTreeMap<B256, Address>>,
 }
 
 impl Enclaves {
     pub(super) fn new(shared: Shared, payout: Address) -> Self {
-        Self { shared, payout, registry: OnceCell::new(), registrations: Mutex::default() }
+        let (registry, registrations, machines) = Default::default();
+        Self { shared, payout, registry, registrations, machines }
     }
 
-    async fn registry(&self) -> Result<&Registry, Error> {
+    /// The registry of the verifier in force.
+    async fn registry(&self) -> Result<Registry, Error> {
+        let known = self.registry.lock().clone();
+        if let Some((registry, _)) = known.filter(|(_, asked)| asked.elapsed() < REGISTRY) {
+            return Ok(registry);
+        }
         let Shared { l1, settlement, .. } = &self.shared;
-        self.registry.get_or_try_init(|| Registry::of_chain(l1, settlement.proofs)).await
+        let registry = Registry::of_chain(l1, settlement.proofs).await?;
+        *self.registry.lock() = Some((registry.clone(), Instant::now()));
+        Ok(registry)
     }
 
     /// What is to be sent to the registry, and its address.
@@ -76,19 +93,31 @@ impl Chain for Enclaves {
             payout: self.payout,
             block_number: binding.block_number,
             block_hash: binding.block_hash,
+            nonce: B256::ZERO,
         })
     }
 
     async fn register(&self, attested: Attested, block_number: u64) -> Result<(), Refusal> {
         let registry = self.registry().await.map_err(later)?;
-        let Attested { key, quote } = attested;
+        let Attested { key, quote, .. } = attested;
         if let Some(enclave) = registry.enclave(key).await.map_err(later)? {
             return match enclave.refusal {
                 Some(reason) => Err(Refusal::Over(reason)),
                 // Another key of this machine would be refused as well.
-                None if self.is_barred(key).await? => Err(wrong("the chain has barred this key, or its machine")),
+                None if self.machine(key).await?.is_none() => {
+                    Err(wrong("the chain has barred this key, or its machine"))
+                }
                 None => Ok(()),
             };
+        }
+        let machine = keccak256(Quote::parse(&quote).map_err(wrong)?.pck_chain);
+        let before = self.machines.lock().get(&machine).copied();
+        if let Some(before) = before.filter(|before| *before != key)
+            && self.machine(before).await?.is_some()
+        {
+            return Err(wrong(format!(
+                "the key {before} of this machine counts, and this node pays for one at a time"
+            )));
         }
         let registration = Registration { quote, key, payout: self.payout, block_number };
         let call = register_call(&registration);
@@ -99,19 +128,28 @@ impl Chain for Enclaves {
                 return Err(revert.unwrap_or_else(|| later(error)));
             }
         }
+        self.machines.lock().insert(machine, key);
         for _ in 0..REGISTERING.as_secs() {
             sleep(Duration::from_secs(1)).await;
-            if self.is_registered(key).await? {
+            if self.machine(key).await?.is_some() {
                 return Ok(());
             }
         }
         Err(later("the key is not on L1 yet"))
     }
 
-    async fn is_registered(&self, key: Address) -> Result<bool, Refusal> {
+    async fn machine(&self, key: Address) -> Result<Option<B256>, Refusal> {
+        let Shared { l1, settlement, .. } = &self.shared;
         let registry = self.registry().await.map_err(later)?;
         let enclave = registry.enclave(key).await.map_err(later)?;
-        Ok(enclave.is_some_and(|enclave| enclave.refusal.is_none()) && !self.is_barred(key).await?)
+        if enclave.is_none_or(|enclave| enclave.refusal.is_some()) {
+            return Ok(None);
+        }
+        let call = AttestationRegistry::proverOfCall { key };
+        let prover = ask(l1, registry.contracts().registry, &call).await.map_err(later)?;
+        let AttestationRegistry::Prover { key, platform, vendor } = prover;
+        let is_barred = ask(l1, settlement.proofs, &Proofs::isBarredCall { key, platform, vendor }).await;
+        Ok((!is_barred.map_err(later)?).then_some(platform))
     }
 
     async fn input(&self, job: Job) -> Result<Vec<u8>, Refusal> {
@@ -156,10 +194,9 @@ impl Chain for Enclaves {
             return Err(wrong(format!("output {} is not this node's for batch {}", outcome.output, job.index)));
         }
         let domain = self.challenge().await?.domain(0);
-        let digest: B256 = digest(&domain, proved.statement());
-        let signature = Signature::from_raw(&proved.signature).map_err(wrong)?;
-        match signature.recover_address_from_prehash(&digest) {
-            Ok(signer) if signer == key && proved.key == key => Ok(()),
+        let signer = keys::signer(keys::digest(&domain, proved.statement()), &proved.signature);
+        match signer {
+            Some(signer) if signer == key && proved.key == key => Ok(()),
             _ => Err(wrong("its signature is not the registered key's")),
         }
     }
@@ -172,15 +209,6 @@ impl Enclaves {
         let batch = state.batch(job.index).map_err(later)?.filter(|batch| batch.hash == job.batch);
         let parent = job.index.checked_sub(1).and_then(|parent| state.batch(parent).ok().flatten());
         batch.zip(parent).ok_or_else(|| later("the batch is not on L1 any more"))
-    }
-
-    /// Whether `Proofs` hears a registered key no more, since it, its machine or its vendor was contradicted.
-    async fn is_barred(&self, key: Address) -> Result<bool, Refusal> {
-        let Shared { l1, settlement, .. } = &self.shared;
-        let registry = self.registry().await.map_err(later)?.contracts().registry;
-        let prover = ask(l1, registry, &AttestationRegistry::proverOfCall { key }).await.map_err(later)?;
-        let AttestationRegistry::Prover { key, platform, vendor } = prover;
-        ask(l1, settlement.proofs, &Proofs::isBarredCall { key, platform, vendor }).await.map_err(later)
     }
 
     /// L1's headers after the parent's origin, or from the first one's where that has none, up to the batch's.

@@ -109,8 +109,8 @@ impl Prover {
             let job = Job { index, batch: batch.hash, start };
             let signature = match &enclaves {
                 None => None,
-                Some(controller) => match controller.proofs()?.into_iter().find(|(proven, _)| *proven == job) {
-                    Some((_, proved)) => Some(proved.signature),
+                Some(controller) => match controller.proofs().into_iter().find(|(proven, _)| *proven == job) {
+                    Some((_, signature)) => Some(signature),
                     None => continue,
                 },
             };
