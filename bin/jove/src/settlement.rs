@@ -175,10 +175,14 @@ pub(crate) async fn start(
             return Err("this chain was begun without enclaves, and stays so: leave --enclave out, or begin another chain with --datadir".into());
         }
         (true, None, None) => {
-            tracing::info!("this chain was begun without enclaves, and stays so: a test verifier believes what this node says");
+            tracing::info!(
+                "this chain was begun without enclaves, and stays so: a test verifier believes what this node says"
+            );
         }
         (true, Some(_), Some(false)) => {
-            tracing::info!("--enclave false: this chain is proven by enclaves, and batches wait for one behind --prover-listen");
+            tracing::info!(
+                "--enclave false: this chain is proven by enclaves, and batches wait for one behind --prover-listen"
+            );
         }
         _ => {}
     }

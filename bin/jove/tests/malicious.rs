@@ -25,7 +25,6 @@ use jove_tee::{Binding, Pki, Platform, QuoteSource, Software};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::{
-    future::Future,
     net::TcpListener,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -40,7 +39,7 @@ fn free_port() -> String {
 }
 
 /// Asks until there is an answer.
-async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {
@@ -127,9 +126,8 @@ fn lie(input: &Input) -> (Judgement, Judgement) {
     let committed = &input.batches[0].committed;
     let roots = Roots { state: B256::repeat_byte(0x66), ..*truth.verdicts[0].outcome.as_ref().expect("valid") };
     let mut lie = truth.clone();
-    lie.verdicts[0].outcome = Ok(roots.clone());
-    lie.verdicts[0].output =
-        output_hash(committed.hash(), committed.header.last_block_hash, roots.state, roots.outbox);
+    lie.verdicts[0].outcome = Ok(roots);
+    lie.verdicts[0].output = output_hash(committed.hash(), committed.header.last_block_hash, roots.state, roots.outbox);
     (truth, lie)
 }
 
@@ -138,8 +136,7 @@ fn prove_call(rollup: Address, input: &Input, lie: &Judgement, key: &keys::Key) 
     let batch = &input.batches[0];
     let openings: Vec<_> = batch.contents.iter().map(|contents| opening(contents).expect("a blob")).collect();
     let roots = lie.verdicts[0].outcome.clone().ok();
-    let judged =
-        Judged { header: &batch.committed.header, blobs: &batch.committed.blobs, openings: &openings, roots };
+    let judged = Judged { header: &batch.committed.header, blobs: &batch.committed.blobs, openings: &openings, roots };
     let signature = Bytes::copy_from_slice(&key.prove(lie.statement()));
     let proof = with_proof(ProofSystem::Tee, lie.start, judged, lie.payout, signature);
     let data = Rollup::proveCall { proof }.abi_encode().into();
@@ -192,7 +189,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     for _ in 0..3 {
         let (token, input) = liar.lease().await;
         let finish = format!("lease/{token}/finish");
-        assert_eq!(liar.post(&finish, vec![0; 2 << 20]).await.0, 413);
+        assert_eq!(liar.post(&finish, vec![0; (1 << 20) + 1]).await.0, 413);
         let (_, lie) = lie(&input);
         let proved = Proved::new(liar.key.address(), liar.key.prove(lie.statement()), &lie);
         let (status, words) = liar.post(&finish, alloy_rlp::encode(&proved)).await;
@@ -208,7 +205,8 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let input = leased.expect("leased");
     let (truth, lie) = lie(&input);
     let (batch, start, output) = (truth.verdicts[0].batch, truth.start, truth.verdicts[0].output);
-    let at = async || ask(&l1, proofs, &Proofs::nodeOfCall { batchHash: batch, previous: start }).await.expect("a node");
+    let at =
+        async || ask(&l1, proofs, &Proofs::nodeOfCall { batchHash: batch, previous: start }).await.expect("a node");
     until("no zero-knowledge proof", async || Some(at().await).filter(|node| node.zkOutput == output)).await;
     assert!(at().await.tee.is_empty());
 
@@ -217,7 +215,8 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let wallet = Wallet::new(l1.clone(), Key::new(account).expect("a key")).await.expect("a wallet");
     let call = prove_call(rollup, &input, &lie, &liar.key);
     let receipts = wallet.send(std::slice::from_ref(&call), |_, _| ()).await.expect("taken");
-    let barred: Vec<_> = receipts[0].logs.iter().filter_map(|log| Proofs::Barred::decode_log(&log.inner).ok()).collect();
+    let barred: Vec<_> =
+        receipts[0].logs.iter().filter_map(|log| Proofs::Barred::decode_log(&log.inner).ok()).collect();
     let platform = registry.enclave(liar.key.address()).await.expect("answered").expect("registered").platform;
     let [barred] = &barred[..] else { panic!("{barred:?}") };
     assert_eq!((barred.key, barred.platform), (liar.key.address(), platform));
@@ -247,7 +246,10 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     );
     until("it is not final", async || Some(finality()).filter(|finality| finality["rung"] == "final")).await;
     let node = at().await;
-    assert_eq!(node.tee.iter().map(|evidence| (evidence.key, evidence.output)).collect::<Vec<_>>(), [(honest.key, output)]);
+    assert_eq!(
+        node.tee.iter().map(|evidence| (evidence.key, evidence.output)).collect::<Vec<_>>(),
+        [(honest.key, output)]
+    );
     let filter = Filter::new().address(rollup).event_signature(Rollup::BatchFinal::SIGNATURE_HASH);
     let last = l1.block_number().await.expect("answered");
     let events = l1.logs_between(&filter, 0, last).await.expect("answered");

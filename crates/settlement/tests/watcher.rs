@@ -4,8 +4,8 @@
 mod chain;
 
 use chain::{
-    Chain, Shared, barred, committed, dropped, header, opened, proven, proven_by, queued, replaced, serve, settled, state,
-    watcher,
+    Chain, Shared, barred, committed, dropped, header, opened, proven, proven_by, queued, replaced, serve, settled,
+    state, watcher,
 };
 use jove_settlement::{Error, contracts::ProofSystem, watcher::Batch};
 use std::sync::{Arc, Mutex};
