@@ -25,7 +25,6 @@ use jove_tee::{Binding, Pki, Platform, QuoteSource, Software};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::{
-    future::Future,
     net::TcpListener,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -40,7 +39,7 @@ fn free_port() -> String {
 }
 
 /// Asks until there is an answer.
-async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {
@@ -143,7 +142,7 @@ fn lie(input: &Input) -> (Judgement, Judgement) {
     let committed = &input.batches[0].committed;
     let roots = Roots { state: B256::repeat_byte(0x66), ..*truth.verdicts[0].outcome.as_ref().expect("valid") };
     let mut lie = truth.clone();
-    lie.verdicts[0].outcome = Ok(roots.clone());
+    lie.verdicts[0].outcome = Ok(roots);
     lie.verdicts[0].output = output_hash(committed.hash(), committed.header.last_block_hash, roots.state, roots.outbox);
     (truth, lie)
 }
@@ -215,7 +214,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     for _ in 0..3 {
         let (token, input) = liar.lease().await;
         let finish = format!("lease/{token}/finish");
-        assert_eq!(liar.post(&finish, vec![0; 2 << 20]).await.0, 413);
+        assert_eq!(liar.post(&finish, vec![0; (1 << 20) + 1]).await.0, 413);
         let (_, lie) = lie(&input);
         let proved = Proved::new(liar.key.address(), liar.key.prove(lie.statement()), &lie);
         let (status, words) = liar.post(&finish, alloy_rlp::encode(&proved)).await;
