@@ -104,8 +104,26 @@ async fn an_event_that_is_left_out_is_noticed() {
             false => assert!(matches!(error, Error::NotTheContracts("Inbox")), "{error}"),
         }
     }
+    // What was kept meanwhile is read again, also after a restart: a message, the chain's opening, a batch.
+    for (hidden, finalized, restarts) in [(3, 4, false), (3, 4, true), (0, 1, false), (5, 4, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        chain.lock().unwrap().hidden = Some(hidden);
+        chain.lock().unwrap().finalized = finalized;
+        let mut first = watcher(&l1, folder.path());
+        first.poll().await.unwrap_err();
+        chain.lock().unwrap().hidden = None;
+        if restarts {
+            drop(first);
+            first = watcher(&l1, folder.path());
+        }
+        assert!(!state(&first).latest.open, "nothing is said that was not checked");
+        assert!(first.poll().await.unwrap());
+        let seen = state(&first);
+        assert_eq!((seen.latest.open, seen.latest.head, seen.latest.messages), (true, 2, 3), "{hidden}");
+        assert_eq!(seen.message(2).unwrap().unwrap().deposit.gas_limit, 21_002);
+        assert!(seen.batch(2).unwrap().is_some() && seen.batch(0).unwrap().is_some());
+    }
     let folder = tempfile::tempdir().unwrap();
-    chain.lock().unwrap().hidden = None;
     chain.lock().unwrap().chain_id = 8;
     let error = watcher(&l1, folder.path()).poll().await.unwrap_err();
     assert!(matches!(error, Error::WrongL1 { found: 8, expected: 7 }), "{error}");

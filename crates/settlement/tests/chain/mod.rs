@@ -134,6 +134,8 @@ impl Chain {
             }
             "eth_call" => {
                 let hash: B256 = params[1]["blockHash"].as_str().unwrap().parse().unwrap();
+                // As an L1 node that keeps no old states.
+                assert_eq!(hash, self.blocks.last().unwrap().0.hash_slow());
                 let (length, rolling) = self.queue(hash);
                 let input: Bytes = serde_json::from_value(params[0]["input"].clone()).unwrap();
                 let (batches, last_final, era) = self.batches(hash);
@@ -143,6 +145,7 @@ impl Chain {
                     Rollup::headIndexCall::SELECTOR => U256::from(batches.len() - 1).abi_encode(),
                     Rollup::finalIndexCall::SELECTOR => U256::from(last_final).abi_encode(),
                     Rollup::eraCall::SELECTOR => U256::from(era).abi_encode(),
+                    Rollup::phaseCall::SELECTOR => U256::from(!batches.is_empty()).abi_encode(),
                     Rollup::batchAtCall::SELECTOR => {
                         let batch = *batches.last().unwrap();
                         (batch, B256::ZERO, [0u64; 4]).abi_encode_params()
