@@ -104,7 +104,7 @@ contract BridgeTest is Chain, L2 {
             Rollup.Proof memory p = proofOf(ProofSystem(i), intel1, index, 0);
             p.claims[0].outboxRoot = root;
             p.start = rollup.finalOutput();
-            rollup.prove(sealed_(p, ProofSystem(i), intel1));
+            rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
         }
         assertFinal(index);
         vm.assertTrue(rollup.isFinalOutboxRoot(root));

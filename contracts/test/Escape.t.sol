@@ -56,7 +56,7 @@ contract EscapeTest is Chain, L2 {
             Rollup.Proof memory p = proofOf(ProofSystem(i), intel1, index, 0);
             p.claims[0].stateRoot = vm.parseJsonBytes32(json, "$.stateRoot");
             p.claims[0].outboxRoot = messenger.root();
-            rollup.prove(sealed_(p, ProofSystem(i), intel1));
+            rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
         }
         assertFinal(index);
     }

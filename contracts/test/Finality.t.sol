@@ -20,7 +20,7 @@ contract FinalityTest is Chain {
 
     function refuses(Rollup.Proof memory p, bytes memory reason) internal {
         vm.expectRevert(reason);
-        rollup.prove(p);
+        rollup.prove(only(p));
     }
 
     // --- agreement ---
@@ -65,8 +65,8 @@ contract FinalityTest is Chain {
 
     function test_secondMachineOfVendorAddsNothing() public {
         tee(intel1, index, 0);
-        refuses(proofOf(ProofSystem.Tee, intel2, index, 0), abi.encodePacked(Proofs.NothingNew.selector));
-        refuses(proofOf(ProofSystem.Tee, intel1, index, 0), abi.encodePacked(Proofs.NothingNew.selector));
+        refuses(proofOf(ProofSystem.Tee, intel2, index, 0), abi.encodePacked(Rollup.NothingNew.selector));
+        refuses(proofOf(ProofSystem.Tee, intel1, index, 0), abi.encodePacked(Rollup.NothingNew.selector));
     }
 
     function test_twoVendorsFinalAfterWeek() public {
@@ -90,7 +90,7 @@ contract FinalityTest is Chain {
 
     function test_sameZkProofAddsNothing() public {
         zk(index, 0);
-        refuses(proofOf(ProofSystem.Zk, noProver(), index, 0), abi.encodePacked(Proofs.NothingNew.selector));
+        refuses(proofOf(ProofSystem.Zk, noProver(), index, 0), abi.encodePacked(Rollup.NothingNew.selector));
     }
 
     // --- enclave against zero knowledge ---
@@ -279,8 +279,8 @@ contract FinalityTest is Chain {
         tee(intel1, index, 0);
         tee(amd1, index, 0);
         // intel1 errs on the second batch, so its word on the first is gone too.
-        rollup.prove(proofOf(ProofSystem.Tee, intel1, second, 1));
-        rollup.prove(proofOf(ProofSystem.Zk, noProver(), second, 0));
+        rollup.prove(only(proofOf(ProofSystem.Tee, intel1, second, 1)));
+        rollup.prove(only(proofOf(ProofSystem.Zk, noProver(), second, 0)));
         pass(WEEK);
         vm.assertFalse(settles(index, 0));
         tee(intel2, index, 0);
@@ -523,7 +523,7 @@ contract FinalityTest is Chain {
             ProofSystem system = ProofSystem(i);
             Rollup.Proof memory p = rangeOf(system, intel1, index, second);
             p.claims[1] = claim(second, INVALID);
-            rollup.prove(sealed_(p, system, intel1));
+            rollup.prove(only(sealed_(p, system, intel1)));
         }
         assertFinal(index);
         vm.assertEq(rollup.headIndex(), index);
@@ -548,10 +548,103 @@ contract FinalityTest is Chain {
     function test_rangeFinalAtOnce() public {
         uint64 last = commit();
         last = commit();
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, index, last));
+        rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, index, last)));
         vm.assertEq(rollup.provenIndex(), last);
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), index, last));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), index, last)));
         assertFinal(last);
+    }
+
+    function test_proofsOfSeveralBatchesAtOnce() public {
+        uint64 second = commit();
+        Rollup.Proof[] memory list = new Rollup.Proof[](4);
+        list[0] = proofOf(ProofSystem.Tee, intel1, index, 0);
+        list[1] = proofOf(ProofSystem.Zk, noProver(), index, 0);
+        list[2] = proofOf(ProofSystem.Tee, intel1, second, 0); // starts from what the first says
+        list[3] = proofOf(ProofSystem.Zk, noProver(), second, 0);
+        // Somebody else was first with two of them.
+        zk(index, 0);
+        zk(second, 0);
+        vm.assertEq(rollup.provenIndex(), second);
+        rollup.prove(list);
+        vm.assertEq(rollup.finalIndex(), second);
+        vm.expectRevert(Rollup.NothingNew.selector);
+        rollup.prove(list);
+        vm.expectRevert(Rollup.NothingNew.selector);
+        rollup.prove(new Rollup.Proof[](0));
+    }
+
+    function test_proofsInWrongOrderRefused() public {
+        uint64 second = commit();
+        Rollup.Proof[] memory list = new Rollup.Proof[](2);
+        list[0] = proofOf(ProofSystem.Tee, intel1, second, 0);
+        list[1] = proofOf(ProofSystem.Tee, intel1, index, 0);
+        vm.expectRevert(abi.encodeWithSelector(Rollup.UnknownStart.selector, output(index, 0)));
+        rollup.prove(list);
+        vm.assertEq(rollup.provenIndex(), 0);
+    }
+
+    function test_oneOfSeveralProofsIsNotValid() public {
+        Rollup.Proof[] memory list = new Rollup.Proof[](2);
+        list[0] = proofOf(ProofSystem.Tee, intel1, index, 0);
+        list[1] = proofOf(ProofSystem.Zk, noProver(), index, 0);
+        list[1].proof = "";
+        vm.expectRevert();
+        rollup.prove(list);
+        vm.assertEq(rollup.provenIndex(), 0);
+    }
+
+    // --- what counts ---
+
+    /// Whether an enclave's proof of `variant` of the first batch counts, and one by zero knowledge.
+    function evidence(uint8 variant) internal view returns (uint256, bool) {
+        bytes32[] memory hashes = new bytes32[](1);
+        bytes32[] memory outputs = new bytes32[](1);
+        hashes[0] = hashOf(index);
+        outputs[0] = output(index, variant);
+        (uint256[] memory tees, bool[] memory zks) = proofs.evidenceOf(output(index - 1, 0), hashes, outputs);
+        return (tees[0], zks[0]);
+    }
+
+    function assertEvidence(uint8 variant, uint256 vendors, bool byZk) internal view {
+        (uint256 tees, bool zks) = evidence(variant);
+        vm.assertEq(tees, vendors);
+        vm.assertEq(zks, byZk);
+    }
+
+    function test_evidenceIsOfOneOutput() public {
+        assertEvidence(0, 0, false);
+        tee(intel1, index, 1);
+        assertEvidence(0, 0, false);
+        assertEvidence(1, 1, false);
+        zk(index, 0); // which bars the machine
+        assertEvidence(0, 0, true);
+        assertEvidence(1, 0, false);
+        tee(amd1, index, 0);
+        assertEvidence(0, 1, true);
+    }
+
+    function test_evidenceAlongAPath() public {
+        uint64 second = commit();
+        tee(intel1, index, 0);
+        tee(intel1, second, 0);
+        bytes32[] memory hashes = new bytes32[](2);
+        bytes32[] memory outputs = new bytes32[](2);
+        (hashes[0], hashes[1]) = (hashOf(index), hashOf(second));
+        (outputs[0], outputs[1]) = (output(index, 0), output(second, 0));
+        (uint256[] memory tees, bool[] memory zks) = proofs.evidenceOf(output(index - 1, 0), hashes, outputs);
+        vm.assertTrue(tees[0] == 1 && tees[1] == 1 && !zks[0] && !zks[1]);
+        outputs[0] = output(index, 1);
+        (tees,) = proofs.evidenceOf(output(index - 1, 0), hashes, outputs);
+        vm.assertTrue(tees[0] == 0 && tees[1] == 0);
+    }
+
+    function test_evidenceOfAReplacedVerifierIsNone() public {
+        tee(intel1, index, 0);
+        assertEvidence(0, 1, false);
+        TestVerifier other = new TestVerifier();
+        vm.prank(address(timelock));
+        proofs.setVerifier(ProofSystem.Tee, other);
+        assertEvidence(0, 0, false);
     }
 
     function test_finalOnlyAfterPredecessor() public {
@@ -569,9 +662,9 @@ contract FinalityTest is Chain {
     function test_rangesOverlap() public {
         uint64 second = commit();
         uint64 third = commit();
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), index, second));
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), second, third));
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, index, third));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), index, second)));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), second, third)));
+        rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, index, third)));
         assertFinal(third);
     }
 
@@ -588,10 +681,10 @@ contract FinalityTest is Chain {
         tee(intel1, index, 1); // wrong, as will turn out
         Rollup.Proof memory p = proofOf(ProofSystem.Tee, intel1, second, 0);
         p.start = output(index, 1);
-        rollup.prove(sealed_(p, ProofSystem.Tee, intel1));
+        rollup.prove(only(sealed_(p, ProofSystem.Tee, intel1)));
         p = proofOf(ProofSystem.Zk, noProver(), second, 0);
         p.start = output(index, 1);
-        rollup.prove(sealed_(p, ProofSystem.Zk, noProver()));
+        rollup.prove(only(sealed_(p, ProofSystem.Zk, noProver())));
         zk(index, 0);
         tee(amd1, index, 0);
         assertFinal(index);
@@ -652,7 +745,7 @@ contract FinalityTest is Chain {
         p = proofOf(ProofSystem.Zk, noProver(), index, 0);
         p.start = keccak256("x");
         refuses(p, abi.encodeWithSelector(Rollup.UnknownStart.selector, p.start));
-        rollup.prove(good);
+        rollup.prove(only(good));
     }
 
     function test_batchMustBeTheCommittedOne() public {
@@ -662,7 +755,7 @@ contract FinalityTest is Chain {
             mutate(p.claims[0], field);
             if (field == 4) {
                 vm.expectRevert(); // another index, another predecessor
-                rollup.prove(sealed_(p, ProofSystem.Zk, noProver()));
+                rollup.prove(only(sealed_(p, ProofSystem.Zk, noProver())));
             } else {
                 refuses(sealed_(p, ProofSystem.Zk, noProver()), wrong);
             }
@@ -722,12 +815,12 @@ contract FinalityTest is Chain {
             seed = uint256(keccak256(abi.encode(seed)));
             uint8 variant = uint8(seed % 2);
             if ((seed >> 8) % 3 == 0) {
-                try rollup.prove(proofOf(ProofSystem.Zk, noProver(), index, variant)) {
+                try rollup.prove(only(proofOf(ProofSystem.Zk, noProver(), index, variant))) {
                     zkSaid[variant] = true;
                 } catch {}
             } else {
                 Prover memory prover = provers[(seed >> 16) % 4];
-                try rollup.prove(proofOf(ProofSystem.Tee, prover, index, variant)) {
+                try rollup.prove(only(proofOf(ProofSystem.Tee, prover, index, variant))) {
                     teeSaid[variant] = true;
                 } catch {}
             }

@@ -28,8 +28,8 @@ contract GasTest is Chain, Measure {
             pass(12);
             commit();
         }
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, 1, 2));
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), 1, 2));
+        rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, 1, 2)));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), 1, 2)));
         force(alice);
         pass(12);
     }
@@ -49,14 +49,14 @@ contract GasTest is Chain, Measure {
     }
 
     function test_firstProof() public {
-        bytes memory data = abi.encodeCall(Rollup.prove, (proofOf(ProofSystem.Zk, noProver(), 3, 0)));
+        bytes memory data = abi.encodeCall(Rollup.prove, (only(proofOf(ProofSystem.Zk, noProver(), 3, 0))));
         cost = measure(bob, address(rollup), data);
         keep("first proof, with the opening of a blob", 330_000);
     }
 
     function test_secondProofAndFinality() public {
-        rollup.prove(proofOf(ProofSystem.Zk, noProver(), 3, 0));
-        bytes memory data = abi.encodeCall(Rollup.prove, (proofOf(ProofSystem.Tee, intel1, 3, 0)));
+        rollup.prove(only(proofOf(ProofSystem.Zk, noProver(), 3, 0)));
+        bytes memory data = abi.encodeCall(Rollup.prove, (only(proofOf(ProofSystem.Tee, intel1, 3, 0))));
         cost = measure(bob, address(rollup), data);
         keep("second proof, final", 330_000);
     }

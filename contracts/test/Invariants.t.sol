@@ -135,7 +135,7 @@ contract Handler is Chain, L2 {
             p.start = rollup.finalOutput();
             p.claims[0].stateRoot = keccak256(Trie.root(users, amounts));
             p.claims[0].outboxRoot = messenger.root();
-            rollup.prove(sealed_(p, ProofSystem(i), intel1));
+            rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
         }
         assertFinal(index);
         for (uint256 i; i < exits.length; ++i) {
@@ -169,7 +169,7 @@ contract Handler is Chain, L2 {
             for (uint256 i; i < 2; ++i) {
                 Rollup.Proof memory p = proofOf(ProofSystem(i), intel1, index, INVALID);
                 p.start = rollup.finalOutput();
-                rollup.prove(sealed_(p, ProofSystem(i), intel1));
+                rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
             }
         }
         vm.assertEq(rollup.headIndex(), index - 1);

@@ -91,8 +91,8 @@ contract LivenessTest is Chain {
             }
         }
         // Openings of all blobs of a batch in one proof.
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, 1, 6));
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), 1, 6));
+        rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, 1, 6)));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), 1, 6)));
         assertFinal(6);
     }
 
@@ -473,7 +473,7 @@ contract LivenessTest is Chain {
     function test_provenBatchCommittedAgainAfterDrop() public {
         uint64 first = commit();
         uint64 second = commit();
-        rollup.prove(rangeOf(ProofSystem.Tee, intel1, first, second));
+        rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, first, second)));
         bytes32 hash = hashOf(second);
         // The first turns out invalid, by zero knowledge and another machine; then it is committed again with the same content.
         Rollup.Commit memory c1 = asRequest(first);
@@ -660,7 +660,7 @@ contract LivenessTest is Chain {
     function test_dueEscapeStaysDue() public {
         commit();
         commit();
-        rollup.prove(rangeOf(ProofSystem.Zk, noProver(), 1, 1));
+        rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), 1, 1)));
         pass(Z);
         vm.assertTrue(settles(1, 0)); // it could have been final long ago
         vm.assertTrue(rollup.escapeDue());
@@ -694,7 +694,7 @@ contract LivenessTest is Chain {
         vm.expectRevert(closed);
         rollup.commitMessages(c, p);
         vm.expectRevert(closed);
-        rollup.prove(p);
+        rollup.prove(only(p));
         vm.expectRevert(closed);
         rollup.finalize(one(roots(2, 0)));
         vm.expectRevert(closed);

@@ -45,7 +45,7 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
         uint64 index = commit();
         Rollup.Proof memory p = enclaveProof(KEY, index, 0);
         vm.recordLogs();
-        rollup.prove(p);
+        rollup.prove(only(p));
         Proofs.Node memory node = proofs.nodeOf(hashOf(index), genesisOutput);
         vm.assertEq(node.tee.length, 1);
         vm.assertEq(node.tee[0].key, vm.addr(KEY));
@@ -60,12 +60,12 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
         uint64 index = commit();
         Rollup.Proof memory p = enclaveProof(KEY, index, 0);
         p.payout = alice; // somebody else wants the pay
-        (bool ok, bytes memory reason) = address(rollup).call(abi.encodeCall(Rollup.prove, (p)));
+        (bool ok, bytes memory reason) = address(rollup).call(abi.encodeCall(Rollup.prove, (only(p))));
         vm.assertFalse(ok);
         vm.assertEq(bytes32(bytes4(reason)), bytes32(AttestationRegistry.UnknownKey.selector));
         p = enclaveProof(SECOND_KEY, index, 0);
         vm.expectRevert(abi.encodeWithSelector(AttestationRegistry.UnknownKey.selector, vm.addr(SECOND_KEY)));
-        rollup.prove(p);
+        rollup.prove(only(p));
     }
 
     function test_anEndedKeyProvesNothing() public {
@@ -74,13 +74,13 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
         registry.invalidate(vm.addr(KEY));
         Rollup.Proof memory p = enclaveProof(KEY, index, 0);
         vm.expectRevert(abi.encodeWithSelector(AttestationRegistry.KeyInvalidated.selector, vm.addr(KEY)));
-        rollup.prove(p);
+        rollup.prove(only(p));
     }
 
     /// @dev A machine that zero knowledge contradicts is out, with every key it has or gets.
     function test_aBarredMachine() public {
         uint64 index = commit();
-        rollup.prove(enclaveProof(KEY, index, 1));
+        rollup.prove(only(enclaveProof(KEY, index, 1)));
         zk(index, 0);
         address second = vm.addr(SECOND_KEY);
         registry.register(quoteOf(goodParts(said(second))), second, payout, BLOCK);
@@ -88,7 +88,7 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
         vm.assertTrue(proofs.isBarred(second, platform, 0));
         Rollup.Proof memory p = enclaveProof(SECOND_KEY, index, 0);
         vm.expectRevert(abi.encodeWithSelector(Proofs.ProverBarred.selector, second, platform, uint8(0)));
-        rollup.prove(p);
+        rollup.prove(only(p));
     }
 
     function test_productionRefusesTheDevelopmentRoot() public {
@@ -107,16 +107,16 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
     /// @dev What an enclave's proof costs over one that is believed without a look.
     function test_gasOfAProof() public {
         uint64 index = commit();
-        cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (enclaveProof(KEY, index, 0))));
+        cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (only(enclaveProof(KEY, index, 0)))));
         vm.snapshotValue("first proof by an enclave, with the opening of a blob", cost);
         // The others have the same blob, which is open now.
         index = commit();
-        cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (enclaveProof(KEY, index, 0))));
+        cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (only(enclaveProof(KEY, index, 0)))));
         index = commit();
         vm.prank(address(timelock));
         proofs.setVerifier(ProofSystem.Tee, teeVerifier);
         Rollup.Proof memory believed = proofOf(ProofSystem.Tee, intel1, index, 0);
-        cost -= measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (believed)));
+        cost -= measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (only(believed))));
         keep("an enclave's proof over one that is believed", 60_000);
         // All of it, without the base.
         bytes memory data = abi.encodeCall(TeeVerifier.verify, (keccak256("statement"), sign(keccak256("statement"))));

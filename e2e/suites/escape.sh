@@ -188,8 +188,8 @@ not_open=$(cast sig 'NotOpen(uint8)')
 fails "no batch is taken any more" "$not_open|NotOpen" cast call --rpc-url "$l1" --from "${names[9]}" "$rollup" \
   'commit((bytes32,bytes32,uint64,uint64,uint64,uint64,bytes32),bytes)' "(0x${hashes:2:64},0x${hashes:2:64},1,1,1,1,0x${hashes:2:64})" 0x
 fails "no proof is taken any more" "$not_open|NotOpen" cast call --rpc-url "$l1" "$rollup" \
-  "prove((uint8,bytes32,address,((uint8,uint64,uint64,address,uint64,bytes32,bytes32,bytes32,uint64,uint64,uint64,uint64,uint64,bytes32,bytes32,uint64,bytes32,bytes32),bytes32[],(bytes32,bytes32,bytes,bytes)[],bool,bytes32,bytes32)[],bytes))" \
-  "(0,0x${hashes:2:64},${names[0]},[],0x)"
+  "prove((uint8,bytes32,address,((uint8,uint64,uint64,address,uint64,bytes32,bytes32,bytes32,uint64,uint64,uint64,uint64,uint64,bytes32,bytes32,uint64,bytes32,bytes32),bytes32[],(bytes32,bytes32,bytes,bytes)[],bool,bytes32,bytes32)[],bytes)[])" \
+  "[(0,0x${hashes:2:64},${names[0]},[],0x)]"
 fails "no deposit is taken any more" "ChainNotOpen" jove_as 5 bridge deposit --amount 1
 out=$(jove_as 0 escape status "${names[2]}" 2>&1 | tr '\n' ' ')
 like "status of an account" "halted.*has +[0-9.]+ ether.*has +750.499999 of token $coin.*message.*30.000000 of token.*failed +deposit 1 of 8.000002" "$out"

@@ -140,14 +140,15 @@ impl Ladder {
         let at = time_ms(&header)?;
         let executed = Rung { at, place: Place::L2 { block_number: number, block_hash } };
         let mut rungs = Rungs { executed: Some(executed), ..Default::default() };
-        let Some((_, l1)) = self.settlement() else {
+        let Some((handle, l1)) = self.settlement() else {
             return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
         };
         let batch = committed(&view, &l1, number)?;
         if let Some(batch) = &batch {
             rungs.committed = Some(batch.committed.into());
-            rungs.attested = batch.attested.map(Into::into);
-            rungs.proven = batch.proven.map(Into::into);
+            let [attested, proven] = handle.evidence(batch);
+            rungs.attested = batch.attested.filter(|_| attested).map(Into::into);
+            rungs.proven = batch.proven.filter(|_| proven).map(Into::into);
             rungs.r#final = final_at(batch, &l1).map(Into::into);
         }
         let rung = match (&rungs.r#final, &rungs.committed) {

@@ -75,7 +75,12 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
             let settle = settlement::start(&options, &mode, node.clone(), l1_url, &datadir).await?;
             let handle = settle.as_ref().map(|settle| settle.handle.clone());
             let methods = ladder::methods(node.clone(), handle);
-            let server = serve(&node, server_config(&options, &datadir), methods, &metrics)?;
+            let archive = settle.as_ref().and_then(|settle| settle.archive.clone());
+            let routes = match archive {
+                Some(archive) => jove_rpc::archive_router(move |hash| archive.get(hash)),
+                None => jove_rpc::beacon_router(node.clone()),
+            };
+            let server = serve(&node, server_config(&options, &datadir), methods, routes, &metrics)?;
             Ok::<_, String>((l1, settle, Running { node, server }))
         };
         let (l1, settle, l2) = tokio::select! {
@@ -127,7 +132,7 @@ pub(crate) async fn start_node(config: NodeConfig) -> Result<Arc<Node>, String> 
     started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-/// Serves a node: JSON-RPC, health, metrics, and of a layer 1 the beacon endpoints.
+/// Serves a node: JSON-RPC, health, metrics, and `routes`, those of blobs.
 ///
 /// # Errors
 /// In words for the operator.
@@ -135,12 +140,13 @@ pub(crate) fn serve(
     node: &Arc<Node>,
     config: ServerConfig,
     methods: Vec<Extension>,
+    routes: Router,
     metrics: &PrometheusHandle,
 ) -> Result<Server, String> {
     let extra = Router::new()
         .route("/health", get(health))
         .with_state(node.clone())
-        .merge(jove_rpc::beacon_router(node.clone()))
+        .merge(routes)
         .merge(Router::new().route("/metrics", get(render_metrics)).with_state(metrics.clone()));
     Server::start(node.clone(), config, methods, extra).map_err(|error| error.to_string())
 }

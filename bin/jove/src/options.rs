@@ -168,6 +168,9 @@ options! {
     /// Where blobs are had from, in the order in which they are asked: beacon nodes, archives, other Jove nodes [default: the L1's URL]
     #[arg(long, env = "JOVE_L1_BEACON_URL", hide_env_values = true, value_name = "URLS", value_delimiter = ',')]
     l1_beacon_url: Vec<String>,
+    /// Keep the blobs that this node commits or reads, for ever, and serve them to other nodes, which name it by --l1-beacon-url [default: false]
+    #[arg(long, env = "JOVE_BLOB_ARCHIVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    blob_archive: bool,
     /// L1 blocks from the head down to the one whose messages are taken; 0: the last that L1 has finalized [default: 0; for dev: 1]
     #[arg(long, env = "JOVE_L1_DEPTH", value_name = "N")]
     l1_depth: u64,

@@ -15,12 +15,13 @@ use jove_primitives::spec::Settlement;
 use jove_prover::{Controller, Queue, Secret};
 use jove_sequencer::{Node, NodeError, Tags};
 use jove_settlement::{
-    Blobs, Error, Key, L1,
+    Archive, Blobs, Error, Key, L1, committer,
     origins::{self, Depth, Step},
     outbox::Outbox,
     policy::Policy,
     relayer::{Mined, Relayer, RelayerConfig, State},
     status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
+    test_proofs::Judged,
     watcher::{Batch, L1State, Watcher},
 };
 use metrics::gauge;
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) l1: L1,
     /// Where blobs are had from.
     pub(crate) blobs: Blobs,
+    /// Where they are kept, if this node does.
+    pub(crate) archive: Option<Arc<Archive>>,
     /// How deep in L1 an origin is.
     pub(crate) depth: Depth,
     /// Between two looks at L1.
@@ -91,6 +94,8 @@ type Held = Box<dyn std::error::Error + Send + Sync>;
 /// Settlement, running. Ends when it is dropped.
 pub(crate) struct Settle {
     pub(crate) handle: Handle,
+    /// The blobs that it keeps.
+    pub(crate) archive: Option<Arc<Archive>>,
     tasks: JoinSet<()>,
 }
 
@@ -130,7 +135,7 @@ struct Invalid {
 /// # Errors
 /// In words for the operator: if the chain settles nowhere, or a journal cannot be opened.
 pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, String> {
-    let Settings { l1, blobs, depth, poll, commit, prove, enclaves, rescue, limits, folder } = settings;
+    let Settings { l1, blobs, archive, depth, poll, commit, prove, enclaves, rescue, limits, folder } = settings;
     let words = |error: Error| error.to_string();
     let spec = node.spec().clone();
     let settlement = Arc::new(spec.settlement.clone().ok_or_else(|| Error::NoSettlement.to_string())?);
@@ -143,8 +148,13 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         outbox: Outbox::new(storage),
         backlog: Arc::new(Mutex::new(None)),
         unproven: Arc::default(),
+        evidence: Arc::default(),
         rebuild: Rebuild::default(),
         limits,
+    };
+    let blobs = match &archive {
+        Some(archive) => blobs.keeping(archive.clone()),
+        None => blobs,
     };
     let (blobs, invalid, overdue, derived) = (Arc::new(blobs), Arc::default(), Arc::default(), Arc::default());
     let shared =
@@ -190,7 +200,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
             }
         }
     }
-    Ok(Settle { handle, tasks })
+    Ok(Settle { handle, archive, tasks })
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {
@@ -311,15 +321,22 @@ async fn step(shared: &Shared, depth: Depth) -> Result<bool, Held> {
     if others_have_committed(shared, &state)? && derive::next(shared).await? {
         return Ok(true);
     }
+    let now = node.now_ms();
     if shared.overdue.swap(false, Ordering::Relaxed)
         && let Some(number) = origins::before_message(&state, depth)?
         && number < node.head().header.number
     {
-        tracing::warn!(to = number, "blocks are withdrawn that leave an overdue message waiting: it comes first");
-        shared.node(move |node| node.unwind(number)).await?;
+        let (l1, storage) = (&shared.l1, node.storage());
+        let step = origins::next_step(l1, &shared.settlement, &state, storage, Some(number), depth, now).await?;
+        if let Step::Consume { origin, messages } = step
+            && !messages.is_empty()
+        {
+            tracing::warn!(to = number, "blocks are withdrawn that leave an overdue message waiting: it comes first");
+            shared.node(move |node| node.consume_after(number, origin, messages)).await?;
+            return Ok(true);
+        }
     }
-    let now = node.now_ms();
-    match origins::next_step(&shared.l1, &shared.settlement, &state, node.storage(), depth, now).await? {
+    match origins::next_step(&shared.l1, &shared.settlement, &state, node.storage(), None, depth, now).await? {
         Step::Wait => return Ok(false),
         Step::Consume { origin, messages } => shared.node(move |node| node.consume(origin, messages)).await?,
         Step::Unwind(number) => {
@@ -341,7 +358,15 @@ fn others_have_committed(shared: &Shared, state: &L1State) -> Result<bool, Error
 async fn tag(shared: Shared) {
     let mut l1 = shared.handle.l1.clone();
     let mut counter = Counter::default();
+    let mut looked = B256::ZERO;
     loop {
+        let head = l1.borrow_and_update().latest.block.hash;
+        if head != looked {
+            match count_evidence(&shared).await {
+                Ok(()) => looked = head,
+                Err(error) => tracing::debug!(%error, "L1 does not say which proofs count"),
+            }
+        }
         if let Err(error) = move_tags(&shared).await {
             tracing::debug!(%error, "the tags stay");
         }
@@ -357,6 +382,31 @@ async fn tag(shared: Shared) {
         }
         shared.wait(&mut l1).await;
     }
+}
+
+/// Batches that are asked about at once.
+const BATCHES: usize = 64;
+
+/// Keeps which proofs L1 counts of the outputs that this node says.
+async fn count_evidence(shared: &Shared) -> Result<(), Held> {
+    let (state, view) = (shared.l1_state(), shared.node.storage().view());
+    let last = state.latest.last_final;
+    let Some(settled) = state.batch(last)?.and_then(|parent| parent.settled) else { return Ok(()) };
+    let mut outputs = Vec::new();
+    for index in (last + 1..=state.latest.head).take(BATCHES) {
+        let Some(batch) = state.batch(index)? else { break };
+        let block = batch.header.last_block;
+        if view.block_hash(block)? != Some(batch.header.last_block_hash) {
+            break;
+        }
+        let roots = Some(committer::roots(&view, block)?);
+        let judged = Judged { header: &batch.header, blobs: &batch.blobs, openings: &[], roots };
+        outputs.push((batch.hash, judged.output(B256::ZERO)));
+    }
+    let counted = prove::evidence(shared, settled.output, &outputs).await?;
+    let hashes = outputs.into_iter().map(|(hash, _)| hash);
+    *shared.handle.evidence.lock() = hashes.zip(counted).collect();
+    Ok(())
 }
 
 /// Counts what waits, for whoever asks.

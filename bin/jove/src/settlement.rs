@@ -11,7 +11,7 @@ use jove_primitives::ChainSpec;
 use jove_prover::Secret;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
-    Blobs, Error, L1,
+    Archive, Blobs, Error, L1,
     attestation::{Registry, first_block},
     blob_fees,
     contracts::{TestVerifier, ask},
@@ -113,7 +113,8 @@ async fn start_l1(options: &Options, datadir: &Path, metrics: &PrometheusHandle)
     let config =
         node_config(&options, ChainSpec { development: true, ..spec.as_ref().clone() }, datadir.clone(), &mode);
     let node = start_node(config).await?;
-    let server = serve(&node, server_config(&options, &datadir), Vec::new(), metrics)?;
+    let routes = jove_rpc::beacon_router(node.clone());
+    let server = serve(&node, server_config(&options, &datadir), Vec::new(), routes, metrics)?;
     Ok(Running { node, server })
 }
 
@@ -148,6 +149,9 @@ pub(crate) async fn start(
     };
     let commit = commit.filter(|_| node.is_sequencing());
     let deadline = options.commit_deadline.map_or(Duration::from_secs(if dev { 600 } else { 3_600 }), |span| span.0);
+    if deadline < Duration::from_secs(1) {
+        return Err(format!("--commit-deadline {deadline:?}: L1 takes batches in seconds"));
+    }
     let policy = Policy { deadline, margin: deadline / 10, ..Default::default() };
     let prove = match key("prove", options.prove_key_file.as_deref(), PROVE_KEY)? {
         None if dev => Some(dev_key(PROVER)?),
@@ -225,9 +229,15 @@ pub(crate) async fn start(
         uncommitted_seconds: seconds(options.max_uncommitted, if dev || commit.is_none() { 0 } else { 12 * 3_600 }),
         unproven_gas: options.max_unproven.unwrap_or(0),
     };
+    let folder = datadir.join("blobs");
+    let archive = match options.blob_archive.unwrap_or(false) {
+        true => Some(Archive::open(&folder).map_err(|error| format!("{}: {error}", folder.display()))?),
+        false => None,
+    };
     let settings = Settings {
         l1,
         blobs,
+        archive: archive.map(Arc::new),
         depth,
         poll: if dev { DEV_POLL } else { POLL },
         commit: commit.map(|signer| Committing { signer, policy, eager: dev }),

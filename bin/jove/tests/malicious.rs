@@ -155,7 +155,7 @@ fn prove_call(rollup: Address, input: &Input, lie: &Judgement, key: &keys::Key) 
     let judged = Judged { header: &batch.committed.header, blobs: &batch.committed.blobs, openings: &openings, roots };
     let signature = Bytes::copy_from_slice(&key.prove(lie.statement()));
     let proof = with_proof(ProofSystem::Tee, lie.start, judged, lie.payout, signature);
-    let data = Rollup::proveCall { proof }.abi_encode().into();
+    let data = Rollup::proveCall { list: vec![proof] }.abi_encode().into();
     Call { what: "prove".into(), to: rollup, value: U256::ZERO, data }
 }
 

@@ -142,8 +142,6 @@ contract Proofs is Governed, Initializable {
     error InvalidProver();
     /// @notice There is no zero-knowledge output here that two vendors contradict.
     error NothingToRule();
-    /// @notice All of this was proven before.
-    error NothingNew();
 
     constructor(address timelock_, IRollup rollup_, address council_, bool production_, uint48 singleProofDelay_)
         Governed(timelock_)
@@ -168,18 +166,18 @@ contract Proofs is Governed, Initializable {
     }
 
     /// @notice Verifies a proof of consecutive batches and takes its outputs into their nodes. The rollup alone. Reverts if the proof is
-    /// not valid, its maker is not heard, or it says nothing new.
+    /// not valid, or its maker is not heard.
     /// @return prover Who made the proof.
+    /// @return news Whether it says something that was not proven before.
     /// @return standing How many of the outputs, from the first on, are evidence now; a contradiction ends it.
     /// @return conflict The highest batch with a contradiction, 0 if there is none.
     function record(Submission calldata submission)
         external
-        returns (Prover memory prover, uint256 standing, uint64 conflict)
+        returns (Prover memory prover, bool news, uint256 standing, uint64 conflict)
     {
         if (msg.sender != address(rollup)) revert NotRollup();
         prover = _verify(submission.system, submission.statement, submission.proof);
         bytes32 previous = submission.start;
-        bool news;
         bool stands = true;
         while (stands && standing < submission.outputs.length) {
             uint64 index = submission.first + uint64(standing);
@@ -195,7 +193,6 @@ contract Proofs is Governed, Initializable {
             if (stands) ++standing;
             previous = output;
         }
-        if (!news) revert NothingNew();
     }
 
     /// @notice Replaces a verifier, which voids what it accepted for batches that are not final. The timelock alone.
@@ -355,6 +352,23 @@ contract Proofs is Governed, Initializable {
     /// @notice Whether `output` of the batch with this hash is final by what was proven, if the output `previous` is.
     function isSettled(bytes32 batchHash, bytes32 previous, bytes32 output) external view returns (bool) {
         return _settled(_nodes[nodeId(batchHash, previous)], output);
+    }
+
+    /// @notice What counts now for the outputs of consecutive batches, the first of them after the output `start`.
+    /// @return tee Of each, how many vendors' machines say it.
+    /// @return zk Of each, whether zero knowledge does.
+    function evidenceOf(bytes32 start, bytes32[] calldata batchHashes, bytes32[] calldata outputs)
+        external
+        view
+        returns (uint256[] memory tee, bool[] memory zk)
+    {
+        tee = new uint256[](outputs.length);
+        zk = new bool[](outputs.length);
+        for (uint256 i; i < outputs.length; ++i) {
+            Node storage node = _nodes[nodeId(batchHashes[i], i == 0 ? start : outputs[i - 1])];
+            (tee[i],,) = _teeFor(node, outputs[i]);
+            zk[i] = _zkLive(node) && node.zkOutput == outputs[i];
+        }
     }
 
     /// @notice Whether any output of that batch is: what `isSettled` says of one of those proven.

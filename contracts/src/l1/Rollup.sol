@@ -250,6 +250,8 @@ contract Rollup is IRollup, Governed, Initializable {
     error InvalidNotLast(uint64 index);
     /// @notice As many openings as blobs are needed.
     error WrongOpenings(uint64 index);
+    /// @notice All of this was proven before.
+    error NothingNew();
     /// @notice The commit needs a proof of itself, and of a valid batch.
     error ProofDoesNotMatch();
     /// @notice Batches become final after the pause.
@@ -460,13 +462,22 @@ contract Rollup is IRollup, Governed, Initializable {
 
     // --- proving ---
 
-    /// @notice Takes a proof of consecutive batches, and makes final what is final by it. Anyone.
-    function prove(Proof calldata proof) external onlyOpen {
-        _prove(proof);
-        if (pause.paused()) return;
-        uint256 count = proof.claims.length;
-        for (uint256 i; i < count; ++i) {
-            Claim calldata claim = proof.claims[i];
+    /// @notice Takes proofs, each of consecutive batches, in this order, and makes final what is final by them. Anyone. Those of what was
+    /// proven before are passed over: a prover that came first costs the others no more than them.
+    function prove(Proof[] calldata list) external onlyOpen {
+        bool news;
+        bool paused = pause.paused();
+        for (uint256 i; i < list.length; ++i) {
+            if (!_prove(list[i])) continue;
+            news = true;
+            if (!paused) _finalizeClaims(list[i].claims);
+        }
+        if (!news) revert NothingNew();
+    }
+
+    function _finalizeClaims(Claim[] calldata claims) private {
+        for (uint256 i; i < claims.length; ++i) {
+            Claim calldata claim = claims[i];
             if (claim.batch.index != finalIndex + 1) continue;
             if (!_finalize(Roots(claim.invalid, claim.stateRoot, claim.outboxRoot)) || claim.invalid) break;
         }
@@ -481,7 +492,8 @@ contract Rollup is IRollup, Governed, Initializable {
         if (provenIndex != headIndex) revert ProofDoesNotMatch();
     }
 
-    function _prove(Proof calldata proof) private {
+    /// @return Whether it says something new.
+    function _prove(Proof calldata proof) private returns (bool) {
         uint256 count = proof.claims.length;
         if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
         uint64 first = proof.claims[0].batch.index;
@@ -508,20 +520,22 @@ contract Rollup is IRollup, Governed, Initializable {
         assembly ("memory-safe") {
             mstore(openings, words)
         }
-        _record(proof, first, batchHashes, outputs, openings);
+        return _record(proof, first, batchHashes, outputs, openings);
     }
 
     /// @dev Has a proof judged, and keeps what stands.
+    /// @return Whether it says something new.
     function _record(
         Proof calldata proof,
         uint64 first,
         bytes32[] memory batchHashes,
         bytes32[] memory outputs,
         bytes32[] memory openings
-    ) private {
+    ) private returns (bool) {
         bytes32 statement = Batches.statement(chainId, address(this), proof.start, proof.payout, outputs, openings);
-        (Prover memory prover, uint256 standing, uint64 conflict) =
+        (Prover memory prover, bool news, uint256 standing, uint64 conflict) =
             proofs.record(Submission(proof.system, statement, proof.proof, first, proof.start, batchHashes, outputs));
+        if (!news) return false;
         for (uint256 i; i < standing; ++i) {
             if (proof.claims[i].invalid) break;
             if (firstProofAt[batchHashes[i]] == 0) firstProofAt[batchHashes[i]] = uint48(block.timestamp);
@@ -530,6 +544,7 @@ contract Rollup is IRollup, Governed, Initializable {
         }
         if (conflict > finalIndex && conflict > conflictIndex) conflictIndex = conflict;
         emit ProofAccepted(proof.system, first, first + uint64(outputs.length) - 1, proof.payout, prover);
+        return true;
     }
 
     function _checkOpenings(Claim calldata claim, bytes32[] memory words, uint256 next) private returns (uint256) {

@@ -422,12 +422,17 @@ abstract contract Chain is Test {
         );
     }
 
+    function only(Rollup.Proof memory p) internal pure returns (Rollup.Proof[] memory list) {
+        list = new Rollup.Proof[](1);
+        list[0] = p;
+    }
+
     function tee(Prover memory prover, uint64 index, uint8 variant) internal {
-        rollup.prove(proofOf(ProofSystem.Tee, prover, index, variant));
+        rollup.prove(only(proofOf(ProofSystem.Tee, prover, index, variant)));
     }
 
     function zk(uint64 index, uint8 variant) internal {
-        rollup.prove(proofOf(ProofSystem.Zk, noProver(), index, variant));
+        rollup.prove(only(proofOf(ProofSystem.Zk, noProver(), index, variant)));
     }
 
     function noProver() internal pure returns (Prover memory prover) {}

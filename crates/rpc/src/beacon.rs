@@ -38,7 +38,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Answers with blobs that are made at once: each is of up to 2.4 MB.
-const PLACES: usize = 16;
+pub(crate) const PLACES: usize = 16;
 /// Slots of an epoch.
 const SLOTS_PER_EPOCH: u64 = 32;
 /// Most versioned hashes in a query: more than a block can have.
@@ -71,11 +71,11 @@ pub fn beacon_router(node: Arc<Node>) -> Router {
 
 /// An error as the beacon API shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Refusal(StatusCode, &'static str);
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl Refusal {
-    const NOT_FOUND: Self = Self(StatusCode::NOT_FOUND, "block not found");
-    const INTERNAL: Self = Self(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
+    pub(crate) const NOT_FOUND: Self = Self(StatusCode::NOT_FOUND, "block not found");
+    pub(crate) const INTERNAL: Self = Self(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
 }
 
 impl IntoResponse for Refusal {
@@ -192,7 +192,7 @@ struct Answer<T> {
 }
 
 /// An answer that holds room until its client has read it.
-fn answer(client: &Client, value: &impl Serialize) -> Result<Response, Refusal> {
+pub(crate) fn answer(client: &Client, value: &impl Serialize) -> Result<Response, Refusal> {
     let text = serde_json::to_vec(value).map_err(|_| Refusal::INTERNAL)?;
     let no_room = Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many answers wait to be read");
     let held = client.backlog.hold(text.len()).ok_or(no_room)?;
@@ -325,7 +325,7 @@ fn invalid_block() -> Refusal {
 }
 
 /// The versioned hashes that a query asks for, repeated or comma-separated; none: all.
-fn wanted_hashes(query: &str) -> Result<Option<Vec<B256>>, Refusal> {
+pub(crate) fn wanted_hashes(query: &str) -> Result<Option<Vec<B256>>, Refusal> {
     let values = query.split('&').filter_map(|pair| pair.strip_prefix("versioned_hashes="));
     // A browser may have encoded the commas.
     let values: Vec<String> = values.map(|value| value.replace("%2C", ",").replace("%2c", ",")).collect();

@@ -19,7 +19,8 @@
 //! state when there are none. `earliest` is block 0; so are `safe` and `finalized` as long as the chain has no L1. On a layer 1 for
 //! development they follow the head.
 //!
-//! **Layer 1.** A chain under Ethereum's rules also answers what its clients ask a beacon node ([`beacon_router`]).
+//! **Layer 1.** A chain under Ethereum's rules also answers what its clients ask a beacon node ([`beacon_router`]). Another may keep blobs for
+//! its own kind ([`archive_router`]).
 //!
 //! **Error codes.**
 //!
@@ -40,6 +41,7 @@
 //! | 4444 | history that was pruned |
 
 mod accounts;
+mod archive;
 mod backlog;
 mod beacon;
 mod config;
@@ -69,6 +71,7 @@ mod txpool;
 mod watch;
 
 pub use accounts::dev_accounts;
+pub use archive::archive_router;
 pub use beacon::beacon_router;
 pub use config::ServerConfig;
 pub use methods::{Extension, ExtensionAnswer, ExtensionError};

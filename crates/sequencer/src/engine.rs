@@ -71,6 +71,8 @@ pub(crate) enum Command {
         reply: Reply<()>,
     },
     Consume {
+        /// Blocks above this one are withdrawn first.
+        after: Option<u64>,
         origin: Option<L1Origin>,
         messages: Vec<TxDeposit>,
         reply: Reply<()>,
@@ -293,8 +295,9 @@ impl Engine {
             Command::SetInterval { seconds, reply } => {
                 let _ = reply.send(self.shared.clock.set_interval(seconds.map(|seconds| seconds.saturating_mul(1000))));
             }
-            Command::Consume { origin, messages, reply } => {
-                let _ = reply.send(self.consume(origin, messages));
+            Command::Consume { after, origin, messages, reply } => {
+                let withdrawn = after.map_or(Ok(()), |number| self.withdraw(number));
+                let _ = reply.send(withdrawn.and_then(|()| self.consume(origin, messages)));
             }
             Command::Derive { batch, reply } => {
                 let _ = reply.send(self.derive(&batch));

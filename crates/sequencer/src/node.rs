@@ -547,7 +547,20 @@ impl Node {
     /// [`NodeError::Invalid`] if the origin does not follow, or more or fewer messages are due; if one cannot be part of a block: blocks before it stand. If
     /// the store fails, or the node is stopping.
     pub fn consume(&self, origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
-        self.call(|reply| Command::Consume { origin, messages, reply })
+        self.call(|reply| Command::Consume { after: None, origin, messages, reply })
+    }
+
+    /// As [`Self::consume`], right after block `number`: blocks above it are withdrawn, as by [`Self::unwind`], and none is sealed in between.
+    ///
+    /// # Errors
+    /// As those two; the blocks may have been withdrawn.
+    pub fn consume_after(
+        &self,
+        number: u64,
+        origin: Option<L1Origin>,
+        messages: Vec<TxDeposit>,
+    ) -> Result<(), NodeError> {
+        self.call(|reply| Command::Consume { after: Some(number), origin, messages, reply })
     }
 
     /// Makes the chain follow a batch that L1 has: its blocks, where the chain does not have them already, are executed, kept and announced as sealed ones are.

@@ -477,6 +477,23 @@ fn of_an_invalid_batch_nothing_stays() {
 }
 
 #[test]
+fn messages_can_be_consumed_before_what_was_sealed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = sequencer(folder.path());
+    seal(&source, 0..1);
+    seal(&source, 1..2);
+    let sealed = source.head().hash;
+    source.consume_after(1, Some(origin(&source, 100, 2)), messages(0..2)).expect("consumed");
+    assert_eq!(source.head().header.number, 2);
+    assert_ne!(source.head().hash, sealed);
+    assert_eq!(blocks(&source, 2, 2)[0].transactions.len(), 3, "the L1 attributes and two messages");
+    assert_eq!(source.pool().status(), (1, 0), "the transfer waits");
+    mine(&source, 1);
+    assert_eq!(source.pool().status(), (0, 0));
+    assert!(source.consume_after(9, None, Vec::new()).is_err(), "there is no such block");
+}
+
+#[test]
 fn other_blocks_of_l1_take_the_place_of_those_that_are_there() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let source = sequencer(folders[0].path());

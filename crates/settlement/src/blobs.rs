@@ -9,7 +9,7 @@
 //! [`Blobs`] asks one source after the other until it has all. No source is believed: a blob counts if its KZG commitment, computed here, gives its
 //! versioned hash (EIP-4844). Answers are bounded in time and length.
 
-use crate::{http, watcher::L1Block};
+use crate::{archive::Archive, http, watcher::L1Block};
 use alloy_eips::eip4844::{BYTES_PER_BLOB, kzg_to_versioned_hash};
 use alloy_primitives::{B256, Bytes, FixedBytes, keccak256};
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use jove_primitives::batch::hash::{Opening, blob_z};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fmt::{self, Write as _},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -79,6 +80,9 @@ pub enum BlobError {
     /// The bytes are not a blob: 131,072 of them, in elements below the field's order.
     #[error("these bytes are not a blob: {0}")]
     NotABlob(String),
+    /// This node's archive cannot be read.
+    #[error("the archive of blobs cannot be read: {0}")]
+    Archive(#[source] io::Error),
     /// The program's own work was cut off: it is stopping.
     #[error("the blobs could not be checked: the program is stopping")]
     Stopping,
@@ -112,6 +116,8 @@ pub struct BlockNumbers {
 /// All sources of blobs.
 pub struct Blobs {
     sources: Vec<Source>,
+    /// What is found is kept here, and looked for first.
+    archive: Option<Arc<Archive>>,
 }
 
 /// A source that is connected to when it is first asked.
@@ -239,7 +245,31 @@ impl Blobs {
             let name = Http::new(&url)?.host;
             sources.push(Source { name, url, connected: OnceCell::new() });
         }
-        Ok(Self { sources })
+        Ok(Self { sources, archive: None })
+    }
+
+    /// Keeps what it finds.
+    #[must_use]
+    pub fn keeping(mut self, archive: Arc<Archive>) -> Self {
+        let source = Source {
+            name: archive.name().into(),
+            url: String::new(),
+            connected: OnceCell::new_with(Some(archive.clone())),
+        };
+        self.sources.insert(0, source);
+        self.archive = Some(archive);
+        self
+    }
+
+    /// Keeps blobs with these versioned hashes, where it keeps any.
+    ///
+    /// # Errors
+    /// [`BlobError::Archive`].
+    pub async fn keep(&self, blobs: Vec<(B256, Bytes)>) -> Result<(), BlobError> {
+        let Some(archive) = self.archive.clone() else { return Ok(()) };
+        let put = move || blobs.iter().try_for_each(|(hash, blob)| archive.put(*hash, blob));
+        let kept = tokio::task::spawn_blocking(put).await.map_err(|_| BlobError::Stopping)?;
+        kept.map_err(BlobError::Archive)
     }
 
     /// One more source, which is asked after the others.
@@ -253,11 +283,13 @@ impl Blobs {
     /// The blobs of a block that have these versioned hashes, in order, checked; 131,072 bytes each.
     ///
     /// # Errors
-    /// [`BlobError::Missing`] if no source has one of them.
+    /// [`BlobError::Missing`] if no source has one of them; [`BlobError::Archive`] if what was found cannot be kept.
     pub async fn get(&self, block: L1Block, hashes: &[B256]) -> Result<Vec<Bytes>, BlobError> {
         let mut found: Vec<Option<Bytes>> = vec![None; hashes.len()];
         let mut tried = String::new();
-        for source in &self.sources {
+        let mut new = Vec::new();
+        for (number, source) in self.sources.iter().enumerate() {
+            let is_archive = number == 0 && self.archive.is_some();
             let lacking = hashes.iter().zip(&found).filter(|(_, blob)| blob.is_none());
             let mut lacking: Vec<B256> = lacking.map(|(hash, _)| *hash).collect();
             lacking.sort_unstable();
@@ -270,6 +302,9 @@ impl Blobs {
                     let count = blobs.len();
                     let checked = tokio::task::spawn_blocking(move || check(blobs, lacking)).await;
                     for (hash, blob) in checked.map_err(|_| BlobError::Stopping)? {
+                        if !is_archive {
+                            new.push((hash, blob.clone()));
+                        }
                         let places = hashes.iter().zip(&mut found).filter(|(one, _)| **one == hash);
                         places.for_each(|(_, place)| *place = Some(blob.clone()));
                     }
@@ -281,6 +316,7 @@ impl Blobs {
             // A string takes all.
             let _ = write!(tried, "; {}: {said}", source.name);
         }
+        self.keep(new).await?;
         let missing = |(hash, blob): (&B256, Option<Bytes>)| {
             blob.ok_or_else(|| BlobError::Missing { hash: *hash, block: block.number, tried: tried.clone() })
         };

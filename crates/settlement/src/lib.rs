@@ -4,6 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`archive`] | keeps blobs |
 //! | [`attestation`] | which enclaves may prove: their keys, and the collateral that quotes are judged by |
 //! | [`batcher`] | collects blocks and cuts them into batches that fill their blobs |
 //! | [`blob_fees`] | how fast L1's blob base fee moves, by its chain id or by its node |
@@ -28,6 +29,7 @@
 //! | [`watcher`] | follows what L1 says of the chain |
 //! | [`zstd`] | compresses columns |
 
+pub mod archive;
 pub mod attestation;
 pub mod batcher;
 pub mod blob_fees;
@@ -53,6 +55,7 @@ pub mod wallet;
 pub mod watcher;
 pub mod zstd;
 
+pub use archive::Archive;
 pub use batcher::{Batch, Batcher};
 pub use blobs::{BlobError, BlobOpening, BlobSource, Blobs};
 pub use error::Error;

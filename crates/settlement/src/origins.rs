@@ -42,7 +42,7 @@ impl Depth {
 }
 
 /// The last committed block, if the message after it can be consumed now. `Rollup` refuses a batch without an overdue message: a sequencer that has more
-/// blocks before the message than a batch holds goes back there, and consumes it first.
+/// blocks before the message than a batch holds goes back there, and consumes it before anything else.
 ///
 /// # Errors
 /// If the store fails.
@@ -69,7 +69,7 @@ pub enum Step {
     Unwind(u64),
 }
 
-/// What a chain does next whose head is that of `storage`, at this time in milliseconds since the Unix epoch.
+/// What a chain does next whose head is that of `storage`, or would be block `after` there, at this time in milliseconds since the Unix epoch.
 ///
 /// # Errors
 /// If L1 cannot be reached or does not have yet what the chain consumed; if the store fails.
@@ -78,14 +78,15 @@ pub async fn next_step(
     settlement: &Settlement,
     state: &L1State,
     storage: &Storage,
+    after: Option<u64>,
     depth: Depth,
     now_ms: u64,
 ) -> Result<Step, Error> {
     let view = storage.view();
-    let head = view.head_number();
+    let head = after.unwrap_or(view.head_number());
     let (origin, queue) = origin_at(&view, head)?;
     if !is_canonical(l1, state, origin).await? {
-        return Ok(Step::Unwind(last_canonical(l1, state, &view).await?));
+        return Ok(Step::Unwind(last_canonical(l1, state, &view, head).await?));
     }
     if queue.is_due() {
         let messages = state.deposits(queue.consumed, queue.due)?;
@@ -150,8 +151,8 @@ async fn is_canonical(l1: &L1, state: &L1State, origin: L1Block) -> Result<bool,
 }
 
 /// The last block whose origin L1 still has.
-async fn last_canonical(l1: &L1, state: &L1State, view: &View) -> Result<u64, Error> {
-    let (mut low, mut high) = (0, view.head_number());
+async fn last_canonical(l1: &L1, state: &L1State, view: &View, head: u64) -> Result<u64, Error> {
+    let (mut low, mut high) = (0, head);
     // `low` is canonical, `high` is not.
     while high - low > 1 {
         let middle = low + (high - low) / 2;

@@ -284,6 +284,11 @@ impl Relayer {
         self.entries.len()
     }
 
+    /// Whether a request waits to be signed or mined.
+    pub fn is_sending(&self) -> bool {
+        self.entries.values().any(|entry| matches!(entry.phase, Phase::Waiting))
+    }
+
     /// The request that waits longest without being mined.
     pub fn stuck(&self) -> Option<Stuck> {
         let entry = self.entries.values().find(|entry| !matches!(entry.phase, Phase::Mined(_)))?;

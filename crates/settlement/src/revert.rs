@@ -13,6 +13,9 @@ const MAX_DECODED: usize = 16 * 1024;
 /// Most characters of a text, a list or bytes that are shown.
 const MAX_SHOWN: usize = 256;
 
+/// The errors whose argument is when something is possible.
+const TIMES: [&str; 4] = ["NotSilent", "NoOverdueMessage", "NotDroppable", "NotDue"];
+
 /// `Error(string)`.
 const ERROR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
 /// `Panic(uint256)`.
@@ -118,9 +121,15 @@ impl fmt::Display for Revert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Custom { name, arguments } => {
-                write!(f, "{name}(")?;
-                write_list(f, arguments)?;
-                f.write_str(")")
+                let never = |argument: &DynSolValue| argument.as_uint().is_some_and(|(value, _)| value == U256::MAX);
+                match arguments.iter().any(never) && TIMES.contains(&name.as_str()) {
+                    true => write!(f, "{name}(never)"),
+                    false => {
+                        write!(f, "{name}(")?;
+                        write_list(f, arguments)?;
+                        f.write_str(")")
+                    }
+                }
             }
             Self::Message(text) => write_text(f, text),
             Self::Panic(code) => {

@@ -7,7 +7,12 @@
 //! no transactions are taken, and the refusal names the debt. What waits for proofs is counted in gas, of which every block has a count that anyone can
 //! check. What proving it costs is an estimate, [`Unproven::instructions`].
 
-use crate::{Error, committer::Backlog, outbox::Outbox, watcher::L1State};
+use crate::{
+    Error,
+    committer::Backlog,
+    outbox::Outbox,
+    watcher::{Batch, L1State},
+};
 use alloy_primitives::B256;
 use jove_primitives::{batch::BLOB_CAPACITY, header::time_ms};
 use jove_storage::{StorageError, View};
@@ -163,6 +168,8 @@ pub struct Handle {
     pub backlog: Arc<Mutex<Option<Backlog>>>,
     /// What is committed and not final.
     pub unproven: Arc<Mutex<Unproven>>,
+    /// Which proofs L1 counts of batches that are not final, by batch hash: an enclave's, one by zero knowledge.
+    pub evidence: Arc<Mutex<BTreeMap<B256, [bool; 2]>>>,
     /// How far the chain is rebuilt from L1.
     pub rebuild: Rebuild,
     /// What may wait.
@@ -175,6 +182,13 @@ impl Handle {
         let l1 = self.l1.borrow().clone();
         let last = l1.batch(l1.latest.head).ok()??;
         self.rebuild.progress(head, last.header.index, last.header.last_block)
+    }
+
+    /// Whether L1 counts the proofs of a batch that it once took, by an enclave and by zero knowledge: not where they are contradicted, or their verifier was
+    /// replaced. All of a final one.
+    pub fn evidence(&self, batch: &Batch) -> [bool; 2] {
+        let counted = || self.evidence.lock().get(&batch.hash).copied();
+        batch.settled.map_or_else(counted, |_| None).unwrap_or([true; 2])
     }
 
     /// Why no more transactions may be taken: a debt beyond its limit, in words for the sender.

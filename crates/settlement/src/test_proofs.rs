@@ -35,13 +35,18 @@ impl Judged<'_> {
             None => invalid_output_hash(hash, start),
         }
     }
+
+    /// The statement of a proof of it after the output `start`, which pays `payout`.
+    pub fn statement(&self, start: B256, payout: Address) -> B256 {
+        let BatchHeader { chain_id, rollup, .. } = *self.header;
+        let opened: Vec<_> = self.openings.iter().map(|opening| opening.opening).collect();
+        statement(chain_id, rollup, start, payout, &[self.output(start)], &opened)
+    }
 }
 
 /// A system's proof of one batch after the output `start`, which pays `payout`, for its test verifier.
 pub fn prove(system: ProofSystem, start: B256, batch: Judged<'_>, payout: Address) -> Rollup::Proof {
-    let BatchHeader { chain_id, rollup, .. } = *batch.header;
-    let opened: Vec<_> = batch.openings.iter().map(|opening| opening.opening).collect();
-    let statement = statement(chain_id, rollup, start, payout, &[batch.output(start)], &opened);
+    let statement = batch.statement(start, payout);
     let proof = match system {
         ProofSystem::Tee => {
             let key = Address::from_word(keccak256("jove.test.enclave.key"));

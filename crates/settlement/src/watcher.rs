@@ -4,18 +4,20 @@
 //! above is read anew whenever L1's head is another, and kept in memory. So a reorganisation of L1 needs no undoing, and a restart goes on at the
 //! cursor. Everybody else reads [`L1State`], which belongs to one L1 block and never changes.
 //!
-//! One node's word is not enough for the queue, on which every hash of the chain depends: its rolling hash, computed from the events, must be
-//! the contract's.
+//! Events may be left out. So at L1's head the queue's rolling hash, computed from them, must be the contract's, and so must the last batch, on whose hash
+//! all before it depend. If they are not, what was applied since they last were is read again. Only states of recent L1 blocks are asked for: nodes of L1 keep no
+//! others.
 //!
 //! | key in the store | value, JSON |
 //! |---|---|
 //! | `l1/cursor` | [`Pointers`] |
+//! | `l1/agreed` | [`Pointers`]: the cursor when it was last found to be the contracts' |
 //! | `l1/batch/` index in 16 hexadecimal digits | [`Batch`]; above [`Pointers::head`] it is stale |
 //! | `l1/message/` index, as above | [`Message`] |
 
 use crate::{
     Error, L1,
-    contracts::{Inbox, Proofs, Rollup},
+    contracts::{Inbox, Rollup},
     l1::SealedHeader,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -90,16 +92,6 @@ pub struct FinalBatch {
     pub outbox_root: B256,
 }
 
-/// An enclave, as `Proofs` knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Attester {
-    /// Its key.
-    pub key: Address,
-    /// Its machine.
-    pub platform: B256,
-}
-
 /// A committed batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,11 +104,8 @@ pub struct Batch {
     pub hash: B256,
     /// Where it was committed; genesis where the chain was opened.
     pub committed: L1Place,
-    /// Where an enclave's proof was first accepted, of those that still count: none of an enclave that was contradicted does.
+    /// Where an enclave's proof was first accepted.
     pub attested: Option<L1Place>,
-    /// Whose proof that is.
-    #[serde(default)]
-    pub attested_by: Option<Attester>,
     /// Where a zero-knowledge proof was first accepted.
     pub proven: Option<L1Place>,
     /// Set once it is final by the contract's rule.
@@ -181,8 +170,6 @@ struct Overlay {
     batches: BTreeMap<u64, Batch>,
     /// Those from [`L1State::finalized`]'s count on.
     messages: Vec<Message>,
-    /// Enclaves that were contradicted.
-    barred: Vec<Attester>,
 }
 
 impl L1State {
@@ -308,6 +295,8 @@ pub struct Watcher {
     genesis: B256,
     storage: Storage,
     finalized: Pointers,
+    /// The last of these that agreed with the contracts.
+    agreed: Pointers,
     /// Whether L1 was found to be the chain's.
     checked: bool,
     sender: watch::Sender<L1State>,
@@ -321,10 +310,12 @@ impl Watcher {
     pub fn new(l1: L1, spec: Arc<ChainSpec>, genesis: B256, storage: Storage) -> Result<Self, Error> {
         let settlement = spec.settlement.clone().ok_or(Error::NoSettlement)?;
         let before = L1Block { number: settlement.block.saturating_sub(1), ..Default::default() };
-        let finalized = load(&storage, CURSOR_KEY)?.unwrap_or(Pointers { block: before, ..Default::default() });
-        let state = L1State { storage: storage.clone(), finalized, latest: finalized, overlay: Arc::default() };
+        let before = Pointers { block: before, ..Default::default() };
+        let finalized = load(&storage, CURSOR_KEY)?.unwrap_or(before);
+        let agreed = load(&storage, AGREED_KEY)?.unwrap_or(before);
+        let state = L1State { storage: storage.clone(), finalized: agreed, latest: agreed, overlay: Arc::default() };
         let sender = watch::Sender::new(state);
-        Ok(Self { l1, spec, settlement, genesis, storage, finalized, checked: false, sender })
+        Ok(Self { l1, spec, settlement, genesis, storage, finalized, agreed, checked: false, sender })
     }
 
     /// What L1 says, now and whenever that changes.
@@ -351,36 +342,50 @@ impl Watcher {
         if head.hash() == self.sender.borrow().latest.block.hash && finalized.is_none() {
             return Ok(false);
         }
-        if let Some(finalized) = finalized {
-            self.follow_finalized(&finalized).await?;
+        let read = self.follow(&head, finalized.as_ref()).await;
+        if let Err(Error::Queue { .. } | Error::Batches { .. } | Error::NotTheContracts(_)) = &read
+            && self.finalized != self.agreed
+        {
+            self.storage.put_metas([(CURSOR_KEY.to_owned(), to_json(&self.agreed))])?;
+            self.finalized = self.agreed;
         }
-        if head.number < self.finalized.block.number {
-            return Err(Error::L1Behind { number: head.number, finalized: self.finalized.block.number });
+        let (latest, overlay) = read?;
+        if self.finalized != self.agreed {
+            self.storage.put_metas([(AGREED_KEY.to_owned(), to_json(&self.finalized))])?;
+            self.agreed = self.finalized;
         }
-        let (latest, overlay) = self.read(self.finalized, &head).await?;
         let storage = self.storage.clone();
         let state = L1State { storage, finalized: self.finalized, latest, overlay: Arc::new(overlay) };
         self.sender.send_replace(state);
         Ok(true)
     }
 
+    /// What stands at `head`, checked; what L1 has `finalized` is kept.
+    async fn follow(
+        &mut self,
+        head: &SealedHeader,
+        finalized: Option<&SealedHeader>,
+    ) -> Result<(Pointers, Overlay), Error> {
+        if let Some(finalized) = finalized {
+            self.follow_finalized(finalized).await?;
+        }
+        if head.number < self.finalized.block.number {
+            return Err(Error::L1Behind { number: head.number, finalized: self.finalized.block.number });
+        }
+        let (pointers, overlay) = self.read(self.finalized, head).await?;
+        self.check(&pointers, &overlay, BlockId::from(head.hash())).await?;
+        Ok((pointers, overlay))
+    }
+
     /// Applies and keeps what lies between the cursor and `finalized`.
     async fn follow_finalized(&mut self, finalized: &SealedHeader) -> Result<(), Error> {
-        let mut length = RANGE;
         while self.finalized.block.number < finalized.number {
-            let number = finalized.number.min(self.finalized.block.number + length);
+            let number = finalized.number.min(self.finalized.block.number + RANGE);
             let header = match number == finalized.number {
                 true => finalized.clone(),
                 false => self.l1.header(number).await?.ok_or(Error::UnknownL1Block(number))?,
             };
-            let (pointers, overlay) = match self.read(self.finalized, &header).await {
-                // Too many events, in the node's own words.
-                Err(Error::Rpc { .. } | Error::TooLarge { .. }) if length > 1 => {
-                    length /= 2;
-                    continue;
-                }
-                read => read?,
-            };
+            let (pointers, overlay) = self.read(self.finalized, &header).await?;
             let first = self.finalized.messages;
             let batches = overlay.batches.iter().map(|(index, batch)| (batch_key(*index), to_json(batch)));
             let messages = overlay.messages.iter().zip(first..);
@@ -397,41 +402,57 @@ impl Watcher {
     async fn read(&self, from: Pointers, head: &SealedHeader) -> Result<(Pointers, Overlay), Error> {
         let mut overlay = Overlay::default();
         let mut pointers = from;
-        if head.number > from.block.number {
+        let (mut number, mut length) = (from.block.number + 1, RANGE);
+        while number <= head.number {
+            let last = head.number.min(number + length - 1);
             let filter = Filter::new()
-                .address(vec![self.settlement.rollup, self.settlement.inbox, self.settlement.proofs])
-                .from_block(from.block.number + 1)
-                .to_block(head.number);
-            for log in self.l1.logs(&filter).await? {
+                .address(vec![self.settlement.rollup, self.settlement.inbox])
+                .from_block(number)
+                .to_block(last);
+            let logs = match self.l1.logs(&filter).await {
+                // Too many events, in the node's own words.
+                Err(Error::Rpc { .. } | Error::TooLarge { .. }) if length > 1 => {
+                    length /= 2;
+                    continue;
+                }
+                logs => logs?,
+            };
+            for log in logs {
                 self.apply(&mut pointers, &mut overlay, &log).await?;
             }
+            number = last + 1;
         }
         pointers.block = head.into();
-        // All of it was of one chain, and nothing was left out of the queue.
+        // All of it was of one chain.
         if self.l1.header(head.number).await?.map(|now| now.hash()) != Some(head.hash()) {
             return Err(Error::L1Reorganised(head.number));
-        }
-        if pointers.open {
-            let block = BlockId::from(head.hash());
-            let call = |data: Vec<u8>| self.l1.call(self.settlement.inbox, Bytes::from(data), block);
-            let length = call(Inbox::lengthCall {}.abi_encode()).await?;
-            let length = Inbox::lengthCall::abi_decode_returns(&length).map_err(|_| Error::NotTheContracts("Inbox"))?;
-            let count = pointers.messages;
-            let hash = call(Inbox::queueHashCall { count }.abi_encode()).await;
-            let hash = hash.ok().and_then(|hash| Inbox::queueHashCall::abi_decode_returns(&hash).ok());
-            if length != count || hash != Some(pointers.queue_hash) {
-                return Err(Error::Queue { block: head.number, found: count, length });
-            }
-            self.check(&pointers, &overlay, block).await?;
         }
         Ok((pointers, overlay))
     }
 
-    /// Checks that the contract stands at a block where its events say: no commit, drop or era was left out.
+    /// Checks that the contracts stand at a block where their events say: no message, commit, drop or era was left out.
     async fn check(&self, pointers: &Pointers, overlay: &Overlay, block: BlockId) -> Result<(), Error> {
         async fn read<C: SolCall>(watcher: &Watcher, call: C, block: BlockId) -> Result<C::Return, Error> {
             let answer = watcher.l1.call(watcher.settlement.rollup, call.abi_encode().into(), block).await?;
             C::abi_decode_returns(&answer).map_err(|_| Error::NotTheContracts("Rollup"))
+        }
+        if !pointers.open {
+            // There may be no contract yet.
+            return match read(self, Rollup::phaseCall {}, block).await {
+                Ok(phase) if phase != 0 => {
+                    Err(Error::Batches { block: pointers.block.number, found: 0, head: pointers.head })
+                }
+                _ => Ok(()),
+            };
+        }
+        let call = |data: Vec<u8>| self.l1.call(self.settlement.inbox, Bytes::from(data), block);
+        let length = call(Inbox::lengthCall {}.abi_encode()).await?;
+        let length = Inbox::lengthCall::abi_decode_returns(&length).map_err(|_| Error::NotTheContracts("Inbox"))?;
+        let count = pointers.messages;
+        let hash = call(Inbox::queueHashCall { count }.abi_encode()).await;
+        let hash = hash.ok().and_then(|hash| Inbox::queueHashCall::abi_decode_returns(&hash).ok());
+        if length != count || hash != Some(pointers.queue_hash) {
+            return Err(Error::Queue { block: pointers.block.number, found: count, length });
         }
         let head = read(self, Rollup::headIndexCall {}, block).await?;
         let last_final = read(self, Rollup::finalIndexCall {}, block).await?;
@@ -452,9 +473,6 @@ impl Watcher {
             }
             return Ok(());
         }
-        if log.address() == self.settlement.proofs {
-            return self.discount(pointers, overlay, log);
-        }
         let Ok(event) = Rollup::RollupEvents::decode_log(&log.inner) else { return Ok(()) };
         let place = self.place(log).await?;
         use Rollup::RollupEvents as Event;
@@ -473,8 +491,8 @@ impl Watcher {
                 );
                 let (state_root, outbox_root) = (event.genesis.stateRoot, event.genesis.outboxRoot);
                 let settled = Some(FinalBatch { place, output, state_root, outbox_root });
-                let (blobs, attested, attested_by, proven) = Default::default();
-                let batch = Batch { header, blobs, hash, committed: place, attested, attested_by, proven, settled };
+                let batch =
+                    Batch { header, blobs: Vec::new(), hash, committed: place, attested: None, proven: None, settled };
                 overlay.batches.insert(0, batch);
                 pointers.open = true;
             }
@@ -486,10 +504,9 @@ impl Watcher {
                 }
                 let known = self.known(overlay, header.index)?.filter(|known| known.hash == hash);
                 // The same batch may have been committed, proven and dropped before.
-                let proofs = known.map(|known| (known.attested, known.attested_by, known.proven));
-                let (attested, attested_by, proven) = proofs.unwrap_or_default();
-                let (blobs, settled) = (event.blobs, None);
-                let batch = Batch { header, blobs, hash, committed: place, attested, attested_by, proven, settled };
+                let (attested, proven) = known.map_or((None, None), |known| (known.attested, known.proven));
+                let batch =
+                    Batch { header, blobs: event.blobs, hash, committed: place, attested, proven, settled: None };
                 if header.index != pointers.head + 1 {
                     return Err(Error::Batches { block: place.block_number, found: pointers.head, head: header.index });
                 }
@@ -508,55 +525,16 @@ impl Watcher {
                 pointers.last_final = event.index;
             }
             Event::ProofAccepted(event) => {
-                let attester = Attester { key: event.prover.key, platform: event.prover.platform };
-                if event.system == TEE && overlay.barred.contains(&attester) {
-                    return Ok(());
-                }
                 for index in event.first..=event.last {
                     self.edit(overlay, index, |batch| {
-                        if event.system != TEE {
-                            batch.proven.get_or_insert(place);
-                        } else if batch.attested.is_none() {
-                            (batch.attested, batch.attested_by) = (Some(place), Some(attester));
-                        }
+                        let proof = if event.system == TEE { &mut batch.attested } else { &mut batch.proven };
+                        proof.get_or_insert(place);
                     })?;
                 }
             }
             Event::EraBegun(event) => pointers.era = event.era.into(),
             Event::EscapeStarted(_) => pointers.halted = true,
             Event::BatchInvalid(_) | Event::Initialized(_) | Event::Upgraded(_) => {}
-        }
-        Ok(())
-    }
-
-    /// What `Proofs` says no longer counts, of the batches that are not final: proofs of an enclave that was contradicted (that of the same transaction
-    /// comes after this event), and all of a system whose verifier was replaced.
-    fn discount(&self, pointers: &Pointers, overlay: &mut Overlay, log: &Log) -> Result<(), Error> {
-        use Proofs::ProofsEvents as Event;
-        let Ok(event) = Proofs::ProofsEvents::decode_log(&log.inner) else { return Ok(()) };
-        let waiting = pointers.last_final + 1..=pointers.head;
-        match event.data {
-            Event::Barred(Proofs::Barred { key, platform, .. }) => {
-                overlay.barred.push(Attester { key, platform });
-                for index in waiting {
-                    self.edit(overlay, index, |batch| {
-                        if batch.attested_by.is_some_and(|by| by.key == key || by.platform == platform) {
-                            (batch.attested, batch.attested_by) = (None, None);
-                        }
-                    })?;
-                }
-            }
-            Event::VerifierSet(Proofs::VerifierSet { system: TEE, .. }) => {
-                for index in waiting {
-                    self.edit(overlay, index, |batch| (batch.attested, batch.attested_by) = (None, None))?;
-                }
-            }
-            Event::VerifierSet(_) => {
-                for index in waiting {
-                    self.edit(overlay, index, |batch| batch.proven = None)?;
-                }
-            }
-            _ => {}
         }
         Ok(())
     }
@@ -609,6 +587,7 @@ impl Watcher {
 const TEE: u8 = 0;
 
 const CURSOR_KEY: &str = "l1/cursor";
+const AGREED_KEY: &str = "l1/agreed";
 
 fn batch_key(index: u64) -> String {
     format!("l1/batch/{index:016x}")

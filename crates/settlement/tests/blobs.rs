@@ -221,3 +221,29 @@ fn an_opening_is_what_the_precompile_accepts() {
     }
     assert!(opening(&[0xff; 131_072]).is_err());
 }
+
+#[tokio::test]
+async fn what_is_found_is_kept_and_what_is_kept_is_not_believed() {
+    let (blobs, hashes) = three();
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint { spec: spec(), blobs: Some((101, blobs.clone())), ..Default::default() };
+    let url = serve(endpoint.clone()).await;
+    let open = || {
+        let archive = Arc::new(jove_settlement::Archive::open(folder.path()).unwrap());
+        Blobs::new([url.as_str()]).unwrap().keeping(archive)
+    };
+    assert_eq!(open().get(BLOCK, &hashes).await.expect("there"), blobs);
+    // From then on nobody else is asked, whatever the block.
+    let elsewhere = L1Block { number: 8, timestamp: GENESIS, ..BLOCK };
+    assert_eq!(open().get(elsewhere, &hashes).await.expect("kept"), blobs);
+    assert_eq!(endpoint.asked.lock().unwrap().len(), 1);
+    // A damaged file is made anew, a torn one and an unfinished one too.
+    let file = |hash: B256| folder.path().join(hex::encode(hash));
+    std::fs::write(file(hashes[0]), &blobs[1]).unwrap();
+    std::fs::write(file(hashes[1]), &blobs[1][..100]).unwrap();
+    std::fs::write(folder.path().join("half.new"), "").unwrap();
+    assert_eq!(open().get(BLOCK, &hashes).await.expect("there"), blobs);
+    assert_eq!(std::fs::read(file(hashes[0])).unwrap(), blobs[0]);
+    assert_eq!(std::fs::read(file(hashes[1])).unwrap(), blobs[1]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}

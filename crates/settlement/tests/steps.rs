@@ -160,7 +160,7 @@ impl World {
         let (spec, state) = (spec(), self.state());
         let settlement = spec.settlement.as_ref().unwrap();
         let depth = if depth == 0 { Depth::Finalized } else { Depth::Blocks(depth) };
-        next_step(&self.l1, settlement, &state, &self.l2.storage, depth, now_ms).await
+        next_step(&self.l1, settlement, &state, &self.l2.storage, None, depth, now_ms).await
     }
 
     async fn origin(&self, number: u64) -> L1Origin {

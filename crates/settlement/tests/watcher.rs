@@ -3,10 +3,7 @@
 
 mod chain;
 
-use chain::{
-    Chain, Shared, barred, committed, dropped, header, opened, proven, proven_by, queued, replaced, serve, settled,
-    state, watcher,
-};
+use chain::{Chain, Shared, committed, dropped, header, opened, proven, queued, serve, settled, state, watcher};
 use jove_settlement::{Error, contracts::ProofSystem, watcher::Batch};
 use std::sync::{Arc, Mutex};
 
@@ -61,39 +58,6 @@ async fn events_become_a_queue_and_batches() {
 }
 
 #[tokio::test]
-async fn proofs_that_no_longer_count_are_none() {
-    let (folder, chain) = (tempfile::tempdir().unwrap(), chain());
-    let l1 = serve(chain.clone()).await;
-    let mut watcher = watcher(&l1, folder.path());
-    let (tee, zk) = (ProofSystem::Tee, ProofSystem::Zk);
-    let steps = [
-        // Contradicted in the same transaction: it never counted, and another's proof stays.
-        (vec![committed(header(3, 12)), barred(7, 7), proven_by(7, tee, 3, 3)], [Some(0), Some(0), None]),
-        (vec![proven_by(8, tee, 3, 3), barred(9, 9), proven_by(9, tee, 3, 3)], [Some(0), Some(0), Some(8)]),
-        // Contradicted later, by its key, then by its machine: what is final stays.
-        (vec![settled(1), barred(8, 6), proven(zk, 2, 3)], [Some(0), Some(0), None]),
-        (vec![barred(5, 0)], [Some(0), None, None]),
-        (vec![proven_by(4, tee, 2, 3)], [Some(0), Some(4), Some(4)]),
-    ];
-    for (logs, expected) in steps {
-        chain.lock().unwrap().push(logs);
-        assert!(watcher.poll().await.unwrap());
-        let batches = [1, 2, 3].map(|index| state(&watcher).batch(index).unwrap().unwrap());
-        let by = batches.each_ref().map(|batch| batch.attested_by.map(|by| by.key.0[0]));
-        assert_eq!(by, expected);
-        assert_eq!(by.map(|by| by.is_some()), batches.map(|batch| batch.attested.is_some()));
-    }
-    // A system with another verifier proves anew what is not final.
-    for (system, expected) in [(zk, [(true, false); 2]), (tee, [(false, false); 2])] {
-        chain.lock().unwrap().push(vec![replaced(system)]);
-        assert!(watcher.poll().await.unwrap());
-        let batches = [2, 3].map(|index| state(&watcher).batch(index).unwrap().unwrap());
-        assert_eq!(batches.map(|batch| (batch.attested.is_some(), batch.proven.is_some())), expected);
-    }
-    assert!(state(&watcher).batch(1).unwrap().unwrap().attested.is_some());
-}
-
-#[tokio::test]
 async fn what_l1_takes_back_is_gone_and_what_it_finalized_is_kept() {
     let (folder, chain) = (tempfile::tempdir().unwrap(), chain());
     let l1 = serve(chain.clone()).await;
@@ -140,8 +104,26 @@ async fn an_event_that_is_left_out_is_noticed() {
             false => assert!(matches!(error, Error::NotTheContracts("Inbox")), "{error}"),
         }
     }
+    // What was kept meanwhile is read again, also after a restart: a message, the chain's opening, a batch.
+    for (hidden, finalized, restarts) in [(3, 4, false), (3, 4, true), (0, 1, false), (5, 4, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        chain.lock().unwrap().hidden = Some(hidden);
+        chain.lock().unwrap().finalized = finalized;
+        let mut first = watcher(&l1, folder.path());
+        first.poll().await.unwrap_err();
+        chain.lock().unwrap().hidden = None;
+        if restarts {
+            drop(first);
+            first = watcher(&l1, folder.path());
+        }
+        assert!(!state(&first).latest.open, "nothing is said that was not checked");
+        assert!(first.poll().await.unwrap());
+        let seen = state(&first);
+        assert_eq!((seen.latest.open, seen.latest.head, seen.latest.messages), (true, 2, 3), "{hidden}");
+        assert_eq!(seen.message(2).unwrap().unwrap().deposit.gas_limit, 21_002);
+        assert!(seen.batch(2).unwrap().is_some() && seen.batch(0).unwrap().is_some());
+    }
     let folder = tempfile::tempdir().unwrap();
-    chain.lock().unwrap().hidden = None;
     chain.lock().unwrap().chain_id = 8;
     let error = watcher(&l1, folder.path()).poll().await.unwrap_err();
     assert!(matches!(error, Error::WrongL1 { found: 8, expected: 7 }), "{error}");

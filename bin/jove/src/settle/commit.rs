@@ -2,7 +2,7 @@
 
 use super::{Attempt, Held, Shared, next_attempt, unstuck};
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use jove_settlement::{
     Error,
     committer::{Commit, Committer},
@@ -115,6 +115,8 @@ async fn commit_next(
     shared.overdue.store(is_overdue, Ordering::Relaxed);
     let count = blobs.len();
     let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
+    let kept = sidecar.versioned_hashes().zip(&sidecar.blobs);
+    shared.blobs.keep(kept.map(|(hash, blob)| (hash, Bytes::copy_from_slice(blob.as_slice()))).collect()).await?;
     let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
     let request = Request { key: key.clone(), to, value: Default::default(), data: call, gas_limit: None, sidecar };
     relayer.submit(request)?;
@@ -124,7 +126,7 @@ async fn commit_next(
     failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 
-/// Whether the watcher has seen the block that a commit is in. A batch that is to be committed is not on L1: what was seen of it before was dropped.
-fn is_seen(state: &L1State, mined: &Mined) -> bool {
+/// Whether the watcher has seen more than the block that a transaction is in. A batch that is to be committed is not on L1: what was seen of it before was dropped.
+pub(super) fn is_seen(state: &L1State, mined: &Mined) -> bool {
     state.latest.block.number > mined.block_number
 }

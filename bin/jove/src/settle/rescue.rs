@@ -138,7 +138,7 @@ impl Rescuer {
         }
         let (node, settlement) = (&shared.node, &shared.settlement);
         let step =
-            origins::next_step(&shared.l1, settlement, &state, node.storage(), self.depth, node.now_ms()).await?;
+            origins::next_step(&shared.l1, settlement, &state, node.storage(), None, self.depth, node.now_ms()).await?;
         let messages = match step {
             Step::Consume { origin, messages } if !messages.is_empty() => Some((origin, messages)),
             _ => None,

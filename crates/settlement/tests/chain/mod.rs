@@ -13,7 +13,7 @@ use jove_primitives::{
 };
 use jove_settlement::{
     L1, L1Config,
-    contracts::{Inbox, ProofSystem, Proofs, Rollup},
+    contracts::{Inbox, ProofSystem, Rollup},
     watcher::{L1State, Watcher, genesis_batch},
 };
 use jove_storage::{Options, Storage};
@@ -27,7 +27,6 @@ use std::{
 pub const GENESIS: B256 = B256::repeat_byte(9);
 pub const ROLLUP: Address = Address::repeat_byte(1);
 pub const INBOX: Address = Address::repeat_byte(2);
-pub const PROOFS: Address = Address::repeat_byte(3);
 
 /// An L1 that a test writes block by block.
 #[derive(Default)]
@@ -135,6 +134,8 @@ impl Chain {
             }
             "eth_call" => {
                 let hash: B256 = params[1]["blockHash"].as_str().unwrap().parse().unwrap();
+                // As an L1 node that keeps no old states.
+                assert_eq!(hash, self.blocks.last().unwrap().0.hash_slow());
                 let (length, rolling) = self.queue(hash);
                 let input: Bytes = serde_json::from_value(params[0]["input"].clone()).unwrap();
                 let (batches, last_final, era) = self.batches(hash);
@@ -144,6 +145,7 @@ impl Chain {
                     Rollup::headIndexCall::SELECTOR => U256::from(batches.len() - 1).abi_encode(),
                     Rollup::finalIndexCall::SELECTOR => U256::from(last_final).abi_encode(),
                     Rollup::eraCall::SELECTOR => U256::from(era).abi_encode(),
+                    Rollup::phaseCall::SELECTOR => U256::from(!batches.is_empty()).abi_encode(),
                     Rollup::batchAtCall::SELECTOR => {
                         let batch = *batches.last().unwrap();
                         (batch, B256::ZERO, [0u64; 4]).abi_encode_params()
@@ -178,7 +180,6 @@ pub fn spec() -> Arc<ChainSpec> {
         block: 1,
         rollup: ROLLUP,
         inbox: INBOX,
-        proofs: PROOFS,
         blob_fee_updates: vec![BlobFeeUpdate { timestamp: 0, fraction: 5_007_716 }],
         ..Default::default()
     };
@@ -227,25 +228,9 @@ pub fn committed(header: BatchHeader) -> (Address, LogData) {
 }
 
 pub fn proven(system: ProofSystem, first: u64, last: u64) -> (Address, LogData) {
-    proven_by(0, system, first, last)
-}
-
-/// By the enclave of this number, on a machine of the same.
-pub fn proven_by(enclave: u8, system: ProofSystem, first: u64, last: u64) -> (Address, LogData) {
-    let (key, platform) = (Address::repeat_byte(enclave), B256::repeat_byte(enclave));
-    let prover = Rollup::Prover { key, platform, vendor: 0 };
+    let prover = Rollup::Prover { key: Address::ZERO, platform: B256::ZERO, vendor: 0 };
     let event = Rollup::ProofAccepted { system: system as u8, first, last, payout: Address::ZERO, prover };
     (ROLLUP, event.encode_log_data())
-}
-
-pub fn barred(key: u8, machine: u8) -> (Address, LogData) {
-    let (key, platform) = (Address::repeat_byte(key), B256::repeat_byte(machine));
-    (PROOFS, Proofs::Barred { key, platform, vendor: 0, index: 1, output: B256::ZERO }.encode_log_data())
-}
-
-pub fn replaced(system: ProofSystem) -> (Address, LogData) {
-    let event = Proofs::VerifierSet { system: system as u8, verifier: Address::ZERO, generation: 2 };
-    (PROOFS, event.encode_log_data())
 }
 
 pub fn dropped(index: u64, head: u64) -> (Address, LogData) {
