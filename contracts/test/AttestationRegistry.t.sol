@@ -368,6 +368,14 @@ contract AttestationRegistryTest is Attestation {
         refuse(parts_(), refusal(AttestationRegistry.AlreadyRegistered.selector));
     }
 
+    function test_whatARevokedSignerSaidEndsNoKey() public {
+        registerKey();
+        putTcbInfo(tcbInfoJson("18", level("OutOfDate")));
+        putNewerCrl(pccs.ROOT(), revokedEntry(3));
+        refuseInvalidation(AttestationRegistry.StillValid.selector);
+        vm.assertFalse(registry.enclaveOf(key).invalid);
+    }
+
     function test_goodKeysStay() public {
         refuseInvalidation(AttestationRegistry.UnknownKey.selector);
         registerKey();

@@ -169,7 +169,8 @@ impl Served {
         let answer = self.ask(worker, &format!("register/{block}/{nonce}"), alloy_rlp::encode(attested)).await;
         let status = answer.status().as_u16();
         if status == 200 {
-            self.sessions.lock().insert(worker.into(), answer.text().await.unwrap());
+            let session = answer.text().await.unwrap();
+            self.sessions.lock().insert(worker.into(), session);
         }
         status
     }

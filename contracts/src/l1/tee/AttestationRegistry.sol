@@ -189,7 +189,7 @@ contract AttestationRegistry is AttestationErrors {
     }
 
     /// @notice Ends a key whose machine the newest collateral condemns: its certificate, or its issuer's, was revoked, or it reaches no
-    /// status that the policy allows. Reverts if that is not so.
+    /// status that the policy allows. Reverts if that is not so. What a signer said that was revoked since condemns nobody.
     function invalidate(address key) external {
         Enclave storage enclave = _enclaves[key];
         if (enclave.expires == 0) revert UnknownKey(key);
@@ -197,7 +197,8 @@ contract AttestationRegistry is AttestationErrors {
         if (!pccs.isRevoked(enclave.pck)) {
             Standing memory standing =
                 pccs.standingOf(Tcb(enclave.fmspc, enclave.pceId, enclave.cpuSvn, enclave.pceSvn, enclave.qeSvn));
-            if (standing.machine && standing.qe && _isAllowed(standing.status)) revert StillValid(key);
+            bool condemned = !standing.machine || !standing.qe || !_isAllowed(standing.status);
+            if (!condemned || standing.signerRevoked) revert StillValid(key);
         }
         enclave.invalid = true;
         emit Invalidated(key);

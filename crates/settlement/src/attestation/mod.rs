@@ -11,7 +11,7 @@
 //! [`change`] can be done by any account. Where a transaction would fail it is not sent, and the contract's error is named.
 //!
 //! A key is registered once and ends at a time of its own (`Policy.lifetime`), so nothing renews it: an enclave that goes on proving makes a new key, and registers
-//! that, [`Enclave::left`] before the old one ends.
+//! that. [`Enclave::left`] says how soon.
 
 pub mod change;
 pub mod collateral;
