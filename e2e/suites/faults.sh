@@ -115,7 +115,7 @@ reaches "then it is final, though nobody sends a proof" "$hash" final
 # --- L1 takes back what it had: not the pause, which nobody sends again ---
 ended=$(cast block-number --rpc-url "$l1")
 deep() { [[ $(cast block-number --rpc-url "$l1") -gt $((ended + 13)) ]]; }
-until_true 60 deep
+until_true 60 deep || fail "L1 goes on" "$(cast block-number --rpc-url "$l1")"
 some
 reaches "before a reorganisation: final" "$hash" final
 block=$(cast receipt --rpc-url "$l2" "$hash" blockHash)

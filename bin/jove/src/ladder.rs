@@ -143,12 +143,11 @@ impl Ladder {
         let Some((handle, l1)) = self.settlement() else {
             return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
         };
-        let batch = committed(&view, &l1, number)?;
+        let batch = committed(&view, &l1, number)?.map(|batch| handle.with_evidence(batch));
         if let Some(batch) = &batch {
             rungs.committed = Some(batch.committed.into());
-            let [attested, proven] = handle.evidence(batch);
-            rungs.attested = batch.attested.filter(|_| attested).map(Into::into);
-            rungs.proven = batch.proven.filter(|_| proven).map(Into::into);
+            rungs.attested = batch.attested.map(Into::into);
+            rungs.proven = batch.proven.map(Into::into);
             rungs.r#final = final_at(batch, &l1).map(Into::into);
         }
         let rung = match (&rungs.r#final, &rungs.committed) {
@@ -189,17 +188,20 @@ impl Ladder {
     /// A committed batch: by index, by tag (`latest`, `safe`: the last committed; `finalized`: the last final; `earliest`: genesis), or by one of its L2
     /// blocks; null if there is none.
     fn batch(&self, selector: Selector) -> Result<Option<Batch>, Failure> {
-        let Some((_, l1)) = self.settlement() else { return Ok(None) };
+        let Some((handle, l1)) = self.settlement() else { return Ok(None) };
         let index = match selector {
             Selector::Index(index) => index,
             Selector::Quantity(index) => index.to(),
-            Selector::Block { block_number } => return Ok(l1.batch_of_block(block_number.to())?),
+            Selector::Block { block_number } => {
+                let batch = l1.batch_of_block(block_number.to())?;
+                return Ok(batch.map(|batch| handle.with_evidence(batch)));
+            }
             Selector::Tag(BlockNumberOrTag::Latest | BlockNumberOrTag::Safe) => l1.latest.head,
             Selector::Tag(BlockNumberOrTag::Finalized) => l1.finalized.last_final,
             Selector::Tag(BlockNumberOrTag::Earliest) => 0,
             Selector::Tag(tag) => return refuse(format!("no batch has the tag {tag}")),
         };
-        Ok(l1.batch(index)?)
+        Ok(l1.batch(index)?.map(|batch| handle.with_evidence(batch)))
     }
 }
 

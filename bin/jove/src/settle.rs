@@ -323,8 +323,7 @@ async fn step(shared: &Shared, depth: Depth) -> Result<bool, Held> {
     }
     let now = node.now_ms();
     if shared.overdue.swap(false, Ordering::Relaxed)
-        && let Some(number) = origins::before_message(&state, depth)?
-        && number < node.head().header.number
+        && let Some(number) = origins::before_message(&state, &node.storage().view(), depth)?
     {
         let (l1, storage) = (&shared.l1, node.storage());
         let step = origins::next_step(l1, &shared.settlement, &state, storage, Some(number), depth, now).await?;
@@ -384,28 +383,40 @@ async fn tag(shared: Shared) {
     }
 }
 
-/// Batches that are asked about at once.
-const BATCHES: usize = 64;
+/// Batches that are asked about at once, and so often: of more it is not known which proofs count.
+const BATCHES: u64 = 256;
+const QUESTIONS: u64 = 16;
 
 /// Keeps which proofs L1 counts of the outputs that this node says.
 async fn count_evidence(shared: &Shared) -> Result<(), Held> {
     let (state, view) = (shared.l1_state(), shared.node.storage().view());
+    let mut counted = BTreeMap::new();
     let last = state.latest.last_final;
     let Some(settled) = state.batch(last)?.and_then(|parent| parent.settled) else { return Ok(()) };
-    let mut outputs = Vec::new();
-    for index in (last + 1..=state.latest.head).take(BATCHES) {
-        let Some(batch) = state.batch(index)? else { break };
-        let block = batch.header.last_block;
-        if view.block_hash(block)? != Some(batch.header.last_block_hash) {
+    let (mut start, mut next) = (settled.output, last + 1);
+    for _ in 0..QUESTIONS {
+        let (mut outputs, mut any) = (Vec::new(), false);
+        for index in next..=state.latest.head.min(next + BATCHES - 1) {
+            let Some(batch) = state.batch(index)? else { break };
+            let block = batch.header.last_block;
+            if view.block_hash(block)? != Some(batch.header.last_block_hash) {
+                break;
+            }
+            let roots = Some(committer::roots(&view, block)?);
+            let judged = Judged { header: &batch.header, blobs: &batch.blobs, openings: &[], roots };
+            any |= batch.attested.or(batch.proven).is_some();
+            outputs.push((batch.hash, judged.output(B256::ZERO)));
+        }
+        // Batches are proven in order.
+        if !any {
             break;
         }
-        let roots = Some(committer::roots(&view, block)?);
-        let judged = Judged { header: &batch.header, blobs: &batch.blobs, openings: &[], roots };
-        outputs.push((batch.hash, judged.output(B256::ZERO)));
+        let evidence = prove::evidence(shared, start, &outputs).await?;
+        counted.extend(outputs.iter().map(|(hash, _)| *hash).zip(evidence));
+        next += outputs.len() as u64;
+        start = outputs.last().map_or(start, |(_, output)| *output);
     }
-    let counted = prove::evidence(shared, settled.output, &outputs).await?;
-    let hashes = outputs.into_iter().map(|(hash, _)| hash);
-    *shared.handle.evidence.lock() = hashes.zip(counted).collect();
+    *shared.handle.evidence.lock() = counted;
     Ok(())
 }
 

@@ -11,14 +11,17 @@
 //! | `GET /v1/jobs` | | all jobs, JSON |
 //! | `POST /v1/jobs/{index}/retry` | | empty |
 //!
-//! Leases are a session's, which the header `jove-session` names: it is of whoever showed that an enclave's key is at hand, whatever its name. A key has one session,
-//! which ends when the controller does.
+//! Leases are a session's, which the header `jove-session` names: it is of whoever showed that an enclave's key is at hand, whatever its name. Sessions end when the
+//! controller does. What goes wrong is held against the machine.
 //!
 //! Errors are words, with 401 without a good token, 403 for a worker whose proofs were wrong, 404, 409 for a lease that has ended, 422 for what is wrong, 428
 //! where the worker's key has to be registered first, 410 for a key whose time is over, 503 for what may be so later.
 
-use crate::{Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted, queue::MAX_REASON};
-use alloy_primitives::{Address, B256, Bytes};
+use crate::{
+    Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted,
+    queue::{Asking, MAX_REASON},
+};
+use alloy_primitives::{Address, B256, Bytes, hex};
 use alloy_rlp::Decodable;
 use axum::{
     Json, Router,
@@ -36,7 +39,7 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -115,17 +118,19 @@ pub trait Chain: Send + Sync + 'static {
 }
 
 /// A worker that has shown its enclave.
+#[derive(Clone)]
 struct Session {
-    /// What it is called in messages.
+    /// What it is called in messages, with some of the session's id.
     name: String,
     key: Address,
+    machine: B256,
     seen: Instant,
 }
 
 impl Session {
     /// What the queue knows it by.
-    fn worker(&self) -> String {
-        format!("{} ({})", self.name, self.key)
+    fn worker(&self) -> Asking<'_> {
+        Asking { session: &self.name, machine: self.machine }
     }
 }
 
@@ -247,47 +252,44 @@ impl<C: Chain> Controller<C> {
         self.work.notify_waiters();
     }
 
-    /// Who a session is of, if it may have work.
-    async fn worker(&self, session: B256) -> Result<(String, Address), Failure> {
-        let found = self.sessions.lock().get_mut(&session).map(|found| {
+    /// Whose session this is, if it may have work.
+    async fn session(&self, id: B256) -> Result<Session, Failure> {
+        let found = self.sessions.lock().get_mut(&id).map(|found| {
             found.seen = Instant::now();
-            (found.worker(), found.key)
+            found.clone()
         });
-        let (worker, key) = found.ok_or_else(Failure::unregistered)?;
-        let machine = self.chain.machine(key).await?.ok_or_else(Failure::unregistered)?;
-        if self.is_wrong(machine) { Err(Failure::not_believed()) } else { Ok((worker, key)) }
+        let session = found.ok_or_else(Failure::unregistered)?;
+        if self.is_wrong(session.machine) {
+            return Err(Failure::not_believed());
+        }
+        match self.chain.machine(session.key).await? {
+            Some(machine) if machine == session.machine => Ok(session),
+            _ => Err(Failure::unregistered()),
+        }
     }
 
     fn is_wrong(&self, machine: B256) -> bool {
         self.wrong.lock().get(&machine).is_some_and(|times| *times >= MAX_WRONG)
     }
 
-    /// Begins a session of a key, which ends the one before.
-    fn begin(&self, name: String, key: Address) -> Result<B256, Error> {
-        let session = Session { name, key, seen: Instant::now() };
-        let worker = session.worker();
+    /// Begins a session.
+    fn begin(&self, name: &str, key: Address, machine: B256) -> B256 {
         let id = B256::random();
-        let ended: Vec<_> = {
-            let mut sessions = self.sessions.lock();
-            let before: Vec<_> = sessions.extract_if(.., |_, before| before.key == key).collect();
-            if sessions.len() >= MAX_SESSIONS {
-                let oldest = sessions.iter().min_by_key(|(_, known)| known.seen).map(|(id, _)| *id);
-                oldest.and_then(|oldest| sessions.remove(&oldest));
-            }
-            sessions.insert(id, session);
-            before.into_iter().map(|(_, before)| before.worker()).chain([worker]).collect()
-        };
-        // It has nothing of what it had before, also before the controller began.
-        let mut queue = self.queue.lock();
-        for worker in ended {
-            queue.forget(&worker, self.workers(), now())?;
+        let name = format!("{name} #{}", hex::encode(&id[..4]));
+        let mut sessions = self.sessions.lock();
+        if sessions.len() >= MAX_SESSIONS {
+            let oldest = sessions.iter().min_by_key(|(_, known)| known.seen).map(|(id, _)| *id);
+            oldest.and_then(|oldest| sessions.remove(&oldest));
         }
-        Ok(id)
+        sessions.insert(id, Session { name, key, machine, seen: Instant::now() });
+        id
     }
 
-    /// Workers that were heard of lately.
-    fn workers(&self) -> u64 {
-        self.sessions.lock().values().filter(|session| session.seen.elapsed() < HEARD).count() as u64
+    /// Machines that were heard of lately.
+    fn machines(&self) -> u64 {
+        let sessions = self.sessions.lock();
+        let heard = sessions.values().filter(|session| session.seen.elapsed() < HEARD);
+        heard.map(|session| session.machine).collect::<BTreeSet<_>>().len() as u64
     }
 
     /// A nonce that is good for one registration.
@@ -317,14 +319,14 @@ impl<C: Chain> Controller<C> {
     }
 
     /// A job for a worker, once there is one.
-    async fn next(&self, worker: &str) -> Result<Option<Lease>, Error> {
+    async fn next(&self, worker: Asking<'_>) -> Result<Option<Lease>, Error> {
         let end = Instant::now() + WAIT;
         loop {
             let work = self.work.notified();
-            let workers = self.workers();
+            let machines = self.machines();
             let (leased, next) = {
                 let mut queue = self.queue.lock();
-                (queue.lease(worker, workers, now())?, queue.next(worker))
+                (queue.lease(worker, machines, now())?, queue.next(worker.machine))
             };
             if leased.is_some() {
                 self.changed();
@@ -353,17 +355,14 @@ impl<C: Chain> FromRequestParts<Arc<Controller<C>>> for Caller {
     }
 }
 
-/// The worker whose session a request names, with a token beside it, and its key.
-struct Worker(String, Address);
-
-impl<C: Chain> FromRequestParts<Arc<Controller<C>>> for Worker {
+impl<C: Chain> FromRequestParts<Arc<Controller<C>>> for Session {
     type Rejection = Failure;
 
+    /// The one that a request names, with a token beside it.
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller<C>>) -> Result<Self, Failure> {
         Caller::from_request_parts(parts, controller).await?;
-        let session = parts.headers.get(SESSION).and_then(|value| value.to_str().ok()?.parse().ok());
-        let (worker, key) = controller.worker(session.ok_or_else(Failure::unregistered)?).await?;
-        Ok(Self(worker, key))
+        let id = parts.headers.get(SESSION).and_then(|value| value.to_str().ok()?.parse().ok());
+        controller.session(id.ok_or_else(Failure::unregistered)?).await
     }
 }
 
@@ -435,14 +434,14 @@ async fn register<C: Chain>(
     if controller.is_wrong(machine) {
         return Err(Failure::not_believed());
     }
-    let session = controller.begin(name.clone(), key)?;
+    let session = controller.begin(&name, key, machine);
     tracing::info!(worker = name, %key, "a prover's enclave is registered");
     controller.changed();
     Ok(session.to_string())
 }
 
-async fn lease<C: Chain>(State(controller): At<C>, Worker(worker, _): Worker) -> Result<Response, Failure> {
-    let Some(Lease { job, token }) = controller.next(&worker).await? else {
+async fn lease<C: Chain>(State(controller): At<C>, session: Session) -> Result<Response, Failure> {
+    let Some(Lease { job, token }) = controller.next(session.worker()).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let input = match controller.while_held(token, controller.chain.input(job)).await {
@@ -457,43 +456,38 @@ async fn lease<C: Chain>(State(controller): At<C>, Worker(worker, _): Worker) ->
     let mut queue = controller.queue.lock();
     queue.renew(token, now())?;
     let headers = [(LEASE, token.to_string()), (LEASE_MS, queue.lease_time().as_millis().to_string())];
-    tracing::debug!(batch = job.index, worker, token, "leased");
+    tracing::debug!(batch = job.index, worker = session.name, token, "leased");
     Ok((headers, input).into_response())
 }
 
-async fn renew<C: Chain>(
-    State(controller): At<C>,
-    Worker(worker, _): Worker,
-    Path(token): Path<u64>,
-) -> Result<(), Failure> {
+async fn renew<C: Chain>(State(controller): At<C>, session: Session, Path(token): Path<u64>) -> Result<(), Failure> {
     let mut queue = controller.queue.lock();
-    queue.job(token, &worker)?;
+    queue.job(token, &session.name)?;
     Ok(queue.renew(token, now())?)
 }
 
 async fn finish<C: Chain>(
     State(controller): At<C>,
-    Worker(worker, key): Worker,
+    session: Session,
     Path(token): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
-    let job = controller.queue.lock().job(token, &worker)?;
+    let job = controller.queue.lock().job(token, &session.name)?;
     let proved = decode::<Proved>(&body);
     let signature = proved.as_ref().map(|proved| proved.signature.clone()).unwrap_or_default();
     let checked = match proved {
-        Some(proved) => controller.while_held(token, controller.chain.check(job, key, proved)).await,
+        Some(proved) => controller.while_held(token, controller.chain.check(job, session.key, proved)).await,
         None => Err(Refusal::Wrong("the body is malformed".into())),
     };
     if let Err(refusal) = checked {
         if let Refusal::Wrong(reason) = &refusal {
-            tracing::error!(batch = job.index, worker, reason, "a worker's proof is wrong");
+            tracing::error!(batch = job.index, worker = session.name, reason, "a worker's proof is wrong");
             counter!("jove_prover_wrong_total").increment(1);
+            *controller.wrong.lock().entry(session.machine).or_default() += 1;
             // Not the batch's fault: another worker may have it at once.
-            controller.queue.lock().give_back(token)?;
-            if let Some(machine) = controller.chain.machine(key).await? {
-                *controller.wrong.lock().entry(machine).or_default() += 1;
-            }
+            let given_back = controller.queue.lock().give_back(token);
             controller.changed();
+            given_back?;
         }
         return Err(refusal.into());
     }
@@ -505,17 +499,17 @@ async fn finish<C: Chain>(
 
 async fn fail<C: Chain>(
     State(controller): At<C>,
-    Worker(worker, _): Worker,
+    session: Session,
     Path(token): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
     let reason = String::from_utf8_lossy(&body[..body.len().min(MAX_REASON)]);
-    let workers = controller.workers();
+    let machines = controller.machines();
     {
         let mut queue = controller.queue.lock();
-        let job = queue.job(token, &worker)?;
-        tracing::warn!(batch = job.index, worker, %reason, "a batch was not proven");
-        queue.fail(token, &reason, workers, now())?;
+        let job = queue.job(token, &session.name)?;
+        tracing::warn!(batch = job.index, worker = session.name, %reason, "a batch was not proven");
+        queue.fail(token, &reason, machines, now())?;
     }
     counter!("jove_prover_failures_total").increment(1);
     controller.changed();

@@ -12,8 +12,10 @@ use reqwest::{Client, Method, Response, StatusCode};
 use std::{sync::Arc, time::Duration};
 use tokio::task::spawn_blocking;
 
-/// Longer than a controller waits before it says that there is no work, and long enough for an input.
+/// Longest that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for a lease: an input may be long in the making.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(1_200);
 /// After a failure of the controller or the enclave.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Doublings at most of the pause after failures in a row.
@@ -87,7 +89,17 @@ impl Worker {
         tracing::info!(worker = self.name, %key, "this prover's enclave is registered on L1");
         let mut failures = 0;
         loop {
-            let Some(leased) = self.lease(&session).await? else { continue };
+            let leased = match self.lease(&session).await {
+                Ok(Some(leased)) => leased,
+                Ok(None) => continue,
+                // There is no input now, or nobody: the session stays.
+                Err(Error::Controller(error)) => {
+                    tracing::debug!(worker = self.name, error, "no work for a prover");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             match self.prove(domain, key, &session, leased).await? {
                 true => failures = 0,
                 // Another may do better.
@@ -175,7 +187,8 @@ impl Worker {
     }
 
     async fn ask(&self, method: Method, path: &str, session: &str, body: Vec<u8>) -> Result<Response, Error> {
-        let request = self.client.request(method, format!("{}/v1/{path}", self.controller)).timeout(TIMEOUT);
+        let limit = if path == "lease" { LEASE_TIMEOUT } else { TIMEOUT };
+        let request = self.client.request(method, format!("{}/v1/{path}", self.controller)).timeout(limit);
         let request = request.bearer_auth(self.secret.token(&self.name)?).header(SESSION, session);
         let mut response = request.body(body).send().await?;
         match response.status() {

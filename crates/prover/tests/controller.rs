@@ -274,7 +274,7 @@ async fn a_worker_that_dies_loses_its_lease() {
     let (new, _) = served.lease("alive").await;
     assert!(new > old);
     assert_eq!(served.status("dead", &format!("lease/{old}/finish"), proof("dead", 1)).await, 409);
-    // One that begins anew has what it held no more, and may have it again at once.
+    // One that begins anew has what it held no more.
     assert_eq!(served.register("alive", b"good").await, 200);
     assert_eq!(served.status("alive", &format!("lease/{new}/finish"), proof("alive", 1)).await, 409);
     let (newest, _) = served.lease("alive").await;

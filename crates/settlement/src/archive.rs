@@ -41,17 +41,25 @@ impl Archive {
         Ok(Self { folder: folder.into() })
     }
 
-    /// Keeps a blob with its versioned hash. It is on disk when this returns.
+    /// Keeps a blob with its versioned hash, unless one is there. It is on disk when this returns.
     ///
     /// # Errors
     /// The file system's.
     pub fn put(&self, hash: B256, blob: &[u8]) -> io::Result<()> {
         let path = self.path(hash);
+        if fs::read(&path).is_ok_and(|kept| kept == blob) {
+            return Ok(());
+        }
         let new = path.with_extension(format!("{:?}.{UNFINISHED}", std::thread::current().id()));
-        let mut file = File::create(&new)?;
-        file.write_all(blob)?;
-        file.sync_all()?;
-        fs::rename(new, path)?;
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(blob)?;
+            file.sync_all()
+        });
+        if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
+            // It may not be there.
+            let _ = fs::remove_file(new);
+            return Err(error);
+        }
         File::open(&self.folder)?.sync_all()
     }
 
@@ -78,7 +86,11 @@ impl BlobSource for Archive {
     }
 
     fn blobs<'a>(&'a self, _: L1Block, hashes: &'a [B256]) -> BoxFuture<'a, Result<Vec<Bytes>, BlobError>> {
-        let read = move || hashes.iter().filter_map(|hash| self.get(*hash).transpose()).collect::<io::Result<_>>();
-        Box::pin(async move { read().map_err(BlobError::Archive) })
+        let (archive, hashes) = (Self { folder: self.folder.clone() }, hashes.to_vec());
+        let read = move || hashes.iter().filter_map(|hash| archive.get(*hash).transpose()).collect::<io::Result<_>>();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(read).await.map_err(|_| BlobError::Stopping)?;
+            read.map_err(BlobError::Archive)
+        })
     }
 }

@@ -261,15 +261,14 @@ impl Blobs {
         self
     }
 
-    /// Keeps blobs with these versioned hashes, where it keeps any.
-    ///
-    /// # Errors
-    /// [`BlobError::Archive`].
-    pub async fn keep(&self, blobs: Vec<(B256, Bytes)>) -> Result<(), BlobError> {
-        let Some(archive) = self.archive.clone() else { return Ok(()) };
+    /// Keeps blobs with these versioned hashes, where it keeps any. Where it cannot, it says so: the rest goes on.
+    pub async fn keep(&self, blobs: Vec<(B256, Bytes)>) {
+        let Some(archive) = self.archive.clone() else { return };
         let put = move || blobs.iter().try_for_each(|(hash, blob)| archive.put(*hash, blob));
-        let kept = tokio::task::spawn_blocking(put).await.map_err(|_| BlobError::Stopping)?;
-        kept.map_err(BlobError::Archive)
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(put).await {
+            metrics::counter!("jove_blob_archive_failures_total").increment(1);
+            tracing::error!(%error, "blobs cannot be kept");
+        }
     }
 
     /// One more source, which is asked after the others.
@@ -283,7 +282,7 @@ impl Blobs {
     /// The blobs of a block that have these versioned hashes, in order, checked; 131,072 bytes each.
     ///
     /// # Errors
-    /// [`BlobError::Missing`] if no source has one of them; [`BlobError::Archive`] if what was found cannot be kept.
+    /// [`BlobError::Missing`] if no source has one of them.
     pub async fn get(&self, block: L1Block, hashes: &[B256]) -> Result<Vec<Bytes>, BlobError> {
         let mut found: Vec<Option<Bytes>> = vec![None; hashes.len()];
         let mut tried = String::new();
@@ -316,7 +315,7 @@ impl Blobs {
             // A string takes all.
             let _ = write!(tried, "; {}: {said}", source.name);
         }
-        self.keep(new).await?;
+        self.keep(new).await;
         let missing = |(hash, blob): (&B256, Option<Bytes>)| {
             blob.ok_or_else(|| BlobError::Missing { hash: *hash, block: block.number, tried: tried.clone() })
         };

@@ -41,16 +41,19 @@ impl Depth {
     }
 }
 
-/// The last committed block, if the message after it can be consumed now. `Rollup` refuses a batch without an overdue message: a sequencer that has more
-/// blocks before the message than a batch holds goes back there, and consumes it before anything else.
+/// The last committed block, if the message after it can be consumed now, and is not consumed right after it. `Rollup` refuses a batch without an overdue message: a
+/// sequencer that has more blocks before the message than a batch holds goes back there, and consumes it before anything else.
 ///
 /// # Errors
 /// If the store fails.
-pub fn before_message(state: &L1State, depth: Depth) -> Result<Option<u64>, Error> {
+pub fn before_message(state: &L1State, view: &View, depth: Depth) -> Result<Option<u64>, Error> {
     let Some(head) = state.batch(state.latest.head)? else { return Ok(None) };
-    let message = state.message(head.header.end_message)?;
-    let is_deep = message.is_some_and(|message| message.l1_block <= depth.target(state));
-    Ok(is_deep.then_some(head.header.last_block))
+    let (number, end) = (head.header.last_block, head.header.end_message);
+    let is_deep = state.message(end)?.is_some_and(|message| message.l1_block <= depth.target(state));
+    if !is_deep || view.head_number() <= number || origin_at(view, number + 1)?.1.consumed > end {
+        return Ok(None);
+    }
+    Ok(Some(number))
 }
 
 /// What the chain does next.

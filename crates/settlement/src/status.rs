@@ -184,11 +184,15 @@ impl Handle {
         self.rebuild.progress(head, last.header.index, last.header.last_block)
     }
 
-    /// Whether L1 counts the proofs of a batch that it once took, by an enclave and by zero knowledge: not where they are contradicted, or their verifier was
-    /// replaced. All of a final one.
-    pub fn evidence(&self, batch: &Batch) -> [bool; 2] {
-        let counted = || self.evidence.lock().get(&batch.hash).copied();
-        batch.settled.map_or_else(counted, |_| None).unwrap_or([true; 2])
+    /// A batch without the proofs that L1 once took and does not count: those that are contradicted, or of a verifier that was replaced, and those of which that
+    /// is not known. A final one keeps all.
+    pub fn with_evidence(&self, mut batch: Batch) -> Batch {
+        if batch.settled.is_none() {
+            let [attested, proven] = self.evidence.lock().get(&batch.hash).copied().unwrap_or_default();
+            batch.attested = batch.attested.filter(|_| attested);
+            batch.proven = batch.proven.filter(|_| proven);
+        }
+        batch
     }
 
     /// Why no more transactions may be taken: a debt beyond its limit, in words for the sender.

@@ -4,9 +4,9 @@
 //! above is read anew whenever L1's head is another, and kept in memory. So a reorganisation of L1 needs no undoing, and a restart goes on at the
 //! cursor. Everybody else reads [`L1State`], which belongs to one L1 block and never changes.
 //!
-//! Events may be left out. So at L1's head the queue's rolling hash, computed from them, must be the contract's, and so must the last batch, on whose hash
-//! all before it depend. If they are not, what was applied since they last were is read again. Only states of recent L1 blocks are asked for: nodes of L1 keep no
-//! others.
+//! Events may be left out. So at the last finalized block and at L1's head the queue's rolling hash, computed from them, must be the contract's, and so must the last
+//! batch, on whose hash all before it depend. If they are not at the former, what was applied since they last were is read again. No state of older L1 blocks is
+//! asked for: nodes of L1 keep none.
 //!
 //! | key in the store | value, JSON |
 //! |---|---|
@@ -17,7 +17,7 @@
 
 use crate::{
     Error, L1,
-    contracts::{Inbox, Rollup},
+    contracts::{Inbox, Phase, Rollup},
     l1::SealedHeader,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -33,11 +33,14 @@ use jove_primitives::{
 };
 use jove_storage::Storage;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// L1 blocks whose events are asked for at once.
 const RANGE: u64 = 1_000;
+/// The wait before events are read again that did not agree with the contracts; twice as long each time, up to a minute.
+const RETREAT: Duration = Duration::from_millis(250);
+const MAX_DOUBLINGS: u32 = 8;
 
 /// An L1 block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +300,8 @@ pub struct Watcher {
     finalized: Pointers,
     /// The last of these that agreed with the contracts.
     agreed: Pointers,
+    /// How often in a row it went back there.
+    retreats: u32,
     /// Whether L1 was found to be the chain's.
     checked: bool,
     sender: watch::Sender<L1State>,
@@ -313,9 +318,12 @@ impl Watcher {
         let before = Pointers { block: before, ..Default::default() };
         let finalized = load(&storage, CURSOR_KEY)?.unwrap_or(before);
         let agreed = load(&storage, AGREED_KEY)?.unwrap_or(before);
-        let state = L1State { storage: storage.clone(), finalized: agreed, latest: agreed, overlay: Arc::default() };
+        // What was read after that is not checked, and may be wrong.
+        let known = if finalized == agreed { agreed } else { before };
+        let state = L1State { storage: storage.clone(), finalized: known, latest: known, overlay: Arc::default() };
         let sender = watch::Sender::new(state);
-        Ok(Self { l1, spec, settlement, genesis, storage, finalized, agreed, checked: false, sender })
+        let (retreats, checked) = Default::default();
+        Ok(Self { l1, spec, settlement, genesis, storage, finalized, agreed, retreats, checked, sender })
     }
 
     /// What L1 says, now and whenever that changes.
@@ -342,39 +350,59 @@ impl Watcher {
         if head.hash() == self.sender.borrow().latest.block.hash && finalized.is_none() {
             return Ok(false);
         }
-        let read = self.follow(&head, finalized.as_ref()).await;
-        if let Err(Error::Queue { .. } | Error::Batches { .. } | Error::NotTheContracts(_)) = &read
-            && self.finalized != self.agreed
-        {
-            self.storage.put_metas([(CURSOR_KEY.to_owned(), to_json(&self.agreed))])?;
-            self.finalized = self.agreed;
+        if let Some(finalized) = finalized {
+            if let Err(error) = self.follow_finalized(&finalized).await {
+                return Err(self.retreat(error).await?);
+            }
+            match self.check(&self.finalized, &Overlay::default(), BlockId::from(finalized.hash())).await {
+                Ok(()) => self.agree()?,
+                Err(error) if is_left_out(&error) => return Err(self.retreat(error).await?),
+                // Where L1 has not finalized anything for long, its nodes have no state of that block: the head must do.
+                Err(error) => tracing::debug!(%error, "the contracts cannot be asked at the finalized block"),
+            }
         }
-        let (latest, overlay) = read?;
-        if self.finalized != self.agreed {
-            self.storage.put_metas([(AGREED_KEY.to_owned(), to_json(&self.finalized))])?;
-            self.agreed = self.finalized;
+        if head.number < self.finalized.block.number {
+            return Err(Error::L1Behind { number: head.number, finalized: self.finalized.block.number });
         }
+        let read = self.read(self.finalized, &head).await;
+        let checked = match read {
+            Ok((latest, overlay)) => {
+                self.check(&latest, &overlay, BlockId::from(head.hash())).await.map(|()| (latest, overlay))
+            }
+            Err(error) => Err(error),
+        };
+        let (latest, overlay) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return Err(self.retreat(error).await?),
+        };
+        self.agree()?;
         let storage = self.storage.clone();
         let state = L1State { storage, finalized: self.finalized, latest, overlay: Arc::new(overlay) };
         self.sender.send_replace(state);
         Ok(true)
     }
 
-    /// What stands at `head`, checked; what L1 has `finalized` is kept.
-    async fn follow(
-        &mut self,
-        head: &SealedHeader,
-        finalized: Option<&SealedHeader>,
-    ) -> Result<(Pointers, Overlay), Error> {
-        if let Some(finalized) = finalized {
-            self.follow_finalized(finalized).await?;
+    /// What is kept is what the contracts have.
+    fn agree(&mut self) -> Result<(), Error> {
+        if self.finalized != self.agreed {
+            self.storage.put_metas([(AGREED_KEY.to_owned(), to_json(&self.finalized))])?;
+            self.agreed = self.finalized;
         }
-        if head.number < self.finalized.block.number {
-            return Err(Error::L1Behind { number: head.number, finalized: self.finalized.block.number });
+        self.retreats = 0;
+        Ok(())
+    }
+
+    /// Goes back to where what is kept was what the contracts have, if the error says that it is not, and it is not known to be so further on: after a while, as L1's
+    /// node is asked for all of it again. The error.
+    async fn retreat(&mut self, error: Error) -> Result<Error, Error> {
+        if is_left_out(&error) && self.finalized != self.agreed {
+            self.storage.put_metas([(CURSOR_KEY.to_owned(), to_json(&self.agreed))])?;
+            self.finalized = self.agreed;
+            tracing::warn!(%error, block = self.agreed.block.number, "L1's events are read again from here");
+            tokio::time::sleep(RETREAT * (1 << self.retreats.min(MAX_DOUBLINGS))).await;
+            self.retreats += 1;
         }
-        let (pointers, overlay) = self.read(self.finalized, head).await?;
-        self.check(&pointers, &overlay, BlockId::from(head.hash())).await?;
-        Ok((pointers, overlay))
+        Ok(error)
     }
 
     /// Applies and keeps what lies between the cursor and `finalized`.
@@ -437,30 +465,36 @@ impl Watcher {
             C::abi_decode_returns(&answer).map_err(|_| Error::NotTheContracts("Rollup"))
         }
         if !pointers.open {
-            // There may be no contract yet.
             return match read(self, Rollup::phaseCall {}, block).await {
-                Ok(phase) if phase != 0 => {
-                    Err(Error::Batches { block: pointers.block.number, found: 0, head: pointers.head })
-                }
-                _ => Ok(()),
+                Ok(0) => Ok(()),
+                Ok(_) => Err(Error::Batches { block: pointers.block.number, found: 0, head: pointers.head }),
+                // There may be no contract yet, or another that holds its place.
+                Err(Error::NotTheContracts(_)) => Ok(()),
+                Err(error) if error.revert().is_some() => Ok(()),
+                Err(error) => Err(error),
             };
         }
         let call = |data: Vec<u8>| self.l1.call(self.settlement.inbox, Bytes::from(data), block);
         let length = call(Inbox::lengthCall {}.abi_encode()).await?;
         let length = Inbox::lengthCall::abi_decode_returns(&length).map_err(|_| Error::NotTheContracts("Inbox"))?;
         let count = pointers.messages;
-        let hash = call(Inbox::queueHashCall { count }.abi_encode()).await;
-        let hash = hash.ok().and_then(|hash| Inbox::queueHashCall::abi_decode_returns(&hash).ok());
+        let hash = match call(Inbox::queueHashCall { count }.abi_encode()).await {
+            Ok(hash) => Inbox::queueHashCall::abi_decode_returns(&hash).ok(),
+            // There are not so many.
+            Err(error) if error.revert().is_some() => None,
+            Err(error) => return Err(error),
+        };
         if length != count || hash != Some(pointers.queue_hash) {
             return Err(Error::Queue { block: pointers.block.number, found: count, length });
         }
         let head = read(self, Rollup::headIndexCall {}, block).await?;
         let last_final = read(self, Rollup::finalIndexCall {}, block).await?;
         let era = u64::from(read(self, Rollup::eraCall {}, block).await?);
-        let found = (pointers.head, pointers.last_final, pointers.era);
+        let halted = read(self, Rollup::phaseCall {}, block).await? == Phase::Halted as u8;
+        let found = (pointers.head, pointers.last_final, pointers.era, pointers.halted);
         let hash = read(self, Rollup::batchAtCall { index: head }, block).await?.batchHash;
         let known = self.known(overlay, head)?.map(|batch| batch.hash);
-        if found == (head, last_final, era) && known == Some(hash) {
+        if found == (head, last_final, era, halted) && known == Some(hash) {
             return Ok(());
         }
         Err(Error::Batches { block: pointers.block.number, found: pointers.head, head })
@@ -515,6 +549,14 @@ impl Watcher {
             }
             Event::BatchesDropped(event) => pointers.head = event.index.saturating_sub(1),
             Event::BatchFinal(event) => {
+                // Each is final after the one before: none was left out.
+                if event.index != pointers.last_final + 1 {
+                    return Err(Error::Batches {
+                        block: place.block_number,
+                        found: pointers.last_final,
+                        head: event.index,
+                    });
+                }
                 let settled = FinalBatch {
                     place,
                     output: event.output,
@@ -581,6 +623,11 @@ impl Watcher {
         overlay.batches.insert(index, batch);
         Ok(())
     }
+}
+
+/// Whether an error says that events were left out.
+fn is_left_out(error: &Error) -> bool {
+    matches!(error, Error::Queue { .. } | Error::Batches { .. } | Error::NotTheContracts(_))
 }
 
 /// `ProofSystem.Tee` in `Proofs`.

@@ -123,6 +123,18 @@ async fn an_event_that_is_left_out_is_noticed() {
         assert_eq!(seen.message(2).unwrap().unwrap().deposit.gas_limit, 21_002);
         assert!(seen.batch(2).unwrap().is_some() && seen.batch(0).unwrap().is_some());
     }
+    // Of two that become final, the first.
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let mut chain = chain.lock().unwrap();
+        chain.push(vec![settled(1)]);
+        chain.push(vec![settled(2)]);
+        chain.hidden = Some(7);
+    }
+    let error = watcher(&l1, folder.path()).poll().await.unwrap_err();
+    assert!(matches!(error, Error::Batches { found: 0, head: 2, .. }), "{error}");
+    chain.lock().unwrap().hidden = None;
+    assert!(watcher(&l1, folder.path()).poll().await.unwrap());
     let folder = tempfile::tempdir().unwrap();
     chain.lock().unwrap().chain_id = 8;
     let error = watcher(&l1, folder.path()).poll().await.unwrap_err();

@@ -116,7 +116,7 @@ async fn commit_next(
     let count = blobs.len();
     let sidecar = spawn_blocking(move || sidecar(blobs)).await??;
     let kept = sidecar.versioned_hashes().zip(&sidecar.blobs);
-    shared.blobs.keep(kept.map(|(hash, blob)| (hash, Bytes::copy_from_slice(blob.as_slice()))).collect()).await?;
+    shared.blobs.keep(kept.map(|(hash, blob)| (hash, Bytes::copy_from_slice(blob.as_slice()))).collect()).await;
     let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(sidecar)));
     let request = Request { key: key.clone(), to, value: Default::default(), data: call, gas_limit: None, sidecar };
     relayer.submit(request)?;

@@ -40,8 +40,8 @@ pub(crate) struct Enclaves {
     registry: Mutex<Option<(Registry, Instant)>>,
     /// To be sent.
     registrations: Mutex<Vec<Registration>>,
-    /// The keys that this node had registered, by the certificates of their machines: each costs it a million gas.
-    machines: Mutex<BTreeMap<B256, Address>>,
+    /// The keys that this node has registered, with when it began, by the certificates of their machines: each costs it a million gas.
+    machines: Mutex<BTreeMap<B256, (Address, Instant)>>,
 }
 
 impl Enclaves {
@@ -111,24 +111,17 @@ impl Chain for Enclaves {
             };
         }
         let machine = keccak256(Quote::parse(&quote).map_err(wrong)?.pck_chain);
-        let before = self.machines.lock().get(&machine).copied();
-        if let Some(before) = before.filter(|before| *before != key)
-            && self.machine(before).await?.is_some()
-        {
-            return Err(wrong(format!(
-                "the key {before} of this machine counts, and this node pays for one at a time"
-            )));
-        }
+        self.reserve(machine, key).await?;
         let registration = Registration { quote, key, payout: self.payout, block_number };
         let call = register_call(&registration);
         match self.shared.l1.call(registry.contracts().registry, call, BlockNumberOrTag::Latest).await {
             Ok(_) => self.registrations.lock().push(registration),
             Err(error) => {
+                self.machines.lock().remove(&machine);
                 let revert = error.revert().map(wrong);
                 return Err(revert.unwrap_or_else(|| later(error)));
             }
         }
-        self.machines.lock().insert(machine, key);
         for _ in 0..REGISTERING.as_secs() {
             sleep(Duration::from_secs(1)).await;
             if self.machine(key).await?.is_some() {
@@ -203,6 +196,22 @@ impl Chain for Enclaves {
 }
 
 impl Enclaves {
+    /// Notes that a machine's key is being registered: of each machine one, until that counts no more.
+    async fn reserve(&self, machine: B256, key: Address) -> Result<(), Refusal> {
+        let before = self.machines.lock().get(&machine).copied();
+        if let Some((other, since)) = before.filter(|(other, _)| *other != key)
+            && (since.elapsed() < REGISTERING || self.machine(other).await?.is_some())
+        {
+            return Err(wrong(format!("the key {other} of this machine counts: this node pays for one at a time")));
+        }
+        let mut machines = self.machines.lock();
+        if machines.get(&machine).copied() != before {
+            return Err(later("another key of this machine is being registered"));
+        }
+        machines.insert(machine, (key, Instant::now()));
+        Ok(())
+    }
+
     /// A job's batch and the one before it, while L1 has them.
     fn batch(&self, job: &Job) -> Result<(watcher::Batch, watcher::Batch), Refusal> {
         let state = self.shared.l1_state();

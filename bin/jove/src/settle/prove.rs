@@ -23,15 +23,22 @@ use jove_settlement::{
     test_proofs::{Judged, Roots, prove, with_proof},
     watcher::{Batch, L1State},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::spawn_blocking;
 
-/// Batches that are looked at in one step.
-const BATCHES: usize = 64;
+/// Batches that are looked at together.
+const BATCHES: u64 = 64;
+/// How often one step looks for the first batch that lacks a proof, so many batches further each time.
+const WINDOWS: usize = 8;
+/// Batches that are made final at once.
+const FINAL: u64 = 16;
 /// Proofs in one transaction.
-const PROOFS: usize = 24;
-/// Openings of blobs in one transaction, which take 400 bytes of it each: nodes take transactions of up to 128 KiB.
-const OPENINGS: usize = 96;
+const PROOFS: usize = 16;
+/// Openings of blobs in one transaction: they take 400 bytes and up to 75,000 gas each. Nodes take transactions of up to 128 KiB, and 2^24 gas.
+const OPENINGS: usize = 48;
+/// L1 blocks until a proof that was refused is sent again, at first: twice as many each time, up to [`MAX_DOUBLINGS`] times.
+const REFUSED: u64 = 1;
+const MAX_DOUBLINGS: u32 = 8;
 
 /// Sends proofs, from one account.
 pub(super) struct Prover {
@@ -40,10 +47,24 @@ pub(super) struct Prover {
     drops: bool,
     /// L1's head at the last step: what failed is tried again at another.
     looked: B256,
+    /// Of each system: all batches before this one have its proofs, as of when they were looked at.
+    from: [u64; 2],
     /// Proofs in the next transaction: one after a failure, which shows whose it is, and then twice as many each time.
     most: usize,
+    /// Proofs that L1 refused.
+    refused: BTreeMap<B256, Refused>,
     /// Whose workers prove by enclaves. Without one, TEE proofs are a test verifier's.
     controller: Option<Arc<Controller<Enclaves>>>,
+}
+
+/// What L1 refused.
+#[derive(Clone, Copy, Default)]
+struct Refused {
+    times: u32,
+    /// The L1 block until which others go first.
+    until: u64,
+    /// Whether it was sent again since.
+    again: bool,
 }
 
 /// A batch that is not final.
@@ -81,9 +102,20 @@ struct Lacking<'a> {
     signature: Option<Bytes>,
 }
 
+impl Lacking<'_> {
+    fn id(&self) -> B256 {
+        let Self { open, system, signature } = self;
+        let own = signature.as_ref().map_or(&[][..], |signature| &signature[..]);
+        keccak256([&open.batch.hash[..], &open.start[..], &[*system as u8], own].concat())
+    }
+}
+
+const SYSTEMS: [ProofSystem; 2] = [ProofSystem::Tee, ProofSystem::Zk];
+
 impl Prover {
     pub(super) fn new(relayer: Relayer, drops: bool, controller: Option<Arc<Controller<Enclaves>>>) -> Self {
-        Self { relayer, drops, looked: B256::ZERO, most: PROOFS, controller }
+        let (looked, from, refused) = Default::default();
+        Self { relayer, drops, looked, from, most: PROOFS, refused, controller }
     }
 
     /// Looks at L1 and does what is to be done next.
@@ -95,7 +127,10 @@ impl Prover {
         shared.status(Stage::Prove, outcome.and_then(|()| unstuck(&self.relayer, shared.poll)));
     }
 
-    /// Proves the batches that are not final, by both systems, and makes them so.
+    /// Proves the batches that are not final, by both systems, and makes them so. What keeps it from one thing keeps it from no other.
+    ///
+    /// # Errors
+    /// The first of those.
     async fn prove(&mut self, shared: &Shared) -> Result<(), Held> {
         let state = shared.l1_state();
         if !state.latest.open || state.latest.halted {
@@ -103,32 +138,89 @@ impl Prover {
         }
         let news = self.looked != state.latest.block.hash;
         self.looked = state.latest.block.hash;
+        let mut outcome = Ok(());
+        let mut note = |result: Result<(), Held>| {
+            if outcome.is_ok() {
+                outcome = result;
+            }
+        };
         if news && self.drops {
-            self.drop_batches(shared, &state).await?;
+            note(self.drop_batches(shared, &state).await);
         }
-        let open = open_batches(shared, &state).await?;
+        let systems = enabled(shared).await?;
+        let mut open = BTreeMap::new();
+        for (number, is_enabled) in systems.into_iter().enumerate() {
+            if is_enabled {
+                note(self.look(shared, &state, number, &mut open).await);
+            }
+        }
         if let Some(controller) = self.controller.clone() {
-            let wanted: Vec<_> = open.iter().filter(|open| !open.evidence[0]).map(Open::job).collect();
-            controller.want(&wanted)?;
-            self.register(&controller).await?;
+            let wanted = open.values().filter(|open| systems[0] && !open.evidence[0]);
+            controller.want(&wanted.take(BATCHES as usize).map(Open::job).collect::<Vec<_>>())?;
+            note(self.register(&controller).await);
         }
         // What is on its way changes what is lacking.
         if !self.relayer.is_sending() {
             if news {
-                self.finalize(shared, &open).await?;
+                note(self.finalize(shared, &state).await);
             }
-            self.send_proofs(shared, &state, &open, news).await?;
+            note(self.send_proofs(shared, &state, systems, &open).await);
         }
-        Ok(self.relayer.step().await?)
+        self.relayer.step().await?;
+        outcome
+    }
+
+    /// Adds the first batches that lack a system's proofs to `open`, and some after them.
+    ///
+    /// # Errors
+    /// What keeps it from looking further; what it found before is there.
+    async fn look(
+        &mut self,
+        shared: &Shared,
+        state: &L1State,
+        system: usize,
+        open: &mut BTreeMap<u64, Open>,
+    ) -> Result<(), Held> {
+        let first = state.latest.last_final + 1;
+        // What was looked at before may count no more, or be another batch: from time to time all are looked at again.
+        if self.from[system] < first || self.from[system] > state.latest.head + 1 || state.latest.block.number % 64 == 0
+        {
+            self.from[system] = first;
+        }
+        for _ in 0..WINDOWS {
+            let from = self.from[system];
+            let (found, outcome) = open_batches(shared, state, from, BATCHES).await?;
+            let lacks = found.iter().find(|open| !open.evidence[system]).map(|open| open.batch.header.index);
+            let next = from + found.len() as u64;
+            self.from[system] = lacks.unwrap_or(next);
+            if lacks.is_some() {
+                open.extend(found.into_iter().map(|open| (open.batch.header.index, open)));
+            }
+            outcome?;
+            if lacks.is_some() || next > state.latest.head || next == from {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The proofs that L1 lacks and this node has, in the order that L1 takes them: each batch's predecessor has one, there or here.
-    fn lacking<'a>(&self, open: &'a [Open]) -> Vec<Lacking<'a>> {
+    fn lacking<'a>(&self, state: &L1State, systems: [bool; 2], open: &'a BTreeMap<u64, Open>) -> Vec<Lacking<'a>> {
         let signatures = self.controller.as_ref().map(|controller| controller.proofs());
         let (mut lacking, mut openings) = (Vec::new(), 0);
-        for open in open {
-            let before = lacking.len();
-            for (system, done) in [ProofSystem::Tee, ProofSystem::Zk].into_iter().zip(open.evidence) {
+        // Whether the predecessor has a proof; one that was not looked at has.
+        let (mut before, mut reaches) = (0, true);
+        for (index, open) in open {
+            reaches |= before + 1 != *index;
+            before = *index;
+            if !reaches {
+                continue;
+            }
+            let mut is_proven = open.is_proven();
+            for (number, system) in SYSTEMS.into_iter().enumerate() {
+                if open.evidence[number] || !systems[number] {
+                    continue;
+                }
                 let mut signature = None;
                 if let (ProofSystem::Tee, Some(signatures)) = (system, &signatures) {
                     signature = signatures.iter().find(|(job, _)| *job == open.job()).map(|(_, own)| own.clone());
@@ -136,18 +228,18 @@ impl Prover {
                         continue;
                     }
                 }
-                if done {
+                let one = Lacking { open, system, signature };
+                if self.refused.get(&one.id()).is_some_and(|refused| refused.until > state.latest.block.number) {
                     continue;
                 }
                 openings += open.batch.blobs.len();
                 if lacking.len() == self.most || (openings > OPENINGS && !lacking.is_empty()) {
                     return lacking;
                 }
-                lacking.push(Lacking { open, system, signature });
+                lacking.push(one);
+                is_proven = true;
             }
-            if lacking.len() == before && !open.is_proven() {
-                break;
-            }
+            reaches = is_proven;
         }
         lacking
     }
@@ -156,23 +248,31 @@ impl Prover {
     ///
     /// # Errors
     /// How that failed before, if it did.
-    async fn send_proofs(&mut self, shared: &Shared, state: &L1State, open: &[Open], news: bool) -> Result<(), Held> {
-        let lacking = self.lacking(open);
-        let [first, others @ ..] = &lacking[..] else { return Ok(()) };
-        let mut parts = Vec::new();
-        for Lacking { open, system, signature } in &lacking {
-            parts.extend([&open.batch.hash[..], &open.start[..], &[*system as u8]].concat());
-            parts.extend(signature.iter().flatten());
-        }
-        let key = format!("prove/{}/{:x}", first.open.batch.header.index, keccak256(parts));
+    async fn send_proofs(
+        &mut self,
+        shared: &Shared,
+        state: &L1State,
+        systems: [bool; 2],
+        open: &BTreeMap<u64, Open>,
+    ) -> Result<(), Held> {
+        let lacking = self.lacking(state, systems, open);
+        let ids: Vec<B256> = lacking.iter().map(Lacking::id).collect();
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let key = format!("prove/{}/{:x}", first.open.batch.header.index, keccak256(ids.concat()));
         // What was taken once and is lacking counts no more: their verifier is another.
         let attempt = next_attempt(&self.relayer, &key, |mined| is_seen(state, mined));
         let Some(Attempt { key, failed }) = attempt else { return Ok(()) };
-        if let Some(reason) = &failed
-            && (!others.is_empty() || !news)
-        {
-            self.most = 1;
-            return Err(reason.clone().into());
+        if let Some(reason) = failed {
+            if ids.len() > 1 {
+                self.most = 1;
+                return Err(reason.into());
+            }
+            let known = self.refused.entry(ids[0]).or_default();
+            if known.times == 0 || known.again {
+                return self.refuse(state, ids[0], reason);
+            }
+            // Its time has come again.
+            known.again = true;
         }
         let payout = self.relayer.signer().address();
         let mut list = Vec::with_capacity(lacking.len());
@@ -197,8 +297,21 @@ impl Prover {
             opened = Some((open.batch.hash, openings));
         }
         self.most = (2 * self.most).min(PROOFS);
-        self.submit(shared, key, Rollup::proveCall { list }.abi_encode())?;
-        failed.map_or(Ok(()), |failed| Err(failed.into()))
+        self.submit(shared, key, Rollup::proveCall { list }.abi_encode())
+    }
+
+    /// Lets others go before a proof that L1 refuses.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    fn refuse(&mut self, state: &L1State, id: B256, reason: String) -> Result<(), Held> {
+        let now = state.latest.block.number;
+        // Those whose time came long ago are of batches that are no more.
+        self.refused.retain(|_, refused| refused.until + (REFUSED << (MAX_DOUBLINGS + 1)) > now || refused.times == 0);
+        let refused = self.refused.entry(id).or_default();
+        refused.until = now + (REFUSED << refused.times.min(MAX_DOUBLINGS));
+        (refused.times, refused.again) = (refused.times + 1, false);
+        Err(reason.into())
     }
 
     /// Sends the registrations of enclaves that wait for it.
@@ -225,7 +338,8 @@ impl Prover {
 
     /// Makes batches final that can be: where one proof stood unopposed for long enough, where a predecessor held up their proofs, or where they came during a
     /// pause. An invalid one is dropped by that.
-    async fn finalize(&mut self, shared: &Shared, open: &[Open]) -> Result<(), Held> {
+    async fn finalize(&mut self, shared: &Shared, state: &L1State) -> Result<(), Held> {
+        let (open, _) = open_batches(shared, state, state.latest.last_final + 1, FINAL).await?;
         let mut roots = Vec::new();
         for Open { batch, start, roots: own, output, .. } in open.iter().take_while(|open| open.is_proven()) {
             let call = Proofs::isSettledCall { batchHash: batch.hash, previous: *start, output: *output };
@@ -280,16 +394,55 @@ impl Prover {
     }
 }
 
-/// The batches that are not final, in order, as far as this node knows what to say of them.
-async fn open_batches(shared: &Shared, state: &L1State) -> Result<Vec<Open>, Held> {
-    let last = state.latest.last_final;
-    let Some(parent) = state.batch(last)? else { return Ok(Vec::new()) };
-    let first = parent.settled.ok_or(Error::NotFinal)?.output;
-    let mut start = first;
+/// Which systems L1 takes proofs of now.
+///
+/// # Errors
+/// If L1 cannot be asked.
+async fn enabled(shared: &Shared) -> Result<[bool; 2], Error> {
+    let mut enabled = [false; 2];
+    for (enabled, system) in enabled.iter_mut().zip(SYSTEMS) {
+        let call = Proofs::systemOfCall { system: system as u8 };
+        *enabled = !ask(&shared.l1, shared.settlement.proofs, &call).await?.disabled;
+    }
+    Ok(enabled)
+}
+
+/// Up to `count` batches from one on that is not final, in order, as far as this node knows what to say of them, and what keeps it from going on, if something
+/// does.
+///
+/// # Errors
+/// If L1 or the store fails.
+async fn open_batches(
+    shared: &Shared,
+    state: &L1State,
+    from: u64,
+    count: u64,
+) -> Result<(Vec<Open>, Result<(), Held>), Held> {
+    let nothing = (Vec::new(), Ok(()));
+    let Some(parent) = from.checked_sub(1).map_or(Ok(None), |parent| state.batch(parent))? else { return Ok(nothing) };
+    let first = match parent.settled {
+        Some(settled) => settled.output,
+        None => match judge(shared, &parent).await? {
+            Some(Some(roots)) => {
+                Judged { header: &parent.header, blobs: &parent.blobs, openings: &[], roots: Some(roots) }
+                    .output(B256::ZERO)
+            }
+            // An invalid one has no successors.
+            _ => return Ok(nothing),
+        },
+    };
+    let (mut start, mut outcome) = (first, Ok(()));
     let mut open: Vec<Open> = Vec::new();
-    for index in (last + 1..=state.latest.head).take(BATCHES) {
+    for index in from..=state.latest.head.min(from.saturating_add(count - 1)) {
         let Some(batch) = state.batch(index)? else { break };
-        let Some(roots) = judge(shared, &batch).await? else { break };
+        let roots = match judge(shared, &batch).await {
+            Ok(Some(roots)) => roots,
+            Ok(None) => break,
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        };
         let output = Judged { header: &batch.header, blobs: &batch.blobs, openings: &[], roots }.output(start);
         open.push(Open { batch, start, roots, output, evidence: [false; 2] });
         if roots.is_none() {
@@ -301,10 +454,10 @@ async fn open_batches(shared: &Shared, state: &L1State) -> Result<Vec<Open>, Hel
     for (open, evidence) in open.iter_mut().zip(evidence(shared, first, &outputs).await?) {
         open.evidence = evidence;
     }
-    Ok(open)
+    Ok((open, outcome))
 }
 
-/// What L1 counts now for the outputs of the batches after the last final one: of each, whether an enclave's proof and whether one by zero knowledge.
+/// What L1 counts now for the outputs of consecutive batches, the first after the output `start`: of each, whether an enclave's proof and whether one by zero knowledge.
 ///
 /// # Errors
 /// If L1 cannot be asked.

@@ -71,10 +71,10 @@ impl Chain {
         (length, rolling)
     }
 
-    /// The batches' hashes from genesis on, the last final one's index, and the era, after a block.
-    fn batches(&self, hash: B256) -> (Vec<B256>, u64, u32) {
+    /// The batches' hashes from genesis on, the last final one's index, the era, and whether the escape has begun, after a block.
+    fn batches(&self, hash: B256) -> (Vec<B256>, u64, u32, bool) {
         let upto = self.blocks.iter().position(|(header, _)| header.hash_slow() == hash).unwrap();
-        let (mut batches, mut last_final, mut era) = (Vec::new(), 0, 0);
+        let (mut batches, mut last_final, mut era, mut halted) = (Vec::new(), 0, 0, false);
         for (_, log) in self.blocks[..=upto].iter().flat_map(|(_, logs)| logs) {
             use Rollup::RollupEvents as Event;
             match Rollup::RollupEvents::decode_raw_log(log.topics(), &log.data) {
@@ -83,10 +83,11 @@ impl Chain {
                 Ok(Event::BatchesDropped(event)) => batches.truncate(event.index as usize),
                 Ok(Event::BatchFinal(event)) => last_final = event.index,
                 Ok(Event::EraBegun(event)) => era = event.era,
+                Ok(Event::EscapeStarted(_)) => halted = true,
                 _ => {}
             }
         }
-        (batches, last_final, era)
+        (batches, last_final, era, halted)
     }
 
     fn answer(&self, method: &str, params: &Value) -> Value {
@@ -134,18 +135,21 @@ impl Chain {
             }
             "eth_call" => {
                 let hash: B256 = params[1]["blockHash"].as_str().unwrap().parse().unwrap();
-                // As an L1 node that keeps no old states.
-                assert_eq!(hash, self.blocks.last().unwrap().0.hash_slow());
+                // An L1 node keeps no old states.
+                let recent = [self.blocks.len() - 1, self.finalized];
+                assert!(recent.iter().any(|number| self.blocks[*number].0.hash_slow() == hash));
                 let (length, rolling) = self.queue(hash);
                 let input: Bytes = serde_json::from_value(params[0]["input"].clone()).unwrap();
-                let (batches, last_final, era) = self.batches(hash);
+                let (batches, last_final, era, halted) = self.batches(hash);
                 let answer = match input[..4].try_into().unwrap() {
                     Inbox::lengthCall::SELECTOR => U256::from(length).abi_encode(),
                     Inbox::queueHashCall::SELECTOR => rolling.abi_encode(),
                     Rollup::headIndexCall::SELECTOR => U256::from(batches.len() - 1).abi_encode(),
                     Rollup::finalIndexCall::SELECTOR => U256::from(last_final).abi_encode(),
                     Rollup::eraCall::SELECTOR => U256::from(era).abi_encode(),
-                    Rollup::phaseCall::SELECTOR => U256::from(!batches.is_empty()).abi_encode(),
+                    Rollup::phaseCall::SELECTOR => {
+                        U256::from(u8::from(!batches.is_empty()) + u8::from(halted)).abi_encode()
+                    }
                     Rollup::batchAtCall::SELECTOR => {
                         let batch = *batches.last().unwrap();
                         (batch, B256::ZERO, [0u64; 4]).abi_encode_params()
