@@ -261,7 +261,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     assert!(status == 422 && words.contains("barred"), "{status}: {words}");
 
     // The node does not take the lie for a proof of its batch: an honest prover's makes it final.
-    let landed = receipts[0].block_number.expect("mined");
+    let landed: u64 = receipts[0].block_number.to();
     let status = || client.call("jove_syncStatus", json!([])).expect("answered");
     let seen = async || status()["l1"]["latest"]["number"].as_u64().filter(|head| *head > landed);
     until("L1's block is not seen", seen).await;

@@ -183,7 +183,9 @@ impl Prover {
     ) -> Result<(), Held> {
         let first = state.latest.last_final + 1;
         // What was looked at before may count no more, or be another batch: from time to time all are looked at again.
-        if self.from[system] < first || self.from[system] > state.latest.head + 1 || state.latest.block.number % 64 == 0
+        if self.from[system] < first
+            || self.from[system] > state.latest.head + 1
+            || state.latest.block.number.is_multiple_of(BATCHES)
         {
             self.from[system] = first;
         }
