@@ -54,7 +54,7 @@ fn a_key_is_attested_and_proves() {
     let mut enclave = enclave(folder.path(), 0);
     let hello = enclave.hello().expect("answered");
     let measurement = software::measure(PROGRAM.as_ref(), MANIFEST.as_bytes()).expect("readable");
-    assert_eq!((hello.version, hello.kind, hello.measurement, hello.sealed), (1, 0, measurement, true));
+    assert_eq!((hello.version, hello.kind, hello.measurement, hello.sealed), (2, 0, measurement, true));
 
     // The quote holds, for this key, place, payout and block; under the development root alone.
     let attested = enclave.attest(&ATTEST).expect("attested");

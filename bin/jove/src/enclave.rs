@@ -122,3 +122,42 @@ fn serve(enclave: &mut Enclave) -> io::Result<()> {
 fn refusal(reason: Reason, text: &str) -> (u8, Vec<u8>) {
     (answer::REFUSAL, [&[reason as u8], text.as_bytes()].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use toml::Value;
+
+    /// What Gramine is told, with something in the places that it fills in itself.
+    #[test]
+    fn the_manifest_is_one_and_leaves_the_host_no_choice() {
+        let mut text = String::new();
+        let mut rest = jove_enclave::MANIFEST;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (_, after) = after.split_once("}}").expect("closed");
+            text.extend([before, "/filled"]);
+            rest = after;
+        }
+        text.push_str(rest);
+        let manifest: Value = toml::from_str(&text).expect("TOML");
+        let at = |path: &str| path.split('.').fold(&manifest, |value, name| &value[name]);
+        assert_eq!(at("libos.entrypoint").as_str(), Some("/jove-enclave"));
+        let arguments: Vec<_> = at("loader.argv").as_array().expect("a list").iter().map(Value::as_str).collect();
+        assert_eq!(arguments, ["jove-enclave", "--quotes", "gramine"].map(Some));
+        assert_eq!(at("sgx.debug").as_bool(), Some(false));
+        assert_eq!(at("sgx.remote_attestation").as_str(), Some("dcap"));
+        // What would let the host in.
+        for (table, names) in [
+            ("loader", &["insecure__use_cmdline_argv", "insecure__use_host_env", "argv_src_file", "env_src_file"][..]),
+            ("sgx", &["allowed_files", "file_check_policy"]),
+        ] {
+            let table = at(table).as_table().expect("a table");
+            assert!(names.iter().all(|name| !table.contains_key(*name)));
+        }
+        let mounted = at("fs.mounts").as_array().expect("a list");
+        let trusted: Vec<_> = at("sgx.trusted_files").as_array().expect("a list").iter().map(Value::as_str).collect();
+        for mount in mounted {
+            let uri = mount["uri"].as_str().expect("text");
+            assert!(trusted.iter().flatten().any(|file| file.trim_end_matches('/') == uri), "{uri} is not measured");
+        }
+    }
+}
