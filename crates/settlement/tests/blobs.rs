@@ -239,11 +239,12 @@ async fn what_is_found_is_kept_and_what_is_kept_is_not_believed() {
     assert_eq!(endpoint.asked.lock().unwrap().len(), 1);
     // A damaged file is made anew, a torn one and an unfinished one too.
     let file = |hash: B256| folder.path().join(hex::encode(hash));
-    std::fs::write(file(hashes[0]), &blobs[1]).unwrap();
+    let mut damaged = blobs[0].to_vec();
+    damaged[5] ^= 1;
+    std::fs::write(file(hashes[0]), damaged).unwrap();
     std::fs::write(file(hashes[1]), &blobs[1][..100]).unwrap();
     std::fs::write(folder.path().join("half.new"), "").unwrap();
     assert_eq!(open().get(BLOCK, &hashes).await.expect("there"), blobs);
-    assert_eq!(std::fs::read(file(hashes[0])).unwrap(), blobs[0]);
-    assert_eq!(std::fs::read(file(hashes[1])).unwrap(), blobs[1]);
+    assert!(hashes.iter().zip(&blobs).all(|(hash, blob)| std::fs::read(file(*hash)).unwrap() == blob));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
 }
