@@ -282,8 +282,10 @@ impl Core {
         if self.tip.digest == self.anchor.start.digest && self.is_first(view) {
             return Some(Parent { certificate: None, tip: self.anchor.start });
         }
-        let candidates = self.final_certificate.iter().chain(self.notarized.range(..view).map(|(_, c)| c));
-        candidates.into_iter().find_map(|certificate| {
+        let from = if self.is_first(view) { 0 } else { self.first(self.term(view)) };
+        let last = self.final_certificate.iter().filter(|last| last.view >= from);
+        let candidates = last.chain(self.notarized.range(from..view).map(|(_, certificate)| certificate));
+        { candidates }.find_map(|certificate| {
             let tip = self.tip_of(&certificate.digest).filter(|tip| self.is_executed(&tip.digest))?;
             Some(Parent { certificate: Some(certificate.clone()), tip })
         })

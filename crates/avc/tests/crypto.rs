@@ -1,4 +1,5 @@
 //! Signatures and the VRF against known answers.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use alloy_primitives::{B256, hex, keccak256};
 use jove_avc::{Bls, BlsSigner, Scheme, Signer, verify_possession, vrf};

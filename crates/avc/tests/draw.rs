@@ -1,4 +1,5 @@
 //! The weighted draw: the same everywhere, and no bias beyond noise. Limits are five standard deviations, seeds are fixed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use alloy_primitives::B256;
 use jove_avc::{Validator, ValidatorSet, WEIGHT_ONE};

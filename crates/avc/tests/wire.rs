@@ -1,4 +1,5 @@
 //! Encodings: canonical, bounded, and pinned by a hash over many of them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use alloy_primitives::{B256, keccak256};
 use jove_avc::codec::{MAX_NUMBER, Wire};

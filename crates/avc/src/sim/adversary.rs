@@ -41,6 +41,9 @@ impl Simulation {
         honest.push((vote.signer, vote.signature));
         let byzantine = self.plan.byzantine.len();
         let buddies = vote.kind == Kind::Buddy;
+        if buddies && self.plan.mute_buddies {
+            return;
+        }
         if !buddies && voters.count_ones() as usize + byzantine != self.checker.quorum().max(byzantine + 1) {
             return;
         }

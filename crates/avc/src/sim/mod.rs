@@ -23,8 +23,7 @@ pub use plan::{Manner, Plan};
 
 use crate::{
     Anchor, Bitmap, Certificate, Checkpoint, Content, Core, Domain, Effect, Event, Kind, L1Origin, Message, Outcome,
-    Record, Scheme, Settings, Signature, Signer, Tampering, Timer, Timing, Tip, Validator, ValidatorSet,
-    WEIGHT_ONE,
+    Record, Scheme, Settings, Signature, Signer, Tampering, Timer, Timing, Tip, Validator, ValidatorSet, WEIGHT_ONE,
 };
 use alloy_primitives::{B256, keccak256};
 use check::{Checker, Fact};
@@ -211,8 +210,8 @@ impl Simulation {
                 Some(Manner::Withholding) | None => simulation.add(node, None),
             }
         }
-        for (index, (at, node, down)) in simulation.plan.crashes.clone().into_iter().enumerate() {
-            let lost = simulation.plan.lost_log == Some(index);
+        for (at, node, down) in simulation.plan.crashes.clone() {
+            let lost = simulation.plan.lost_log == Some(node);
             let instance = simulation.instances.iter().position(|instance| instance.node == node);
             if let Some(instance) = instance {
                 simulation.schedule(at, What::Crash(instance, lost));
@@ -390,7 +389,7 @@ impl Simulation {
                         if self.plan.mutation == Some(crate::Mutation::VoteWithoutLog) { 0 } else { epoch + 1 };
                     let instance = &mut self.instances[to];
                     instance.log = vec![genesis];
-                    instance.votes_from = votes_from;
+                    instance.votes_from = instance.votes_from.max(votes_from);
                     instance.finals.clear();
                     instance.ends.clear();
                     instance.reached = 0;
@@ -580,7 +579,10 @@ impl Simulation {
                     Message::Certificate(_) => 400,
                     _ => 100,
                 };
-                let astray = self.random.chance(200);
+                let astray = self.random.chance(match &*message {
+                    Message::Proposal(_) => 500,
+                    _ => 200,
+                });
                 if (twin.is_some_and(|twin| twin != side) && !astray) || self.random.chance(hidden) {
                     continue;
                 }
@@ -591,6 +593,14 @@ impl Simulation {
 
     fn deliver(&mut self, from: usize, to: usize, message: &Arc<Message>) {
         let node = self.instances[to].node;
+        let soft = match &**message {
+            Message::Vote(vote) => vote.kind == Kind::Buddy,
+            Message::Certificate(certificate) => certificate.kind == Kind::Buddy,
+            _ => false,
+        };
+        if soft && self.plan.mute_buddies {
+            return;
+        }
         let copies = 1 + u64::from(self.random.chance(self.plan.duplicates));
         for _ in 0..copies {
             let delay = if self.now >= self.plan.heal {

@@ -76,8 +76,10 @@ pub struct Plan {
     pub partitions: Vec<(u64, u64, u64)>,
     /// Crashes of honest nodes: when, which, for how long.
     pub crashes: Vec<(u64, usize, u64)>,
-    /// The crash whose node also loses its log.
+    /// The node that loses its log in each of its crashes.
     pub lost_log: Option<usize>,
+    /// Buddy votes and BuddyCerts never arrive.
+    pub mute_buddies: bool,
     /// How often, in a thousand, a certificate that the adversary can form is sent to a node.
     pub forging: u64,
     /// Transactions come seldom, so that views are idle.
@@ -102,10 +104,19 @@ impl Plan {
 
     /// The plan of a seed with that many validators.
     pub fn sized(seed: u64, validators: usize) -> Self {
+        Self::drawn(seed, validators, false)
+    }
+
+    /// A plan with a node that loses its log, again and again.
+    pub fn forgetful(seed: u64) -> Self {
+        Self::drawn(seed, 4 + (seed % 4) as usize, true)
+    }
+
+    fn drawn(seed: u64, validators: usize, lost: bool) -> Self {
         let mut random = Random::new(!seed);
         let spares = random.below(3) as usize;
         let faults = (validators - 1) / 3;
-        let lost = faults > 0 && random.chance(80);
+        let lost = faults > 0 && (random.chance(80) || lost);
         let count = faults - usize::from(lost);
         let byzantine: Vec<Manner> = (0..count)
             .map(|_| match random.below(10) {
@@ -140,10 +151,11 @@ impl Plan {
         }
         let mut lost_log = None;
         if lost {
-            lost_log = Some(crashes.len());
-            crashes.push((random.within(400, 4_000), count, random.within(20, 300)));
+            lost_log = Some(count);
+            crashes.extend((0..10).map(|_| (random.within(400, heal - 1_000), count, random.within(20, 1_500))));
         }
-        Self {
+        let hostile = random.chance(300);
+        let plan = Self {
             seed,
             validators,
             spares,
@@ -165,11 +177,30 @@ impl Plan {
             partitions,
             crashes,
             lost_log,
+            mute_buddies: random.chance(100),
             forging: random.below(3) * 150,
             sparse: random.chance(300),
             mutation: None,
             real: false,
-        }
+        };
+        if hostile { plan.hostile(&mut random) } else { plan }
+    }
+
+    /// Made for forks: short terms and epochs, slow votes, an adversary at its best.
+    fn hostile(mut self, random: &mut Random) -> Self {
+        self.byzantine.iter_mut().for_each(|manner| *manner = Manner::Twins);
+        self.oldest_parent = true;
+        self.epoch_length = random.within(2, 6);
+        self.term_length = random.within(1, 4);
+        self.heal = 20_000;
+        self.loss = random.below(40);
+        self.delay = random.within(1_000, 5_000);
+        self.slow = Some(
+            [Kind::Finalize, Kind::Finalize, Kind::Finalize, Kind::Notarize, Kind::Skip][random.below(5) as usize],
+        );
+        self.forging = random.within(100, 600);
+        self.partitions.truncate(1);
+        self
     }
 
     /// How many nodes there are.
