@@ -232,10 +232,10 @@ impl Core {
             }
             return;
         }
-        if !self.is_executed(&parent.tip.digest) || !(self.work || self.empty_due) {
+        let empty = self.empty_due && parent.tip.digest != self.tip.digest;
+        if !self.is_executed(&parent.tip.digest) || !(self.work || empty) {
             return;
         }
-        let empty = self.empty_due;
         if self.building.as_ref().is_some_and(|building| building.view == view && (building.empty || !empty)) {
             return;
         }

@@ -27,7 +27,7 @@ impl Core {
             Message::Seal(seal) => self.on_seal(seal),
             Message::Request(Request::Certificates { epoch, view }) => self.answer(from, *epoch, *view),
             Message::Request(Request::Ancestry { digest }) => self.serve(from, *digest),
-            Message::Checkpoints(checkpoints) => self.on_checkpoints(from, checkpoints),
+            Message::Checkpoints(checkpoints) => self.on_checkpoints(checkpoints),
         }
     }
 
@@ -298,12 +298,12 @@ impl Core {
 
     /// Notes that a certified checkpoint is missing, and asks for it.
     pub(crate) fn want(&mut self, digest: B256, from: Option<B256>) {
-        if digest == self.tip.digest
-            || self.entries.contains_key(&digest)
-            || self.wanted.contains(&digest)
-            || self.wanted.len() >= MAX_WANTED
-        {
+        if digest == self.tip.digest || self.entries.contains_key(&digest) || self.wanted.contains(&digest) {
             return;
+        }
+        if self.wanted.len() >= MAX_WANTED {
+            // what is still needed is wanted again
+            self.wanted.remove(0);
         }
         self.wanted.push(digest);
         if !self.tampering.breaks(Mutation::NoFetch) {
@@ -313,7 +313,7 @@ impl Core {
     }
 
     fn serve(&mut self, peer: B256, digest: B256) {
-        if !Self::due(&mut self.served, peer, self.now, self.settings.timing.gap / 8) {
+        if !Self::due(&mut self.served, peer, self.now, self.settings.timing.gap / 16) {
             return;
         }
         let mut checkpoints: Vec<Checkpoint> = Vec::new();
@@ -331,7 +331,7 @@ impl Core {
         }
     }
 
-    fn on_checkpoints(&mut self, from: B256, checkpoints: &[Checkpoint]) {
+    fn on_checkpoints(&mut self, checkpoints: &[Checkpoint]) {
         for checkpoint in checkpoints.iter().take(MAX_CHECKPOINTS) {
             let digest = checkpoint.digest();
             if !self.wanted.contains(&digest) || checkpoint.epoch != self.anchor.epoch {
@@ -345,7 +345,8 @@ impl Core {
                 if more && !self.entries.contains_key(&parent) && !self.wanted.contains(&parent) {
                     self.wanted.push(parent);
                 } else {
-                    self.want(parent, Some(from));
+                    // of another peer: each serves so much at a time
+                    self.want(parent, None);
                 }
             }
         }
