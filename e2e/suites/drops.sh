@@ -5,16 +5,10 @@ set -uo pipefail
 : "${JOVE_BIN:?this suite runs nodes of its own: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
 source lib/check.sh
+# shellcheck source=../lib/nodes.sh
+source lib/nodes.sh
 # shellcheck source=../lib/garbage.sh
 source lib/garbage.sh
-
-pids=()
-trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-key() { cast wallet private-key "$MNEMONIC" "$1"; }
-serves() { cast block-number --rpc-url "$1"; }
-rollup() { cast call --rpc-url "$l1" "$contract" "$@"; }
-rung() { js '$.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")"; }
-is_rung() { [[ $(rung "$1") == "$2" ]]; }
 
 data=$E2E_WORK/drops someone=0x00000000000000000000000000000000000f0201
 mkdir "$data"

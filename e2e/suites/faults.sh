@@ -6,13 +6,9 @@ set -uo pipefail
 : "${JOVE_BIN:?this suite runs nodes of its own: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
 source lib/check.sh
+# shellcheck source=../lib/nodes.sh
+source lib/nodes.sh
 
-pids=()
-trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-key() { cast wallet private-key "$MNEMONIC" "$1"; }
-serves() { cast block-number --rpc-url "$1"; }
-rollup() { cast call --rpc-url "$l1" "$contract" "$@"; }
-balance() { cast balance --rpc-url "$1" "$2"; }
 # has_rung HASH RUNG: it stands on L1, where `final` is the contract's word; the node's waits for L1's own finality.
 has_rung() {
   local finality

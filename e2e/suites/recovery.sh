@@ -6,16 +6,12 @@ set -uo pipefail
 : "${JOVE_BIN:?this suite runs nodes of its own: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
 source lib/check.sh
+# shellcheck source=../lib/nodes.sh
+source lib/nodes.sh
 # shellcheck source=../lib/garbage.sh
 source lib/garbage.sh
 
-pids=()
-trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-key() { cast wallet private-key "$MNEMONIC" "$1"; }
-serves() { cast block-number --rpc-url "$1"; }
-balance() { cast balance --rpc-url "$1" "$2"; }
 is_final() { [[ $(js '$.rung' "$(cast rpc --rpc-url "$1" jove_getFinality "$2")") == final ]]; }
-rollup() { cast call --rpc-url "$l1" "$contract" "$@"; }
 
 data=$E2E_WORK/recovery l1=http://127.0.0.1:$(port) l2=http://127.0.0.1:$(port) stranger=http://127.0.0.1:$(port)
 mkdir "$data"
