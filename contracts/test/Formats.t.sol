@@ -125,7 +125,7 @@ contract FormatsTest is Chain, L2 {
         vm.assertEq(
             keccak256(
                 abi.encode(
-                    authority.DOMAIN(),
+                    sequencerAuthority().DOMAIN(),
                     number("$.commit.chainId"),
                     address_("$.commit.rollup"),
                     number("$.commit.era"),

@@ -48,6 +48,23 @@ contract GasTest is Chain, Measure {
         keep("commit of six blobs", 155_000);
     }
 
+    /// @dev Once places for batches' details are used again: 256 batches later.
+    function test_commitOneBlobLater() public {
+        for (uint64 i = 4; i < 300; ++i) {
+            commit();
+            if (i % 50 != 0 && i < 298) continue;
+            uint64 first = rollup.finalIndex() + 1;
+            rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, first, i)));
+            rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), first, i)));
+        }
+        force(alice);
+        pass(12);
+        Rollup.Commit memory c = request(0);
+        carry(1);
+        cost = measure(sequencer, address(rollup), abi.encodeCall(Rollup.commit, (c, "")));
+        keep("commit of one blob, after 256 batches", 115_000);
+    }
+
     function test_firstProof() public {
         bytes memory data = abi.encodeCall(Rollup.prove, (only(proofOf(ProofSystem.Zk, noProver(), 3, 0))));
         cost = measure(bob, address(rollup), data);

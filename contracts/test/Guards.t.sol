@@ -12,6 +12,9 @@ import {Governed, Placeholder} from "../src/l1/Governed.sol";
 import {Proofs} from "../src/l1/Proofs.sol";
 import {Proxy} from "../src/l1/Proxy.sol";
 import {SequencerAuthority} from "../src/l1/SequencerAuthority.sol";
+import {RewardVault} from "../src/l1/validators/RewardVault.sol";
+import {ValidatorAuthority} from "../src/l1/validators/ValidatorAuthority.sol";
+import {Founder, Terms, ValidatorRegistry} from "../src/l1/validators/ValidatorRegistry.sol";
 import {L2Bridge} from "../src/l2/L2Bridge.sol";
 import {L2Token} from "../src/l2/L2Token.sol";
 import {Attestation} from "./utils/Attestation.sol";
@@ -39,6 +42,8 @@ contract GuardsTest is Chain, L2, Attestation {
     bytes4 internal constant ITSELF = bytes4(keccak256("TimelockUnauthorizedCaller(address)"));
     bytes4 internal constant L1_BRIDGE = L2Bridge.NotL1Bridge.selector;
     bytes4 internal constant SELF = L2Bridge.NotSelf.selector;
+    bytes4 internal constant ADMITTER = ValidatorRegistry.NotAdmitter.selector;
+    bytes4 internal constant VALIDATOR = ValidatorRegistry.NotOwner.selector;
     bytes4 internal constant TOKEN_BRIDGE = L2Token.NotBridge.selector;
 
     struct Row {
@@ -151,6 +156,27 @@ contract GuardsTest is Chain, L2, Attestation {
         row("AttestationRegistry.setPolicy", TIMELOCK);
         row("AttestationRegistry.register", ANYONE);
         row("AttestationRegistry.invalidate", ANYONE);
+
+        ValidatorAuthority validators = new ValidatorAuthority(
+            CHAIN_ID, address(rollup), keccak256("set"), Terms(council, 1 ether, 21 days, council), new Founder[](0)
+        );
+        contractAt("ValidatorAuthority", address(validators));
+        row("ValidatorAuthority.check", ROLLUP);
+        row("ValidatorAuthority.restart", ROLLUP);
+        row("ValidatorAuthority.begin", ANYONE);
+        row("ValidatorAuthority.publish", ANYONE);
+        row("ValidatorAuthority.admit", ADMITTER);
+        row("ValidatorAuthority.register", ANYONE);
+        row("ValidatorAuthority.topUp", ANYONE);
+        row("ValidatorAuthority.update", VALIDATOR);
+        row("ValidatorAuthority.exit", VALIDATOR);
+        row("ValidatorAuthority.withdraw", VALIDATOR);
+        row("ValidatorAuthority.claim", ANYONE);
+        row("ValidatorAuthority.slashVotes", ANYONE);
+        row("ValidatorAuthority.slashSeals", ANYONE);
+
+        contractAt("RewardVault", address(new RewardVault(rollup, validators, 1)));
+        row("RewardVault.claim", ANYONE);
 
         contractAt("L2Messenger", address(messenger));
         row("L2Messenger.send", ANYONE);

@@ -711,10 +711,10 @@ contract LivenessTest is Chain {
 
     function test_sequencerHandsOn() public {
         vm.prank(sequencer);
-        authority.transferOwnership(alice);
+        sequencerAuthority().transferOwnership(alice);
         commit(); // until it is taken
         vm.prank(alice);
-        authority.acceptOwnership();
+        sequencerAuthority().acceptOwnership();
         Rollup.Commit memory c = request(0);
         carry(1);
         refusesCommit(c, abi.encodePacked(SequencerAuthority.NotCertified.selector));

@@ -7,7 +7,8 @@ const [out, target, mode] = process.argv.slice(2);
 const contracts = {
   Bridge: 'Bridge', EscapeHatch: 'EscapeHatch', Inbox: 'Inbox', Origins: 'Origins', Outbox: 'Outbox', Pause: 'Pause', Placeholder: 'Governed',
   Proofs: 'Proofs', Proxy: 'Proxy', Rollup: 'Rollup', SequencerAuthority: 'SequencerAuthority', TestVerifier: 'TestVerifier', Timelock: 'Timelock',
-  AttestationRegistry: 'AttestationRegistry', DcapVerifier: 'DcapVerifier', Pccs: 'Pccs', TeeVerifier: 'TeeVerifier',
+  AttestationRegistry: 'AttestationRegistry', DcapVerifier: 'DcapVerifier', Pccs: 'Pccs', TeeVerifier: 'TeeVerifier', ZkVerifier: 'ZkVerifier',
+  ValidatorAuthority: 'ValidatorAuthority', RewardVault: 'RewardVault',
   L1Block: 'L1Block', L2Bridge: 'L2Bridge', L2Messenger: 'L2Messenger', L2Token: 'L2Token',
 };
 const predeploys = ['L1Block', 'L2Bridge', 'L2Messenger'];

@@ -69,7 +69,7 @@ rollup=$(js '$.settlement.rollup' "$(cat "$data/chain.json")")
 accepted=$(cast logs --json --rpc-url "$l1" --address "$rollup" --from-block 0 \
   'ProofAccepted(uint8 indexed system, uint64 first, uint64 last, address indexed payout, (address,bytes32,uint8) prover)')
 true_that "whoever was killed, each batch has one proof by an enclave, and no two the same" \
-  '((batches) => batches.length > 5 && new Set(batches).size === batches.length)($.filter((log) => Number(log.topics[1]) === 0).map((log) => log.data.slice(0, 66)))' "$accepted"
+  '((batches) => batches.length > 4 && batches.every((batch, at) => Number(batch) === at + 1))($.filter((log) => Number(log.topics[1]) === 0).map((log) => log.data.slice(0, 66)))' "$accepted"
 curl -s "$l2/metrics" >"$data.metrics"
 like "metrics count the jobs" 'jove_prover_jobs.state="waiting"' "$(grep '^jove_prover_jobs' "$data.metrics")"
 like "metrics count the proofs" "jove_prover_proofs_total [1-9]" "$(grep '^jove_prover_proofs_total' "$data.metrics")"

@@ -290,6 +290,7 @@ fn start_node(options: &Options, folder: &Path, spec: &ChainSpec, count: usize) 
         heartbeat: Duration::ZERO,
         sync: options.sync,
         sequencing: true,
+        elected: false,
         dev: false,
         // Room for all of them.
         pool: PoolConfig {

@@ -5,6 +5,7 @@ use crate::{
     key,
     node::start_log,
     options::Span,
+    zk,
 };
 use alloy_primitives::{Address, B256};
 use jove_primitives::{
@@ -15,8 +16,9 @@ use jove_settlement::{
     L1,
     attestation::Terms,
     blob_fees,
-    deploy::{Enclaves, Plan, Settings, addresses, verifiers, verify, write_file},
+    deploy::{Enclaves, Plan, Settings, ZeroKnowledge, addresses, verifiers, verify, write_file},
     risks::Risks,
+    validators::{self, Admission},
 };
 use jove_tee::{Bundle, bundle::Place, verify::MAX_COLLATERAL};
 use std::{
@@ -63,10 +65,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS")]
     fee_recipient: Option<Address>,
     #[command(flatten)]
+    validating: Validating,
+    #[command(flatten)]
     enclaves: Enclaving,
     /// Verifier of zero-knowledge proofs, there already [default: a test verifier]
     #[arg(long, value_name = "ADDRESS")]
     zk_verifier: Option<Address>,
+    /// Folder that `jove prover setup` prepared: a verifier is created that pins its program and key
+    #[arg(long, value_name = "DIR", conflicts_with = "zk_verifier")]
+    zk_keys: Option<PathBuf>,
     /// T1: after it without a timely commit anyone may commit [default: 12h]
     #[arg(long, value_name = "TIME")]
     silence_delay: Option<Span>,
@@ -97,6 +104,65 @@ pub(crate) struct Options {
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
+}
+
+/// On which terms operators validate, on a chain whose spec names validators.
+#[derive(clap::Args, Clone, Debug)]
+struct Validating {
+    /// Who admits operators: "timelock", "everyone" (a bond is enough), or an account [default: timelock]
+    #[arg(long, value_name = "WHO", value_parser = admission)]
+    admission: Option<Admission>,
+    /// Least bond of a validator, in wei [default: 32 ETH]
+    #[arg(long, value_name = "WEI")]
+    min_bond: Option<u128>,
+    /// How long a bond stays after its validator has left [default: 21d]
+    #[arg(long, value_name = "TIME")]
+    unbonding: Option<Span>,
+    /// Who gets what is slashed [default: the timelock]
+    #[arg(long, value_name = "ADDRESS")]
+    slash_treasury: Option<Address>,
+    /// Create a vault that pays this much to the proposer of each final batch's last checkpoint, in wei
+    #[arg(long, value_name = "WEI")]
+    batch_reward: Option<u128>,
+}
+
+impl Validating {
+    fn chosen(&self, template: &ChainSpec) -> Result<Option<validators::Terms>, String> {
+        let Some(named) = &template.validators else {
+            let Self { admission, min_bond, unbonding, slash_treasury, batch_reward } = self;
+            let none = admission.is_none() && min_bond.is_none() && unbonding.is_none();
+            if none && slash_treasury.is_none() && batch_reward.is_none() {
+                return Ok(None);
+            }
+            return Err("terms for validators, but the chain spec names none (validators.genesis)".into());
+        };
+        let founders = validators::Founders::of(named).map_err(|error| error.to_string())?;
+        let defaults = validators::Terms::new(founders);
+        let unbonding = match self.unbonding {
+            Some(Span(time)) if time.subsec_nanos() > 0 => return Err("--unbonding must be whole seconds".into()),
+            Some(Span(time)) => time.as_secs(),
+            None => defaults.unbonding,
+        };
+        Ok(Some(validators::Terms {
+            admission: self.admission.unwrap_or(defaults.admission),
+            min_bond: self.min_bond.unwrap_or(defaults.min_bond),
+            unbonding,
+            treasury: self.slash_treasury,
+            reward: self.batch_reward,
+            ..defaults
+        }))
+    }
+}
+
+fn admission(text: &str) -> Result<Admission, String> {
+    match text {
+        "timelock" => Ok(Admission::Timelock),
+        "everyone" => Ok(Admission::Everyone),
+        text => text
+            .parse()
+            .map(Admission::Account)
+            .map_err(|_| format!("{text:?} is not \"timelock\", \"everyone\" or an address")),
+    }
 }
 
 /// Which enclaves may prove at first.
@@ -198,6 +264,15 @@ pub(crate) struct RisksOptions {
 }
 
 impl Options {
+    /// The verifier of zero-knowledge proofs.
+    fn zk(&self) -> Result<ZeroKnowledge, String> {
+        match (self.zk_verifier, &self.zk_keys) {
+            (Some(verifier), _) => Ok(ZeroKnowledge::Verifier(verifier)),
+            (None, Some(keys)) => zk::pins(keys).map(ZeroKnowledge::Pinned),
+            (None, None) => Ok(ZeroKnowledge::Test),
+        }
+    }
+
     fn template(&self) -> Result<ChainSpec, String> {
         match &self.chain {
             Some(path) => read_spec(path),
@@ -210,7 +285,11 @@ impl Options {
         let mut settings = Settings::new(deployer, template, l1);
         settings.production = self.production;
         settings.enclaves = self.enclaves.chosen(self.production)?;
-        settings.zk_verifier = self.zk_verifier;
+        settings.zk = self.zk()?;
+        settings.validators = self.validating.chosen(template)?;
+        if settings.validators.is_some() && self.sequencer.is_some() {
+            return Err("--sequencer is for chains without validators: those of them that sequence commit".into());
+        }
         let roles = [
             (&mut settings.sequencer, self.sequencer),
             (&mut settings.council, self.council),
@@ -349,6 +428,15 @@ pub(crate) fn risks(options: &RisksOptions) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn admissions_are_named() {
+        assert_eq!(admission("timelock"), Ok(Admission::Timelock));
+        assert_eq!(admission("everyone"), Ok(Admission::Everyone));
+        let account = Address::repeat_byte(7);
+        assert_eq!(admission(&account.to_string()), Ok(Admission::Account(account)));
+        assert!(admission("council").is_err());
+    }
 
     #[test]
     fn updates_are_two_numbers() {

@@ -1,14 +1,17 @@
 //! `jove_`: how far a transaction has climbed, what L1 holds of the chain, and what holds it up.
 
+use crate::verify::BatchProof;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use jove_avc::{WEIGHT_ONE, codec::Wire as _};
+use jove_consensus::{Consensus, Kept};
 use jove_primitives::{
     header::time_ms,
     l1::{L1_NUMBER_SLOT, L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
 };
 use jove_rpc::{Extension, ExtensionError};
-use jove_sequencer::Node;
+use jove_sequencer::{Effects, Node};
 use jove_settlement::{
     outbox,
     status::Handle,
@@ -17,18 +20,26 @@ use jove_settlement::{
 use jove_storage::{StorageError, View};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// What the methods read.
 #[derive(Clone)]
 struct Ladder {
     node: Arc<Node>,
     settlement: Option<Handle>,
+    consensus: Option<Arc<Consensus>>,
+    /// The folder of proofs in zero knowledge.
+    proofs: Option<Arc<PathBuf>>,
 }
 
 /// The methods of a node that settles by `settlement`, if it does.
-pub(crate) fn methods(node: Arc<Node>, settlement: Option<Handle>) -> Vec<Extension> {
-    let ladder = Ladder { node, settlement };
+pub(crate) fn methods(
+    node: Arc<Node>,
+    settlement: Option<Handle>,
+    consensus: Option<Arc<Consensus>>,
+    proofs: Option<Arc<PathBuf>>,
+) -> Vec<Extension> {
+    let ladder = Ladder { node, settlement, consensus, proofs };
     let method = |name, run: fn(&Ladder, Vec<Value>) -> Result<Value, Failure>| {
         let ladder = ladder.clone();
         Extension { name, run: Arc::new(move |params| run(&ladder, params).map_err(|failure| failure.0)) }
@@ -36,8 +47,12 @@ pub(crate) fn methods(node: Arc<Node>, settlement: Option<Handle>) -> Vec<Extens
     vec![
         method("jove_getFinality", |ladder, params| json(ladder.finality(args::<1, B256>(params)?)?)),
         method("jove_getBatch", |ladder, params| json(ladder.batch(args::<1, Selector>(params)?)?)),
+        method("jove_getEffects", |ladder, params| json(ladder.effects(&params)?)),
+        method("jove_getBatchProof", |ladder, params| json(ladder.batch_proof(args::<1, Selector>(params)?)?)),
         method("jove_syncStatus", |ladder, params| ladder.status(params)),
         method("jove_getWithdrawalProof", |ladder, params| json(ladder.withdrawal_proof(params)?)),
+        method("jove_getCheckpoint", |ladder, params| json(ladder.checkpoint(args::<1, _>(params)?)?)),
+        method("jove_validators", |ladder, params| json(ladder.validators(params)?)),
     ]
 }
 
@@ -93,6 +108,7 @@ struct Rung {
 enum Place {
     L2 { block_number: u64, block_hash: B256 },
     L1 { l1_block_number: u64, l1_block_hash: B256, l1_transaction_hash: B256 },
+    Checkpoint { height: u64, digest: B256 },
 }
 
 impl From<L1Place> for Rung {
@@ -110,6 +126,9 @@ impl From<L1Place> for Rung {
 #[derive(Default, Serialize)]
 struct Rungs {
     executed: Option<Rung>,
+    /// Absent on a chain without validators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certified: Option<Option<Rung>>,
     committed: Option<Rung>,
     attested: Option<Rung>,
     proven: Option<Rung>,
@@ -140,8 +159,10 @@ impl Ladder {
         let at = time_ms(&header)?;
         let executed = Rung { at, place: Place::L2 { block_number: number, block_hash } };
         let mut rungs = Rungs { executed: Some(executed), ..Default::default() };
+        rungs.certified = self.certified(number)?;
+        let reached = if matches!(rungs.certified, Some(Some(_))) { "certified" } else { "executed" };
         let Some((handle, l1)) = self.settlement() else {
-            return Ok(Some(Finality { rung: "executed", rungs, batch: None }));
+            return Ok(Some(Finality { rung: reached, rungs, batch: None }));
         };
         let batch = committed(&view, &l1, number)?.map(|batch| handle.with_evidence(batch));
         if let Some(batch) = &batch {
@@ -153,9 +174,115 @@ impl Ladder {
         let rung = match (&rungs.r#final, &rungs.committed) {
             (Some(_), _) => "final",
             (None, Some(_)) => "committed",
-            (None, None) => "executed",
+            (None, None) => reached,
         };
         Ok(Some(Finality { rung, rungs, batch: batch.map(|batch| batch.header.index) }))
+    }
+}
+
+impl Ladder {
+    /// When the checkpoint that holds a block became final here; none on a chain without validators.
+    fn certified(&self, number: u64) -> Result<Option<Option<Rung>>, Failure> {
+        let Some(consensus) = &self.consensus else { return Ok(None) };
+        let kept = consensus.store().of_block(number)?;
+        // The chain may be on another branch for a moment, which it leaves.
+        let view = self.node.storage().view();
+        let is_here = |kept: &Kept| {
+            Ok::<_, StorageError>(view.block_hash(kept.checkpoint.last_number)? == Some(kept.checkpoint.last_hash))
+        };
+        let kept = match kept {
+            Some(kept) if is_here(&kept)? => Some(kept),
+            _ => None,
+        };
+        Ok(Some(kept.map(|Kept { at_ms, digest, checkpoint, .. }| Rung {
+            at: at_ms,
+            place: Place::Checkpoint { height: checkpoint.height, digest },
+        })))
+    }
+
+    /// A final checkpoint: by height, by tag (`latest`), or by one of its blocks; with the first FinalCert from it on, which certifies it. Null if there is none.
+    fn checkpoint(&self, selector: Selector) -> Result<Option<Value>, Failure> {
+        let Some(consensus) = &self.consensus else { return refuse("this chain has no validators") };
+        let store = consensus.store();
+        let kept = match selector {
+            Selector::Index(height) => store.at_height(height)?,
+            Selector::Quantity(height) => store.at_height(height.to())?,
+            Selector::Block { block_number } => store.of_block(block_number.to())?,
+            Selector::Tag(BlockNumberOrTag::Latest) => store.last()?,
+            Selector::Tag(tag) => return refuse(format!("no checkpoint has the tag {tag}")),
+        };
+        let Some(kept) = kept else { return Ok(None) };
+        let by = store.certified_from(kept.checkpoint.height)?;
+        let checkpoint = &kept.checkpoint;
+        Ok(Some(json!({
+            "height": checkpoint.height,
+            "digest": kept.digest,
+            "at": kept.at_ms,
+            "epoch": checkpoint.epoch,
+            "view": checkpoint.view,
+            "proposer": checkpoint.proposer,
+            "parent": checkpoint.parent,
+            "lastBlock": checkpoint.last_number,
+            "lastBlockHash": checkpoint.last_hash,
+            "stateRoot": checkpoint.state_root,
+            "l1Origin": { "number": checkpoint.origin.number, "hash": checkpoint.origin.hash },
+            "validatorSet": { "version": checkpoint.set_version, "hash": checkpoint.set_hash, "weightRoot": checkpoint.weight_root },
+            "preimage": Bytes::from(checkpoint.encode()),
+            "certificate": by.as_ref().and_then(|by| by.certificate.as_ref().map(|certificate| json!({
+                "height": by.checkpoint.height,
+                "digest": by.digest,
+                "epoch": certificate.epoch,
+                "view": certificate.view,
+                "signers": certificate.signers.iter().collect::<Vec<_>>(),
+                "signature": Bytes::copy_from_slice(&certificate.signature),
+            }))),
+        })))
+    }
+
+    /// The validators of an epoch that was entered, the current one without; and where consensus stands. Null for an epoch that was not.
+    fn validators(&self, params: Vec<Value>) -> Result<Option<Value>, Failure> {
+        let Some(consensus) = &self.consensus else { return refuse("this chain has no validators") };
+        let epoch: Option<U64> = match params.first() {
+            None | Some(Value::Null) => None,
+            Some(epoch) => Some(argument(Some(epoch), 0)?),
+        };
+        let store = consensus.store();
+        let anchor = match epoch {
+            Some(epoch) => store.anchor(epoch.to())?,
+            None => store.last_anchor()?,
+        };
+        let Some(anchor) = anchor else { return Ok(None) };
+        let status = consensus.status();
+        let members = anchor.set.validators().iter().enumerate().map(|(index, one)| {
+            json!({
+                "index": index,
+                "id": one.id,
+                "key": Bytes::copy_from_slice(&one.key),
+                "vrf": B256::from(one.vrf),
+                "weight": f64::from(one.weight) / f64::from(WEIGHT_ONE),
+                "sequencer": one.sequencer,
+            })
+        });
+        Ok(Some(json!({
+            "epoch": anchor.epoch,
+            "setHash": anchor.set.hash(),
+            "quorum": anchor.set.quorum(),
+            "validators": members.collect::<Vec<_>>(),
+            "status": {
+                "epoch": status.epoch,
+                "view": status.view,
+                "leader": status.leader,
+                "leading": status.leading,
+                "index": status.index,
+                "height": status.height,
+                "block": status.block,
+                "signers": status.signers,
+                "skipped": status.skipped,
+                "whySkipped": status.why_skipped,
+                "halted": status.halted,
+                "failed": status.failed,
+            },
+        })))
     }
 }
 
@@ -202,6 +329,39 @@ impl Ladder {
             Selector::Tag(tag) => return refuse(format!("no batch has the tag {tag}")),
         };
         Ok(l1.batch(index)?.map(|batch| handle.with_evidence(batch)))
+    }
+
+    /// What is proven of a batch in zero knowledge, as `jove verify batch` takes it; null if this node has no proof of it.
+    fn batch_proof(&self, selector: Selector) -> Result<Option<Value>, Failure> {
+        let (Some(batch), Some(folder)) = (self.batch(selector)?, &self.proofs) else { return Ok(None) };
+        Ok(BatchProof::kept(folder, batch.header.index, batch.hash)?)
+    }
+}
+
+/// Most blocks, and most bytes after which no other is begun, of one answer about effects.
+const EFFECTS_BLOCKS: u64 = 256;
+const EFFECTS_BYTES: usize = 2 << 20;
+
+impl Ladder {
+    /// Consecutive blocks with what they did, RLP, from a number on: as many as one answer has room for, none from above the head.
+    fn effects(&self, params: &[Value]) -> Result<Vec<Bytes>, Failure> {
+        if params.len() > 2 {
+            return refuse("too many arguments, want at most 2");
+        }
+        let (first, count): (U64, U64) = (argument(params.first(), 0)?, argument(params.get(1), 1)?);
+        let (first, count) = (first.to::<u64>(), count.to::<u64>().min(EFFECTS_BLOCKS));
+        let view = self.node.storage().view();
+        let (mut list, mut bytes) = (Vec::new(), 0);
+        for number in first..first.saturating_add(count) {
+            let Some(effects) = Effects::of(&view, number)? else { break };
+            let encoded = Bytes::from(alloy_rlp::encode(effects));
+            bytes += encoded.len();
+            list.push(encoded);
+            if bytes >= EFFECTS_BYTES {
+                break;
+            }
+        }
+        Ok(list)
     }
 }
 

@@ -10,12 +10,16 @@ mod escape;
 mod key;
 mod l1;
 mod ladder;
+mod ledger;
 mod node;
 mod options;
 mod prover;
 mod settle;
 mod settlement;
 mod statetest;
+mod validators;
+mod verify;
+mod zk;
 
 use clap::{Parser, Subcommand};
 use node::Mode;
@@ -54,13 +58,25 @@ enum Command {
     /// Start the program that proves batches in a trusted execution environment, and keep it alive
     Enclave(enclave::Options),
     /// Prove batches for a node, on this machine or another
-    Prover(prover::Options),
+    Prover(Box<prover::Options>),
+    /// Verify what is proven of a batch in zero knowledge, by a node's answer or a file
+    Verify(verify::Options),
+    /// A validator's keys, and where it stands
+    Validator(validators::command::Options),
+    /// The ledger of final blocks: check proofs and folders without a node, get a proof from one
+    Ledger(ledger::Options),
     /// Measure a node in this process: transactions per second, latency, and where the time goes
     Bench(bench::Options),
     /// Run Ethereum state tests from a file or folder
     Statetest {
         /// A JSON file, or a folder of them
         path: PathBuf,
+        /// Write the cases into this folder, as inputs of the zkVM's guest that is for checks
+        #[arg(long, value_name = "DIR")]
+        guest_inputs: Option<PathBuf>,
+        /// Write one case in so many
+        #[arg(long, value_name = "N", default_value_t = 1, requires = "guest_inputs")]
+        one_in: u64,
     },
 }
 
@@ -95,8 +111,13 @@ fn main() -> ExitCode {
         Command::Escape(options) => escape::run(&options),
         Command::Enclave(options) => enclave::run(&options),
         Command::Prover(options) => prover::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Validator(options) => validators::command::run(&options),
+        Command::Ledger(options) => ledger::run(&options),
         Command::Bench(options) => bench::run(&options),
-        Command::Statetest { path } => run_state_tests(&path),
+        Command::Statetest { path, guest_inputs, one_in } => {
+            run_state_tests(&path, guest_inputs.map(|folder| statetest::Inputs::new(folder, one_in)))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,8 +138,8 @@ fn without_huge_pages() {
 }
 
 #[allow(clippy::print_stdout)] // the result is what it prints
-fn run_state_tests(path: &std::path::Path) -> Result<(), String> {
-    let summary = statetest::run(path).map_err(|error| format!("{}: {error}", path.display()))?;
+fn run_state_tests(path: &std::path::Path, inputs: Option<statetest::Inputs>) -> Result<(), String> {
+    let summary = statetest::run(path, inputs.as_ref()).map_err(|error| format!("{}: {error}", path.display()))?;
     for (name, reason) in &summary.failed {
         println!("FAIL {name}: {reason}");
     }

@@ -1,11 +1,13 @@
 //! `jove dev`, `jove node` and `jove l1`: from options to a running node, and back down on Ctrl-C.
 
 use crate::{
-    ladder,
+    ladder, ledger,
     options::{Options, Role, Span},
     settlement,
+    validators::{self, Development, OwnL1, processes::Processes},
 };
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use jove_avc::MAX_VALIDATORS;
 use jove_primitives::ChainSpec;
 use jove_rpc::{Extension, Server, ServerConfig};
 use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
@@ -59,31 +61,62 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
         // Heard from the first moment on, so that an early Ctrl-C is clean as well.
-        let stop = shutdown_signal()?;
+        let signal = shutdown_signal()?;
+        let input = end_of_input(options.stop_with_stdin.unwrap_or(false));
+        let stop = async {
+            tokio::select! {
+                () = signal => {}
+                () = input => {}
+            }
+        };
         tokio::pin!(stop);
         let started = async {
+            let (template, development) = elect(&options, template, &datadir, &mode)?;
             let (l1, spec) = match &mode {
                 Mode::Dev if settles(&options, &template) => {
-                    let (l1, spec) = settlement::develop(&options, template, &datadir, &metrics).await?;
-                    (l1, spec)
+                    settlement::develop(&options, template, development.as_ref(), &datadir, &metrics).await?
                 }
                 _ => (None, template),
             };
             let config = node_config(&options, spec, datadir.clone(), &mode);
-            let node = start_node(config).await?;
+            let node = start_node(config.clone()).await?;
             let l1_url = l1.as_ref().map(|l1: &Running| format!("http://{}", l1.server.local_addr()));
-            let settle = settlement::start(&options, &mode, node.clone(), l1_url, &datadir).await?;
+            let settle = settlement::start(&options, &mode, node.clone(), l1_url.clone(), &datadir).await?;
             let handle = settle.as_ref().map(|settle| settle.handle.clone());
-            let methods = ladder::methods(node.clone(), handle);
+            let own = settle.as_ref().and_then(|settle| {
+                let (l1, depth) = settle.l1.clone();
+                OwnL1::new(&node, l1, settle, depth)
+            });
+            let (validators, processes) = match development {
+                Some(development) if options.processes.unwrap_or(false) => {
+                    let processes = Processes::start(&development, &options, &config, l1_url)?;
+                    (validators::start_development(development, 1, &node, &config, own).await?, processes)
+                }
+                Some(development) => {
+                    let all = usize::MAX;
+                    (validators::start_development(development, all, &node, &config, own).await?, Processes::default())
+                }
+                None if joins_network(&options, &mode, node.spec())? => {
+                    (vec![validators::start_one(&options, &node, &config, own).await?], Processes::default())
+                }
+                None => (Vec::new(), Processes::default()),
+            };
+            let consensus = validators.first().map(|first| first.consensus.clone());
+            if let (Some(settle), Some(consensus)) = (&settle, &consensus) {
+                settle.stand_beside(consensus.clone());
+            }
+            let proofs = settle.as_ref().map(|settle| settle.proofs.clone());
+            let mut methods = ladder::methods(node.clone(), handle, consensus, proofs);
+            methods.extend(ledger::methods(validators.first().and_then(validators::Running::ledger)));
             let archive = settle.as_ref().and_then(|settle| settle.archive.clone());
             let routes = match archive {
                 Some(archive) => jove_rpc::archive_router(move |hash| archive.get(hash)),
                 None => jove_rpc::beacon_router(node.clone()),
             };
             let server = serve(&node, server_config(&options, &datadir), methods, routes, &metrics)?;
-            Ok::<_, String>((l1, settle, Running { node, server }))
+            Ok::<_, String>((l1, settle, validators, processes, Running { node, server }))
         };
-        let (l1, settle, l2) = tokio::select! {
+        let (l1, settle, validators, mut processes, l2) = tokio::select! {
             () = &mut stop => return Ok(()),
             started = started => started?,
         };
@@ -94,6 +127,7 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
                 () = &mut stop => break false,
                 _ = upkeep.tick() => {
                     metrics.run_upkeep();
+                    processes.look();
                     if !l2.node.is_running() || l1.as_ref().is_some_and(|l1| !l1.node.is_running()) {
                         break true;
                     }
@@ -101,6 +135,12 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
             }
         };
         tracing::info!("stopping");
+        let stopped = tokio::task::spawn_blocking(move || {
+            validators.iter().for_each(validators::Running::stop);
+            validators
+        });
+        drop(stopped.await);
+        processes.stop().await;
         drop(settle);
         l2.stop().await?;
         if let Some(l1) = l1 {
@@ -151,9 +191,53 @@ pub(crate) fn serve(
     Server::start(node.clone(), config, methods, extra).map_err(|error| error.to_string())
 }
 
+/// Gives a development chain its validators, if it is to have any.
+fn elect(
+    options: &Options,
+    mut spec: ChainSpec,
+    datadir: &Path,
+    mode: &Mode,
+) -> Result<(ChainSpec, Option<Development>), String> {
+    let count = options.validators.unwrap_or(0);
+    if count == 0 {
+        return Ok((spec, None));
+    }
+    if !matches!(mode, Mode::Dev) {
+        return Err("--validators is for jove dev: the chain spec of a node says who the validators are".into());
+    }
+    let sequencers = options.sequencers.unwrap_or(2).min(count);
+    if count > MAX_VALIDATORS || sequencers == 0 {
+        return Err(format!("--validators is at most {MAX_VALIDATORS}, --sequencers at least 1"));
+    }
+    let epoch = options.epoch_length.unwrap_or(validators::DEV_EPOCH);
+    if epoch == 0 {
+        return Err("--epoch-length is at least 1".into());
+    }
+    if let Some(settlement) = &spec.settlement {
+        return Err(format!("the chain file's validators are those of {}: leave --validators out", settlement.rollup));
+    }
+    let development = validators::develop(count, sequencers, epoch, datadir, &mut spec)?;
+    Ok((spec, Some(development)))
+}
+
 /// Whether the chain settles somewhere.
 fn settles(options: &Options, spec: &ChainSpec) -> bool {
     !options.no_settlement.unwrap_or(false) && spec.ethereum.is_none()
+}
+
+/// Whether a node is in the network of its chain's validators: as one, or as one that follows them.
+///
+/// # Errors
+/// In words, if the chain has no such role.
+fn joins_network(options: &Options, mode: &Mode, spec: &ChainSpec) -> Result<bool, String> {
+    match options.role {
+        Some(Role::Validator | Role::Seed) => Ok(true),
+        Some(Role::Sequencer) if spec.validators.is_some() => {
+            Err("on this chain validators say who makes blocks: --role validator, or no role to follow them".into())
+        }
+        None => Ok(matches!(mode, Mode::Node) && spec.validators.is_some()),
+        Some(_) => Ok(false),
+    }
 }
 
 fn check_roles(options: &Options, mode: &Mode) -> Result<(), String> {
@@ -163,6 +247,18 @@ fn check_roles(options: &Options, mode: &Mode) -> Result<(), String> {
     }
     if options.enclave.is_some() && !matches!(mode, Mode::Dev) {
         return Err("--enclave is for jove dev: a node with --prover-listen gets proofs from `jove prover`".into());
+    }
+    if options.processes == Some(true) && options.validators.unwrap_or(0) == 0 {
+        return Err("--processes is for jove dev with --validators".into());
+    }
+    if matches!(options.role, Some(Role::Validator | Role::Seed)) && !matches!(mode, Mode::Node) {
+        return Err("--role validator and --role seed are for jove node: jove dev has --validators".into());
+    }
+    if options.zk.is_some() && !matches!(mode, Mode::Dev) {
+        return Err("--zk is for jove dev: a node with --prover-listen gets proofs from `jove prover --role zk`".into());
+    }
+    if options.sync_by_proof.is_some() && !full {
+        return Err("--sync-by-proof is for a full node: --role full --from-l1".into());
     }
     match (mode, full, options.from_l1.unwrap_or(false)) {
         (Mode::Node, true, true) | (_, false, false) => Ok(()),
@@ -185,8 +281,16 @@ pub(crate) fn start_log(filter: &str) -> Result<(), String> {
 
 pub(crate) fn start_metrics() -> Result<PrometheusHandle, String> {
     let seconds = [0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
+    // Of checkpoints, in steps of a hundredth: what they take is compared with targets.
+    let hundredths: Vec<f64> = (1..=60).map(|step| f64::from(step) / 100.0).chain([0.8, 1.0, 2.0, 5.0, 10.0]).collect();
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("jove_consensus_soft_seconds".into()), &hundredths)
+        })
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("jove_consensus_final_seconds".into()), &hundredths)
+        })
         .and_then(|builder| builder.install_recorder())
         .map_err(|error| format!("metrics: {error}"))
 }
@@ -229,6 +333,7 @@ pub(crate) fn node_config(options: &Options, spec: ChainSpec, datadir: PathBuf, 
     let span = |option: Option<Span>, default: Duration| option.map_or(default, |span| span.0);
     let history = span(options.history, Duration::ZERO);
     NodeConfig {
+        elected: spec.validators.is_some(),
         spec,
         block_time: span(options.block_time, Duration::from_millis(10)),
         heartbeat: span(options.heartbeat, Duration::from_secs(60)),
@@ -298,6 +403,20 @@ pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>, String> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Ends when standard input does, if that is wanted.
+async fn end_of_input(is_wanted: bool) {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    if is_wanted {
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = ended.send(());
+        });
+        let _ = end.await;
+    } else {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn health(State(node): State<Arc<Node>>) -> impl IntoResponse {

@@ -50,11 +50,15 @@ impl<'de> Deserialize<'de> for Span {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
-    /// Makes blocks.
+    /// Makes blocks: on a chain without validators.
     #[default]
     Sequencer,
     /// Takes them from L1.
     Full,
+    /// Votes on them, and makes them when its turn comes: on a chain with validators.
+    Validator,
+    /// Follows validators, helps others to find the network, and reports how reliable validators are.
+    Seed,
 }
 
 /// Least bytes that the largest request may have: a small transaction is sent in less.
@@ -156,12 +160,43 @@ options! {
     /// Most transactions of one sender in the pool [default: 1024]
     #[arg(long, env = "JOVE_POOL_PER_SENDER", value_name = "N")]
     pool_per_sender: usize,
-    /// What the node does: sequencer (makes blocks) or full (takes them from L1) [default: sequencer]
+    /// What the node does: sequencer (makes blocks), full (takes them from L1), on a chain with validators validator (votes on them) or seed (helps to find peers, reports on validators) [default: sequencer; with validators: follows them]
     #[arg(long, env = "JOVE_ROLE", value_name = "ROLE")]
     role: Role,
     /// Rebuild the chain from L1 and its blobs alone; what a full node does
     #[arg(long, env = "JOVE_FROM_L1", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     from_l1: bool,
+    /// Take the blocks of batches that are final on L1 with what they did from this node's JSON-RPC, in place of executing them: L1's proofs say what is right, and anyone's
+    /// node will do; the rest is rebuilt from blobs
+    #[arg(long, env = "JOVE_SYNC_BY_PROOF", hide_env_values = true, value_name = "URL")]
+    sync_by_proof: String,
+    /// Validators of a development chain, all in this process: a quorum of them certifies each checkpoint [default: none]
+    #[arg(long, env = "JOVE_VALIDATORS", value_name = "N")]
+    validators: usize,
+    /// Run each of them but the first in a process of its own, which ends with this one [default: false]
+    #[arg(long, env = "JOVE_PROCESSES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    processes: bool,
+    /// How many of them make blocks when their turn comes [default: 2]
+    #[arg(long, env = "JOVE_SEQUENCERS", value_name = "N")]
+    sequencers: usize,
+    /// For dev, checkpoints of an epoch: validators change between epochs [default: 600]
+    #[arg(long, env = "JOVE_EPOCH_LENGTH", value_name = "N")]
+    epoch_length: u64,
+    /// File with the secret of a validator's or Seed Node's keys, 64 hexadecimal digits; made where there is none [default: validator.hex or seed.hex in the data directory]
+    #[arg(long, env = "JOVE_VALIDATOR_KEY_FILE", value_name = "FILE")]
+    validator_key_file: PathBuf,
+    /// The first epoch that a validator without a log of votes may vote in: 0 if it never ran, else one above every epoch that it may have voted in
+    #[arg(long, env = "JOVE_VOTES_FROM", value_name = "EPOCH")]
+    votes_from: u64,
+    /// Addresses that the network of a node on a chain with validators listens on, comma-separated [default: /ip4/0.0.0.0/tcp/9000,/ip4/0.0.0.0/udp/9000/quic-v1]
+    #[arg(long, env = "JOVE_P2P_LISTEN", value_name = "MULTIADDRS", value_delimiter = ',')]
+    p2p_listen: Vec<jove_network::Multiaddr>,
+    /// Addresses that peers are told in place of those, comma-separated: of a node behind a forwarded port
+    #[arg(long, env = "JOVE_P2P_EXTERNAL", value_name = "MULTIADDRS", value_delimiter = ',')]
+    p2p_external: Vec<jove_network::Multiaddr>,
+    /// Peers to find all others through, beside the validators in the chain spec, comma-separated, each ending with /p2p/PEER
+    #[arg(long, env = "JOVE_BOOTSTRAP", value_name = "MULTIADDRS", value_delimiter = ',')]
+    bootstrap: Vec<jove_network::Multiaddr>,
     /// JSON-RPC of the L1 that the chain settles on [default for dev: an L1 of its own]
     #[arg(long, env = "JOVE_L1_URL", hide_env_values = true, value_name = "URL")]
     l1_url: String,
@@ -192,12 +227,21 @@ options! {
     /// Prove by an enclave program of its own, with quotes of the development root; a chain that is begun with false believes this node in place of enclaves, for ever (dev only) [default: true]
     #[arg(long, env = "JOVE_ENCLAVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     enclave: bool,
+    /// Prove in zero knowledge, in the background, on a machine that `jove prover setup` prepared: minutes a batch, and withdrawals wait for it; said where a chain is begun, and so for ever (dev only) [default: false: a test verifier believes this node]
+    #[arg(long, env = "JOVE_ZK", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    zk: bool,
     /// File with the private key that a full node commits messages with which the operators leave waiting; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]
     #[arg(long, env = "JOVE_RESCUE_KEY_FILE", value_name = "FILE")]
     rescue_key_file: PathBuf,
+    /// File with the private key that a validator's node brings evidence against others to L1 with, and claims of its rewards [default: the environment variable JOVE_DUTY_KEY; without, it brings none; for dev: an account of its own]
+    #[arg(long, env = "JOVE_DUTY_KEY_FILE", value_name = "FILE")]
+    duty_key_file: PathBuf,
     /// Age at which a block is committed at the latest [default: 1h; for dev: 10m]
     #[arg(long, env = "JOVE_COMMIT_DEADLINE", value_name = "TIME")]
     commit_deadline: Span,
+    /// Instructions that a batch takes at most to prove in zero knowledge, about: a prover with little memory or time has it sooner [default: as many as fit its blobs]
+    #[arg(long, env = "JOVE_MAX_BATCH_INSTRUCTIONS", value_name = "N")]
+    max_batch_instructions: u64,
     /// Age of the oldest block that is not committed beyond which no transactions are taken; 0 for no limit [default: 12h; for dev: 0]
     #[arg(long, env = "JOVE_MAX_UNCOMMITTED", value_name = "TIME")]
     max_uncommitted: Span,
@@ -210,6 +254,9 @@ options! {
     /// Settle nowhere (dev only) [default: false]
     #[arg(long, env = "JOVE_NO_SETTLEMENT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_settlement: bool,
+    /// Stop when standard input ends: for whoever starts a node as a child [default: false]
+    #[arg(long, env = "JOVE_STOP_WITH_STDIN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    stop_with_stdin: bool,
     /// What is logged: error, warn, info, debug, trace, or by module (jove_rpc=debug,info) [default: info]
     #[arg(long, env = "JOVE_LOG", value_name = "FILTER")]
     log: String,

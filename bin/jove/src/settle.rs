@@ -3,16 +3,20 @@
 //! Each task looks at what is there (the store, L1, the relayer's journal) and does the next thing; none keeps anything that a restart would miss. What
 //! keeps a task from its work is in `jove_syncStatus`.
 
+mod certificates;
 mod commit;
 mod derive;
+mod duties;
 mod enclaves;
 mod prove;
 mod rescue;
 
 use alloy_primitives::B256;
+use certificates::Beside;
 use enclaves::Enclaves;
+use jove_consensus::Consensus;
 use jove_primitives::spec::Settlement;
-use jove_prover::{Controller, Queue, Secret};
+use jove_prover::{Controller, Queue, Secret, System};
 use jove_sequencer::{Node, NodeError, Tags};
 use jove_settlement::{
     Archive, Blobs, Error, Key, L1, committer,
@@ -58,19 +62,29 @@ pub(crate) struct Settings {
     pub(crate) commit: Option<Committing>,
     /// Who sends proofs, if this node does.
     pub(crate) prove: Option<Key>,
-    /// Where enclaves' hosts get batches to prove, on a chain that has proofs of enclaves.
+    /// Where provers get batches, on a chain whose proofs are made by them.
     pub(crate) enclaves: Option<Serving>,
     /// Who commits messages that the operators leave waiting, if this node does. An account of its own: L1's nodes take either blob transactions of an
     /// account or others, not both.
     pub(crate) rescue: Option<Key>,
+    /// Who brings evidence against validators and claims of rewards to L1, if this node does, beside consensus.
+    pub(crate) duties: Option<Key>,
     /// What may wait before the pool is closed.
     pub(crate) limits: DebtLimits,
+    /// Who tells what the blocks of final batches did, if they are not to be executed.
+    pub(crate) effects: Option<L1>,
     /// Where the relayers keep their journals.
     pub(crate) folder: PathBuf,
+    /// Where proofs in zero knowledge are kept, for whoever asks for them.
+    pub(crate) proofs: PathBuf,
 }
 
 /// Where a controller of provers listens, and what its workers know.
 pub(crate) struct Serving {
+    /// Whether enclaves prove.
+    pub(crate) tee: bool,
+    /// Whether provers in zero knowledge do.
+    pub(crate) zk: bool,
     pub(crate) listener: std::net::TcpListener,
     pub(crate) secret: Secret,
 }
@@ -81,6 +95,8 @@ pub(crate) struct Committing {
     pub(crate) signer: Key,
     /// Weighs fees against time.
     pub(crate) policy: Policy,
+    /// Instructions that a batch takes at most to prove in zero knowledge, about.
+    pub(crate) instructions: u64,
     /// Commits whatever waits at once, if a transaction or message is among it: for development.
     pub(crate) eager: bool,
 }
@@ -94,12 +110,23 @@ type Held = Box<dyn std::error::Error + Send + Sync>;
 /// Settlement, running. Ends when it is dropped.
 pub(crate) struct Settle {
     pub(crate) handle: Handle,
+    /// Where it settles, and how deep it looks there.
+    pub(crate) l1: (L1, Depth),
     /// The blobs that it keeps.
     pub(crate) archive: Option<Arc<Archive>>,
+    /// Where it keeps proofs in zero knowledge.
+    pub(crate) proofs: Arc<PathBuf>,
+    /// Consensus beside the node: without, a chain with validators commits nothing.
+    beside: Beside,
     tasks: JoinSet<()>,
 }
 
 impl Settle {
+    /// Consensus runs beside the node now: what it certifies is committed.
+    pub(crate) fn stand_beside(&self, consensus: Arc<Consensus>) {
+        let _ = self.beside.set(consensus);
+    }
+
     /// Runs something beside it, and as long.
     pub(crate) fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
@@ -115,11 +142,16 @@ struct Shared {
     blobs: Arc<Blobs>,
     handle: Handle,
     poll: Duration,
+    beside: Beside,
     invalid: Arc<Mutex<Option<Invalid>>>,
     /// Whether `Rollup` refused a batch because it leaves an overdue message out.
     overdue: Arc<AtomicBool>,
+    /// Who tells what the blocks of final batches did.
+    effects: Option<L1>,
     /// The batches that were derived from their blobs, by index.
     derived: Arc<Mutex<BTreeMap<u64, B256>>>,
+    /// The folder of proofs in zero knowledge.
+    proofs: Arc<PathBuf>,
 }
 
 /// A committed batch that this node found invalid: it is so for ever.
@@ -135,7 +167,22 @@ struct Invalid {
 /// # Errors
 /// In words for the operator: if the chain settles nowhere, or a journal cannot be opened.
 pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, String> {
-    let Settings { l1, blobs, archive, depth, poll, commit, prove, enclaves, rescue, limits, folder } = settings;
+    let Settings {
+        l1,
+        blobs,
+        archive,
+        depth,
+        poll,
+        commit,
+        prove,
+        enclaves,
+        rescue,
+        duties,
+        limits,
+        effects,
+        folder,
+        proofs,
+    } = settings;
     let words = |error: Error| error.to_string();
     let spec = node.spec().clone();
     let settlement = Arc::new(spec.settlement.clone().ok_or_else(|| Error::NoSettlement.to_string())?);
@@ -157,23 +204,44 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         None => blobs,
     };
     let (blobs, invalid, overdue, derived) = (Arc::new(blobs), Arc::default(), Arc::default(), Arc::default());
-    let shared =
-        Shared { node, settlement, l1: l1.clone(), blobs, handle: handle.clone(), poll, invalid, overdue, derived };
+    let proofs = Arc::new(proofs);
+    let beside = Beside::default();
+    let shared = Shared {
+        node,
+        settlement,
+        l1: l1.clone(),
+        blobs,
+        handle: handle.clone(),
+        poll,
+        beside: beside.clone(),
+        invalid,
+        overdue,
+        effects,
+        derived,
+        proofs: proofs.clone(),
+    };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 
     let mut tasks = JoinSet::new();
     tasks.spawn(watch(shared.clone(), watcher));
     tasks.spawn(tag(shared.clone()));
-    if let Some(Committing { signer, policy, eager }) = commit {
-        tasks.spawn(commit::commit_batches(shared.clone(), relayer(signer)?, policy, eager));
+    if let Some(Committing { signer, policy, eager, instructions }) = commit {
+        tasks.spawn(commit::commit_batches(shared.clone(), relayer(signer)?, policy, eager, instructions));
+    }
+    if let Some(signer) = duties {
+        tasks.spawn(duties::attend(shared.clone(), relayer(signer)?));
     }
     let prover = match prove {
         Some(signer) => {
             let controller = match enclaves {
-                Some(Serving { listener, secret }) => {
-                    let queue =
-                        Queue::open(shared.node.storage().clone(), "tee", LEASE).map_err(|error| error.to_string())?;
-                    let controller = Controller::new(Enclaves::new(shared.clone(), signer.address()), secret, queue);
+                Some(Serving { tee, zk, listener, secret }) => {
+                    let open = |is: bool, system| {
+                        let queue = is.then(|| Queue::open(shared.node.storage().clone(), system, LEASE));
+                        queue.transpose().map_err(|error| error.to_string())
+                    };
+                    let (tee, zk) = (open(tee, System::Tee)?, open(zk, System::Zk)?);
+                    let chain = Enclaves::new(shared.clone(), signer.address());
+                    let controller = Controller::new(chain, secret, tee, zk);
                     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
                     let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
                     tasks.spawn(controller.clone().serve(listener));
@@ -200,7 +268,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
             }
         }
     }
-    Ok(Settle { handle, archive, tasks })
+    Ok(Settle { handle, l1: (l1, depth), archive, proofs, beside, tasks })
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {
@@ -303,6 +371,11 @@ async fn watch(shared: Shared, mut watcher: Watcher) {
 async fn consume(shared: Shared, depth: Depth) {
     let mut l1 = shared.handle.l1.clone();
     loop {
+        // Else its blocks, and what they consume, are the leader's.
+        if !shared.node.is_leading() {
+            shared.wait(&mut l1).await;
+            continue;
+        }
         let outcome = step(&shared, depth).await;
         let again = matches!(outcome, Ok(true));
         shared.status(Stage::Consume, outcome.map(drop));

@@ -5,16 +5,19 @@ use crate::{
     l1,
     node::{Mode, Running, node_config, serve, server_config, start_node},
     options::{Options, Span},
+    prover::link,
     settle::{self, Committing, Serving, Settings, Settle},
+    validators::{self, Development},
+    zk,
 };
 use jove_primitives::ChainSpec;
-use jove_prover::Secret;
+use jove_prover::{Secret, ZkWorker, run_zk};
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
     Archive, Blobs, Error, L1,
     attestation::{Registry, first_block},
     blob_fees,
-    contracts::{TestVerifier, ask},
+    contracts::{TestVerifier, ZkVerifier, ask},
     deploy::{self, Plan},
     origins::Depth,
     policy::Policy,
@@ -34,6 +37,9 @@ pub(crate) const CHAIN_FILE: &str = "chain.json";
 /// Of the development accounts, the one that deploys and commits, and the one that sends proofs.
 const OPERATOR: usize = 9;
 const PROVER: usize = 8;
+/// The one that owns its validators on L1, and the one that brings their evidence there.
+const OWNER: usize = 6;
+const REPORTER: usize = 5;
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
@@ -41,6 +47,8 @@ const DEV_POLL: Duration = Duration::from_millis(250);
 const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
 const RESCUE_KEY: &str = "JOVE_RESCUE_KEY";
+/// And that of a validator's duties besides.
+const DUTY_KEY: &str = "JOVE_DUTY_KEY";
 
 /// The key of a development account.
 ///
@@ -58,6 +66,7 @@ pub(crate) fn dev_key(index: usize) -> Result<Key, String> {
 pub(crate) async fn develop(
     options: &Options,
     template: ChainSpec,
+    development: Option<&Development>,
     datadir: &Path,
     metrics: &PrometheusHandle,
 ) -> Result<(Option<Running>, ChainSpec), String> {
@@ -88,14 +97,31 @@ pub(crate) async fn develop(
     let blob_fee_updates = blob_fees::ask(&l1, chain_id).await.map_err(words)?;
     let mut settings =
         deploy::Settings { blob_fee_updates, ..deploy::Settings::new(key.address(), &template, chain_id) };
+    settings.validators = template.validators.as_ref().map(validators::dev_terms).transpose()?;
     if options.enclave != Some(false) {
         settings.enclaves = deploy::Enclaves::Attested(dev_enclave::terms(datadir)?);
         // Each build of the enclave program is let in by whoever has it, at once.
         (settings.governor, settings.timelock_delay) = (dev_key(dev_enclave::KEEPER)?.address(), 0);
     }
+    match zk::Program::by_environment().and_then(|program| program.ready()) {
+        Ok(backend) if options.zk == Some(true) => {
+            settings.zk = deploy::ZeroKnowledge::Pinned(zk::pins(&backend.keys)?);
+        }
+        Err(missing) if options.zk == Some(true) => return Err(format!("--zk: {missing}")),
+        Ok(_) => tracing::info!(
+            "this machine is prepared to prove in zero knowledge, and does with --zk; now a test verifier believes this node"
+        ),
+        Err(missing) => {
+            tracing::info!(missing, "nothing is proven in zero knowledge: a test verifier believes this node")
+        }
+    }
     let plan = Plan::new(&template, settings, chain_id, key.address()).map_err(words)?;
     tracing::info!(l1 = l1.host(), "deploying the contracts");
+    let operator = key.address();
     let spec = plan.run(&l1, key, |what, hash| tracing::debug!(%hash, "sent: {what}")).await.map_err(words)?;
+    if let Some(development) = development {
+        validators::register_development(development, &spec, &l1, dev_key(OWNER)?, operator).await?;
+    }
     deploy::write_file(&file, &spec.to_json()).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok((running, spec))
 }
@@ -157,18 +183,9 @@ pub(crate) async fn start(
         None if dev => Some(dev_key(PROVER)?),
         prove => prove,
     };
-    let [tee, zk] = deploy::verifiers(&l1, settlement.proofs).await.map_err(words)?;
+    let [tee, zk_verifier] = deploy::verifiers(&l1, settlement.proofs).await.map_err(words)?;
     let is_test = async |verifier| ask(&l1, verifier, &TestVerifier::isTestCall {}).await.map_err(words);
-    let prove = match prove {
-        Some(_) if !is_test(zk).await? => match dev {
-            true => None,
-            false => return Err(
-                "this chain's verifier of zero-knowledge proofs is no test verifier: proofs for it cannot be made here"
-                    .into(),
-            ),
-        },
-        prove => prove,
-    };
+    let zk_proven = prove.is_some() && !is_test_verifier(&l1, zk_verifier).await.map_err(words)?;
     let registry = match Registry::of_verifier(&l1, tee).await {
         Ok(registry) => Some(registry),
         Err(Error::NoRegistry { .. }) => None,
@@ -191,24 +208,27 @@ pub(crate) async fn start(
         _ => {}
     }
     let listen = options.prover_listen.or(dev.then_some(SocketAddr::from(([127, 0, 0, 1], 0))));
-    let enclaves = match (&registry, listen, &prove) {
-        (Some(_), Some(address), Some(_)) => {
+    if prove.is_some() && registry.is_none() && !is_test(tee).await? {
+        return Err("this chain's verifier of enclaves is neither of attestation nor a test verifier".into());
+    }
+    let (by_enclaves, by_provers) = (registry.is_some(), registry.is_some() || zk_proven);
+    let enclaves = match (by_provers && prove.is_some(), listen) {
+        (true, Some(address)) => {
             let listener = TcpListener::bind(address).map_err(|error| format!("--prover-listen {address}: {error}"))?;
             let file = options.prover_secret_file.clone().unwrap_or_else(|| datadir.join("prover.hex"));
-            Some(Serving { listener, secret: Secret::of_file(&file, true).map_err(|error| error.to_string())? })
+            let secret = Secret::of_file(&file, true).map_err(|error| error.to_string())?;
+            Some(Serving { tee: by_enclaves, zk: zk_proven, listener, secret })
         }
-        (Some(_), None, Some(_)) => {
-            return Err("this chain is proven by enclaves: --prover-listen says where provers get batches".into());
+        (true, None) => {
+            return Err("this chain is proven by enclaves, or in zero knowledge: --prover-listen says where provers get batches".into());
         }
-        (None, _, Some(_)) if !is_test(tee).await? => {
-            return Err("this chain's verifier of enclaves is neither of attestation nor a test verifier".into());
-        }
-        _ if options.prover_listen.is_some() => {
+        (false, _) if options.prover_listen.is_some() => {
             return Err(
-                "--prover-listen is for a node with a key to prove with, on a chain that is proven by enclaves".into(),
+                "--prover-listen is for a node with a key to prove with, on a chain that is proven by others than itself"
+                    .into(),
             );
         }
-        _ => None,
+        (false, _) => None,
     };
     if commit.as_ref().zip(prove.as_ref()).is_some_and(|(commit, prove)| commit.address() == prove.address()) {
         return Err("the keys to commit and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
@@ -222,6 +242,15 @@ pub(crate) async fn start(
         if prove.address() == rescue.address() {
             return Err("the keys to rescue and to prove with must be of two accounts: L1 takes blobs or other transactions of one, not both".into());
         }
+    }
+    let duties = match key("attend to duties", options.duty_key_file.as_deref(), DUTY_KEY)? {
+        None if dev && node.is_elected() => Some(dev_key(REPORTER)?),
+        duties => duties,
+    };
+    let duties = duties.filter(|_| node.is_elected());
+    let others = [&commit, &prove].map(|key| key.as_ref().map(Key::address));
+    if duties.as_ref().is_some_and(|duties| others.contains(&Some(duties.address()))) {
+        return Err("a validator's duties want an account of their own, not that of commits or proofs".into());
     }
     let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
     let limits = DebtLimits {
@@ -239,16 +268,37 @@ pub(crate) async fn start(
         blobs,
         archive: archive.map(Arc::new),
         depth,
-        poll: if dev { DEV_POLL } else { POLL },
-        commit: commit.map(|signer| Committing { signer, policy, eager: dev }),
+        // Validators vote on what they have seen of L1 themselves.
+        poll: if dev || node.is_elected() && node.spec().development { DEV_POLL } else { POLL },
+        // A proof in zero knowledge takes minutes, whatever is in the batch: each has more, and its deadline says when it is committed.
+        commit: commit.map(|signer| Committing {
+            signer,
+            policy,
+            eager: dev && !zk_proven,
+            instructions: options.max_batch_instructions.unwrap_or(u64::MAX),
+        }),
         prove,
         enclaves,
         rescue,
+        duties,
         limits,
+        effects: options.sync_by_proof.as_ref().map(|url| L1::new(url).map_err(words)).transpose()?,
         folder: datadir.join("relayer"),
+        proofs: datadir.join("proofs"),
     };
     let serving = settings.enclaves.as_ref().map(|serving| (serving.listener.local_addr(), serving.secret.clone()));
     let mut settle = settle::start(node, settings)?;
+    if let (true, true, Some((Ok(controller), secret))) = (dev, zk_proven, &serving) {
+        match zk::Program::by_environment().and_then(|program| program.ready()) {
+            Ok(backend) => {
+                let link = link(format!("http://{controller}"), secret.clone(), "zk".into())?;
+                settle.also(run_zk(ZkWorker { link, backend }));
+            }
+            Err(missing) => {
+                tracing::warn!(missing, "batches wait for a prover in zero knowledge behind --prover-listen")
+            }
+        }
+    }
     let own = dev && options.enclave != Some(false);
     if let (true, Some((address, secret)), Some(registry)) = (own, serving, registry) {
         let controller = address.map_err(|error| error.to_string())?;
@@ -256,6 +306,45 @@ pub(crate) async fn start(
         settle.also(DevEnclave { registry, first, controller, secret, datadir }.run());
     }
     Ok(Some(settle))
+}
+
+/// Starts what a validator beside others in one process has of settlement: its own view of L1, and what it consumes when it leads.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, folder: &Path) -> Result<Settle, String> {
+    // Its blocks come from the leader, not from blobs.
+    let blobs = Blobs::new(Vec::<String>::new()).map_err(|error| error.to_string())?;
+    let settings = Settings {
+        l1,
+        blobs,
+        archive: None,
+        depth,
+        poll: DEV_POLL,
+        commit: None,
+        prove: None,
+        enclaves: None,
+        rescue: None,
+        duties: None,
+        limits: DebtLimits { uncommitted_bytes: 0, uncommitted_seconds: 0, unproven_gas: 0 },
+        effects: None,
+        folder: folder.join("relayer"),
+        proofs: folder.join("proofs"),
+    };
+    settle::start(node, settings)
+}
+
+/// Whether a verifier of zero-knowledge proofs believes whoever claims something. One of parameters whose secret is known says that it is a test, and yet
+/// takes nothing but proofs.
+///
+/// # Errors
+/// If L1 cannot be asked.
+async fn is_test_verifier(l1: &L1, verifier: alloy_primitives::Address) -> Result<bool, Error> {
+    match ask(l1, verifier, &ZkVerifier::programCall {}).await {
+        Ok(_) => Ok(false),
+        Err(error) if error.revert().is_some() => Ok(true),
+        Err(_) => ask(l1, verifier, &TestVerifier::isTestCall {}).await,
+    }
 }
 
 /// The key to do something with, from a file or else the environment.

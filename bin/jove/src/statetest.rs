@@ -2,6 +2,7 @@
 //!
 //! Each case is a block of one transaction: [`jove_stf::BlockExecutor`] runs it, [`StateTrie`] folds the changes, and state root, logs hash
 //! and expected exception must be those of the test. Then it runs again on the witness of the first run ([`jove_stf::witness`]), and must do the same.
+//! That second run can be written down ([`Inputs`]), for a zkVM's guest to do the same.
 
 use alloy_consensus::{Header, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
@@ -11,8 +12,10 @@ use jove_primitives::{
     Account, AccountChange, Change, ChangeSet, Fork,
     transaction::{RecoveredTransaction, SignedTransaction},
 };
-use jove_stf::{BlockExecutor, ExecuteError, Recorder, Rules, StatelessState, TransactionError};
+use jove_proving::check::{Block, Check, FORKS};
+use jove_stf::{BlockExecutor, ExecuteError, Recorder, Rules, StatelessState, TransactionError, Witness};
 use jove_trie::StateTrie;
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use revm::{DatabaseRef, bytecode::Bytecode, context::result::InvalidTransaction};
 use serde::Deserialize;
@@ -77,15 +80,57 @@ pub(crate) struct Summary {
     pub(crate) failed: Vec<(String, String)>,
 }
 
+/// Where cases are written down as inputs of a guest ([`Check::Block`]): `NAME.input` each, and `expected.json` with what the guest reveals.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    folder: PathBuf,
+    /// One case in so many is written.
+    one_in: u64,
+    expected: Mutex<BTreeMap<String, B256>>,
+}
+
+impl Inputs {
+    /// A folder for them.
+    pub(crate) fn new(folder: PathBuf, one_in: u64) -> Self {
+        Self { folder, one_in: one_in.max(1), expected: Mutex::default() }
+    }
+
+    /// Writes a case, if it is one of those. Which are follows from their names.
+    fn add(&self, name: &str, block: impl FnOnce() -> Block, outcome: (B256, &[Log])) -> std::io::Result<()> {
+        let id = keccak256(name);
+        if !u64::from_be_bytes(*id.first_chunk().unwrap_or(&[0; 8])).is_multiple_of(self.one_in) {
+            return Ok(());
+        }
+        let words = name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' });
+        let name: String = words.take(120).chain(id.to_string().chars().take(10)).collect();
+        std::fs::write(self.folder.join(format!("{name}.input")), Check::Block(block().into()).encode())?;
+        let mut revealed = outcome.0.to_vec();
+        alloy_rlp::encode_list::<Log, Log>(outcome.1, &mut revealed);
+        self.expected.lock().insert(name, keccak256(revealed));
+        Ok(())
+    }
+
+    fn finish(&self) -> std::io::Result<()> {
+        std::fs::write(self.folder.join("expected.json"), serde_json::to_vec_pretty(&*self.expected.lock())?)
+    }
+}
+
 /// Runs every `.json` below `path`, on all cores.
 ///
 /// # Errors
-/// If a file or folder cannot be read.
-pub(crate) fn run(path: &Path) -> std::io::Result<Summary> {
+/// If a file or folder cannot be read, or an input not be written.
+pub(crate) fn run(path: &Path, inputs: Option<&Inputs>) -> std::io::Result<Summary> {
+    if let Some(inputs) = inputs {
+        std::fs::create_dir_all(&inputs.folder)?;
+    }
     let mut files = Vec::new();
     collect(path, &mut files)?;
     files.sort();
-    let outcomes: Vec<(String, Result<(), String>)> = files.par_iter().flat_map(|file| run_file(file)).collect();
+    let outcomes: Vec<(String, Result<(), String>)> =
+        files.par_iter().flat_map(|file| run_file(file, inputs)).collect();
+    if let Some(inputs) = inputs {
+        inputs.finish()?;
+    }
     let mut summary = Summary::default();
     for (name, outcome) in outcomes {
         match outcome {
@@ -107,7 +152,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn run_file(file: &Path) -> Vec<(String, Result<(), String>)> {
+fn run_file(file: &Path, inputs: Option<&Inputs>) -> Vec<(String, Result<(), String>)> {
     let tests: BTreeMap<String, Test> = match std::fs::read(file)
         .map_err(|error| error.to_string())
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
@@ -119,14 +164,16 @@ fn run_file(file: &Path) -> Vec<(String, Result<(), String>)> {
     for (name, test) in &tests {
         for (fork, posts) in &test.post {
             for (index, post) in posts.iter().enumerate() {
-                outcomes.push((format!("{name} [{fork} {index}]"), run_case(test, fork, post)));
+                let name = format!("{name} [{fork} {index}]");
+                let outcome = run_case(&name, test, fork, post, inputs);
+                outcomes.push((name, outcome));
             }
         }
     }
     outcomes
 }
 
-fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
+fn run_case(name: &str, test: &Test, fork: &str, post: &Post, inputs: Option<&Inputs>) -> Result<(), String> {
     let fork: Fork = serde_json::from_value(fork.to_lowercase().into()).map_err(|_| format!("unknown fork {fork}"))?;
     let pre = pre_state(&test.pre);
     let mut trie = StateTrie::default();
@@ -145,9 +192,11 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
         Ok((changes, logs)) => (None, changes, logs),
         Err(exception) => (Some(exception), ChangeSet::default(), Vec::new()),
     };
-    if exception.is_none() {
-        stateless(&rules, &header, &post.txbytes, &trie, recorder, &changes)?;
-    }
+    let before = trie.root();
+    let witness = match exception {
+        None => Some(stateless(&rules, &header, &post.txbytes, &trie, recorder, &changes)?),
+        Some(_) => None,
+    };
     match (&post.expect_exception, &exception) {
         (None, None) => {}
         (Some(expected), Some(names)) if expected.split('|').any(|e| names.contains(&short(e))) => {}
@@ -160,6 +209,12 @@ fn run_case(test: &Test, fork: &str, post: &Post) -> Result<(), String> {
     let logs_hash = keccak256(alloy_rlp::encode(&logs));
     if logs_hash != post.logs {
         return Err(format!("logs hash {logs_hash}, expected {}", post.logs));
+    }
+    if let (Some(inputs), Some(witness)) = (inputs, witness) {
+        let fork = FORKS.iter().position(|other| *other == fork).unwrap_or_default() as u8;
+        let transaction = post.txbytes.clone();
+        let block = || Block { chain_id, fork, header, transaction, root: before, witness };
+        inputs.add(name, block, (root, &logs)).map_err(|error| format!("not written: {error}"))?;
     }
     Ok(())
 }
@@ -223,7 +278,7 @@ fn execute<DB: DatabaseRef>(
     }
 }
 
-/// Runs a case again on what the first run read, alone: it must do the same.
+/// Runs a case again on what the first run read, alone: it must do the same. Gives that.
 fn stateless(
     rules: &Rules,
     header: &Header,
@@ -231,7 +286,7 @@ fn stateless(
     trie: &StateTrie,
     recorder: Recorder,
     changes: &ChangeSet,
-) -> Result<(), String> {
+) -> Result<Witness, String> {
     let Ok(witness) = recorder
         .finish(trie, std::slice::from_ref(changes), Header::default(), |_| Ok::<_, Infallible>(Header::default()));
     let hashes = (header.number.saturating_sub(256)..header.number).map(|number| (number, block_hash(number)));
@@ -246,7 +301,7 @@ fn stateless(
     if whole.apply(changes) != root {
         return Err("another root on the witness".into());
     }
-    Ok(())
+    Ok(witness)
 }
 
 /// A type-3 or type-4 transaction without a recipient has no encoding.

@@ -214,7 +214,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     for _ in 0..3 {
         let (token, input) = liar.lease().await;
         let finish = format!("lease/{token}/finish");
-        assert_eq!(liar.post(&finish, vec![0; (1 << 20) + 1]).await.0, 413);
+        assert_eq!(liar.post(&finish, vec![0; 3 << 20]).await.0, 413);
         let (_, lie) = lie(&input);
         let proved = Proved::new(liar.key.address(), liar.key.prove(lie.statement()), &lie);
         let (status, words) = liar.post(&finish, alloy_rlp::encode(&proved)).await;

@@ -31,6 +31,7 @@ impl Chain {
             heartbeat: Duration::from_secs(3600),
             sync: false,
             sequencing: true,
+            elected: false,
             dev: true,
             pool: PoolConfig { journal: None, ..Default::default() },
             history: None,

@@ -170,11 +170,20 @@ contract Inbox is Governed, ReentrancyGuardTransient {
         view
         returns (bytes32 hashBefore, bytes32 hashAfter, uint64 lastBlock, uint64 nextBlock, uint256 nextTime)
     {
-        hashBefore = queueHash(first);
-        hashAfter = end == first ? hashBefore : queueHash(end);
-        if (end > first) lastBlock = _entries[end - 1].blockNumber;
-        nextBlock = end < length ? _entries[end].blockNumber : type(uint64).max;
-        nextTime = timestampOf(end);
+        uint64 count = length;
+        if (end > count) revert UnknownMessage(end - 1);
+        if (first > end) revert UnknownMessage(first - 1);
+        if (first > 0) hashBefore = _entries[first - 1].queueHash;
+        hashAfter = hashBefore;
+        if (end > first) {
+            Entry storage last = _entries[end - 1];
+            (hashAfter, lastBlock) = (last.queueHash, last.blockNumber);
+        }
+        (nextBlock, nextTime) = (type(uint64).max, type(uint256).max);
+        if (end < count) {
+            Entry storage next = _entries[end];
+            (nextBlock, nextTime) = (next.blockNumber, next.timestamp);
+        }
     }
 
     /// @notice The entry at `index`.

@@ -59,6 +59,8 @@ contract Rollup is IRollup, Governed, Initializable {
     uint256 public constant MAX_BLOBS = 6;
     /// @notice The most batches of a proof.
     uint256 public constant MAX_RANGE = 64;
+    /// @dev Slots for the details of batches that are used again once these are final: a slot's second use costs a quarter of the first.
+    uint64 private constant RING = 256;
 
     /// @notice What was proven.
     Proofs public immutable proofs;
@@ -142,6 +144,7 @@ contract Rollup is IRollup, Governed, Initializable {
         uint256 supply;
     }
 
+    /// @notice A committed batch.
     struct Stored {
         bytes32 batchHash;
         bytes32 lastBlockHash;
@@ -151,19 +154,34 @@ contract Rollup is IRollup, Governed, Initializable {
         uint64 originNumber;
     }
 
+    /// @dev What is kept of a batch besides its hash, as long as it is not below the last final one.
+    struct Details {
+        bytes32 lastBlockHash;
+        /// Five numbers of 48 bits, see `INDEX` and what follows it.
+        uint256 numbers;
+    }
+
+    // The numbers of `Details`, by their lowest bit.
+    uint256 private constant INDEX = 0;
+    uint256 private constant COMMITTED_AT = 48;
+    uint256 private constant LAST_BLOCK = 96;
+    uint256 private constant END_MESSAGE = 144;
+    uint256 private constant ORIGIN = 192;
+
+    // One slot: all that a commit asks.
     /// @inheritdoc IRollup
     Phase public phase;
     /// @notice The last committed batch.
     uint64 public headIndex;
     /// @notice The last batch with an accepted proof.
     uint64 public provenIndex;
-    /// @notice How often queued messages alone were committed.
-    uint32 public era;
-    /// @notice When the operators last committed in time.
-    uint48 public operatorAt;
-
     /// @notice The last final batch.
     uint64 public finalIndex;
+    /// @dev See `era`.
+    uint16 private _era;
+    /// @notice When the operators last committed in time.
+    uint40 public operatorAt;
+
     /// @notice When a batch last became final.
     uint48 public finalAt;
     /// @notice The highest batch whose proofs contradict each other, or 0; open while above `finalIndex`.
@@ -181,7 +199,9 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice The sum of the genesis balances, in wei.
     uint256 public genesisSupply;
 
-    mapping(uint64 index => Stored) private _batches;
+    mapping(uint64 index => bytes32 batchHash) private _batches;
+    /// @dev By place, see `_placeFor`.
+    mapping(uint256 place => Details) private _details;
     /// @notice When a valid output of this batch was first proven; 0 if none was.
     mapping(bytes32 batchHash => uint48) public firstProofAt;
     /// @notice The batch whose valid output this is, once it was proven: a proof of the next batch may start from it.
@@ -228,7 +248,7 @@ contract Rollup is IRollup, Governed, Initializable {
     error NoOverdueMessage(uint256 until);
     /// @notice The batch does not follow the last one.
     error WrongParent(bytes32 parentBatchHash);
-    /// @notice The batch has no block.
+    /// @notice The batch has no block, or its last block's number is over 48 bits.
     error NoBlocks();
     /// @notice The batch's last block is of the future.
     error FutureTimestamp(uint64 timestamp);
@@ -328,17 +348,17 @@ contract Rollup is IRollup, Governed, Initializable {
         bytes32 batchHash = Batches.hash(batch, new bytes32[](0));
         bytes32 output = Batches.output(batchHash, genesis.blockHash, genesis.stateRoot, genesis.outboxRoot);
 
-        Stored storage stored = _batches[0];
-        stored.batchHash = batchHash;
-        stored.lastBlockHash = genesis.blockHash;
-        stored.committedAt = uint64(block.timestamp);
+        _batches[0] = batchHash;
+        Details storage details = _details[RING];
+        details.lastBlockHash = genesis.blockHash;
+        details.numbers = block.timestamp << COMMITTED_AT;
         firstProofAt[batchHash] = uint48(block.timestamp);
         outputBatch[output] = batchHash;
         finalOutput = output;
         finalStateRoot = genesis.stateRoot;
         isFinalOutboxRoot[genesis.outboxRoot] = true;
         finalAt = uint48(block.timestamp);
-        operatorAt = uint48(block.timestamp);
+        operatorAt = uint40(block.timestamp);
         genesisSupply = genesis.supply;
         phase = Phase.Open;
         emit Opened(batchHash, genesis);
@@ -350,10 +370,10 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice Commits a certified batch whose data are in this transaction's blobs. An operator alone.
     /// @param certificate What certifies the last block, for `authority`.
     function commit(Commit calldata request, bytes calldata certificate) external onlyOpen {
-        if (uint256(request.originNumber) + originLag >= block.number) operatorAt = uint48(block.timestamp);
-        bool operator = authority.check(msg.sender, era, request.lastBlock, request.lastBlockHash, certificate);
-        if (!operator) revert NotOperator(msg.sender);
-        _commit(request, Batches.ORDINARY);
+        if (uint256(request.originNumber) + originLag >= block.number) operatorAt = uint40(block.timestamp);
+        Details storage parent = _at(headIndex);
+        if (!_isCertified(parent, request, certificate)) revert NotOperator(msg.sender);
+        _commit(parent, request, Batches.ORDINARY);
     }
 
     /// @notice Commits a certified batch and proves it. Anyone, after the operators were silent for T1.
@@ -363,46 +383,58 @@ contract Rollup is IRollup, Governed, Initializable {
     {
         uint256 until = uint256(operatorAt) + silenceDelay;
         if (block.timestamp < until) revert NotSilent(until);
-        authority.check(msg.sender, era, request.lastBlock, request.lastBlockHash, certificate);
-        _commit(request, Batches.ORDINARY);
+        Details storage parent = _at(headIndex);
+        _isCertified(parent, request, certificate);
+        _commit(parent, request, Batches.ORDINARY);
         _proveHead(proof);
+    }
+
+    /// @dev Reverts unless the batch after `parent` is certified.
+    /// @return Whether the caller is an operator.
+    function _isCertified(Details storage parent, Commit calldata request, bytes calldata certificate)
+        private
+        returns (bool)
+    {
+        uint64 firstBlock = _number(parent.numbers, LAST_BLOCK) + 1;
+        return authority.check(msg.sender, _era, firstBlock, request.lastBlock, request.lastBlockHash, certificate);
     }
 
     /// @notice Commits a batch of queued messages alone and proves it, on the last batch with a proof; batches after that one are
     /// dropped, and a new era begins. Anyone, once the oldest message that no proven batch consumed is older than T2.
     function commitMessages(Commit calldata request, Proof calldata proof) external onlyOpen {
         uint64 parent = provenIndex;
-        uint64 first = _batches[parent].endMessage;
+        uint64 first = _number(_at(parent).numbers, END_MESSAGE);
         uint256 since = inbox.timestampOf(first);
         if (since == type(uint256).max) revert NoOverdueMessage(since);
         if (!_overdue(since)) revert NoOverdueMessage(since + messageDelay);
         if (request.endMessage <= first) revert WrongMessages(request.endMessage);
         if (headIndex > parent) _dropFrom(parent + 1);
-        emit EraBegun(++era, parent + 1);
-        _commit(request, Batches.MESSAGES_ALONE);
+        emit EraBegun(++_era, parent + 1);
+        _commit(_at(parent), request, Batches.MESSAGES_ALONE);
         _proveHead(proof);
+        authority.restart(_era, request.originNumber);
     }
 
-    function _commit(Commit calldata request, uint8 version) private {
+    function _commit(Details storage parent, Commit calldata request, uint8 version) private {
         Batch memory batch;
         batch.index = headIndex + 1;
-        Stored storage parent = _batches[batch.index - 1];
-        batch.parentBatchHash = parent.batchHash;
+        uint256 numbers = parent.numbers;
+        batch.parentBatchHash = _batches[batch.index - 1];
         if (request.parentBatchHash != batch.parentBatchHash) revert WrongParent(batch.parentBatchHash);
-        batch.firstBlock = parent.lastBlock + 1;
-        batch.firstMessage = parent.endMessage;
-        if (request.lastBlock < batch.firstBlock) revert NoBlocks();
+        batch.firstBlock = _number(numbers, LAST_BLOCK) + 1;
+        batch.firstMessage = _number(numbers, END_MESSAGE);
+        if (request.lastBlock < batch.firstBlock || request.lastBlock >= type(uint48).max) revert NoBlocks();
         if (request.lastTimestamp > block.timestamp) revert FutureTimestamp(request.lastTimestamp);
         // Most origins are among the last 8,191 blocks, and need no call.
         bytes32 originHash = Blockhash.blockHash(request.originNumber);
         if (originHash == 0) originHash = origins.hashOf(request.originNumber);
-        if (request.originNumber < parent.originNumber || originHash != request.originHash) {
+        if (request.originNumber < _number(numbers, ORIGIN) || originHash != request.originHash) {
             revert WrongOrigin(request.originNumber, request.originHash);
         }
         _checkMessages(batch, request);
 
         batch.version = version;
-        batch.era = era;
+        batch.era = _era;
         batch.chainId = chainId;
         batch.rollup = address(this);
         batch.parentBlockHash = parent.lastBlockHash;
@@ -416,18 +448,30 @@ contract Rollup is IRollup, Governed, Initializable {
         bytes32[] memory blobs = _blobs();
         bytes32 batchHash = Batches.hash(batch, blobs);
 
-        _batches[batch.index] = Stored({
-            batchHash: batchHash,
-            lastBlockHash: request.lastBlockHash,
-            committedAt: uint64(block.timestamp),
-            lastBlock: request.lastBlock,
-            endMessage: request.endMessage,
-            originNumber: request.originNumber
-        });
+        _batches[batch.index] = batchHash;
+        Details storage details = _details[_placeFor(batch.index)];
+        details.lastBlockHash = request.lastBlockHash;
+        // None is larger than 48 bits: the last block was checked, and there are not as many messages or L1 blocks.
+        details.numbers = uint256(batch.index) | block.timestamp << COMMITTED_AT | uint256(request.lastBlock)
+            << LAST_BLOCK | uint256(request.endMessage) << END_MESSAGE | uint256(request.originNumber) << ORIGIN;
         headIndex = batch.index;
         // The same batch may have been committed, proven and dropped before.
         if (provenIndex + 1 == batch.index && firstProofAt[batchHash] != 0) provenIndex = batch.index;
-        emit BatchCommitted(batch.index, batchHash, batch, blobs);
+        _emitCommitted(batchHash, batch, blobs);
+    }
+
+    /// @dev `BatchCommitted`, whose encoding copies what is in memory as it is (see `Batches.hash`).
+    function _emitCommitted(bytes32 batchHash, Batch memory batch, bytes32[] memory blobs) private {
+        bytes32 topic = BatchCommitted.selector;
+        uint256 index = batch.index;
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            let size := mul(mload(blobs), 32)
+            mcopy(start, batch, 576)
+            mstore(add(start, 576), 608) // where the blobs are
+            mcopy(add(start, 608), blobs, add(32, size))
+            log3(start, add(640, size), topic, index, batchHash)
+        }
     }
 
     /// @dev A batch consumes exactly the messages of L1 blocks up to its origin, and at least one if the first has waited for T2: valid
@@ -498,7 +542,7 @@ contract Rollup is IRollup, Governed, Initializable {
         if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
         uint64 first = proof.claims[0].batch.index;
         bytes32 parent = outputBatch[proof.start];
-        if (first == 0 || parent == 0 || parent != _batches[first - 1].batchHash) revert UnknownStart(proof.start);
+        if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
 
         bytes32[] memory batchHashes = new bytes32[](count);
         bytes32[] memory outputs = new bytes32[](count);
@@ -509,7 +553,7 @@ contract Rollup is IRollup, Governed, Initializable {
             uint64 index = first + uint64(i);
             bytes32 batchHash = Batches.hash(claim.batch, claim.blobs);
             // The hash covers index, version, chain and rollup.
-            if (index > headIndex || batchHash != _batches[index].batchHash) revert WrongBatch(index);
+            if (index > headIndex || batchHash != _batches[index]) revert WrongBatch(index);
             if (claim.invalid && i + 1 < count) revert InvalidNotLast(index);
             batchHashes[i] = batchHash;
             outputs[i] = claim.invalid
@@ -579,12 +623,11 @@ contract Rollup is IRollup, Governed, Initializable {
     function _finalize(Roots memory roots) private returns (bool) {
         uint64 index = finalIndex + 1;
         if (index > headIndex) return false;
-        Stored storage stored = _batches[index];
-        bytes32 batchHash = stored.batchHash;
+        bytes32 batchHash = _batches[index];
         bytes32 previous = finalOutput;
         bytes32 output = roots.invalid
             ? Batches.invalidOutput(batchHash, previous)
-            : Batches.output(batchHash, stored.lastBlockHash, roots.stateRoot, roots.outboxRoot);
+            : Batches.output(batchHash, _at(index).lastBlockHash, roots.stateRoot, roots.outboxRoot);
         if (!proofs.isSettled(batchHash, previous, output)) return false;
         if (roots.invalid) {
             emit BatchInvalid(index, batchHash);
@@ -607,8 +650,8 @@ contract Rollup is IRollup, Governed, Initializable {
         uint64 index = provenIndex + 1;
         if (index > headIndex) revert NothingToDrop();
         if (conflictIndex > finalIndex) revert NotDroppable(type(uint256).max);
-        uint256 since = _batches[index].committedAt;
-        uint256 predecessor = firstProofAt[_batches[index - 1].batchHash];
+        uint256 since = _number(_at(index).numbers, COMMITTED_AT);
+        uint256 predecessor = firstProofAt[_batches[index - 1]];
         if (predecessor > since) since = predecessor;
         if (conflictEndedAt > since) since = conflictEndedAt;
         if (proofs.replacedAt() > since) since = proofs.replacedAt();
@@ -638,7 +681,7 @@ contract Rollup is IRollup, Governed, Initializable {
             if (!_finalize(roots[i])) revert NotSettled(finalIndex + 1);
         }
         uint64 next = finalIndex + 1;
-        if (next <= headIndex && proofs.anySettled(_batches[next].batchHash, finalOutput)) revert StillFinal(next);
+        if (next <= headIndex && proofs.anySettled(_batches[next], finalOutput)) revert StillFinal(next);
         phase = Phase.Halted;
         emit EscapeStarted(finalIndex, finalStateRoot, finalMessage());
     }
@@ -651,8 +694,9 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @dev When it can begin; the largest number if nothing waits.
     function _escapeAt() private view returns (uint256) {
         uint256 since = inbox.timestampOf(finalMessage());
-        if (headIndex > finalIndex && _batches[finalIndex + 1].committedAt < since) {
-            since = _batches[finalIndex + 1].committedAt;
+        if (headIndex > finalIndex) {
+            uint256 committedAt = _number(_at(finalIndex + 1).numbers, COMMITTED_AT);
+            if (committedAt < since) since = committedAt;
         }
         if (since == type(uint256).max) return since;
         return (since > finalAt ? since : finalAt) + escapeDelay;
@@ -660,15 +704,48 @@ contract Rollup is IRollup, Governed, Initializable {
 
     // --- views ---
 
-    /// @inheritdoc IRollup
-    function finalMessage() public view returns (uint64) {
-        return _batches[finalIndex].endMessage;
+    /// @notice How often queued messages alone were committed.
+    function era() public view returns (uint32) {
+        return _era;
     }
 
-    /// @notice The committed batch at `index`. Reverts above `headIndex`.
-    function batchAt(uint64 index) external view returns (Stored memory) {
+    /// @inheritdoc IRollup
+    function finalMessage() public view returns (uint64) {
+        return _number(_at(finalIndex).numbers, END_MESSAGE);
+    }
+
+    /// @notice The committed batch at `index`; of one below the last final batch, but for genesis, only the hash. Reverts above `headIndex`.
+    function batchAt(uint64 index) external view returns (Stored memory stored) {
         if (index > headIndex || phase == Phase.Closed) revert WrongBatch(index);
-        return _batches[index];
+        stored.batchHash = _batches[index];
+        if (index > 0 && index < finalIndex) return stored;
+        Details storage details = _at(index);
+        stored.lastBlockHash = details.lastBlockHash;
+        uint256 numbers = details.numbers;
+        stored.committedAt = _number(numbers, COMMITTED_AT);
+        stored.lastBlock = _number(numbers, LAST_BLOCK);
+        stored.endMessage = _number(numbers, END_MESSAGE);
+        stored.originNumber = _number(numbers, ORIGIN);
+    }
+
+    // --- details of batches ---
+
+    /// @dev Where the details of a new batch go: to its slots of the ring, unless those have another batch whose details are still needed.
+    function _placeFor(uint64 index) private view returns (uint256 place) {
+        place = index % RING;
+        uint64 there = _number(_details[place].numbers, INDEX);
+        // What is above the head was dropped.
+        if (there != 0 && there >= finalIndex && there <= headIndex) place = RING + index;
+    }
+
+    /// @dev The details of a batch that is not below the last final one. Genesis has a place outside of the ring.
+    function _at(uint64 index) private view returns (Details storage details) {
+        details = _details[index % RING];
+        if (index == 0 || _number(details.numbers, INDEX) != index) details = _details[uint256(RING) + index];
+    }
+
+    function _number(uint256 numbers, uint256 lowest) private pure returns (uint64) {
+        return uint48(numbers >> lowest);
     }
 
     function _halted() internal view override returns (bool) {

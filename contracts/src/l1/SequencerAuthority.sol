@@ -25,11 +25,14 @@ contract SequencerAuthority is ICommitAuthority, Ownable2Step {
     }
 
     /// @inheritdoc ICommitAuthority
-    function check(address committer, uint64 era, uint64 lastBlock, bytes32 lastBlockHash, bytes calldata certificate)
-        external
-        view
-        returns (bool operator)
-    {
+    function check(
+        address committer,
+        uint64 era,
+        uint64,
+        uint64 lastBlock,
+        bytes32 lastBlockHash,
+        bytes calldata certificate
+    ) external view returns (bool operator) {
         address sequencer = owner();
         operator = committer == sequencer;
         if (operator && certificate.length == 0) return true;
@@ -37,4 +40,8 @@ contract SequencerAuthority is ICommitAuthority, Ownable2Step {
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecover(digest, certificate);
         if (problem != ECDSA.RecoverError.NoError || signer != sequencer) revert NotCertified();
     }
+
+    /// @inheritdoc ICommitAuthority
+    /// @dev The sequencer signs the era; there is nothing to keep.
+    function restart(uint64, uint64) external pure {}
 }

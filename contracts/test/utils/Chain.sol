@@ -6,6 +6,7 @@ import {Batch, Batches} from "../../src/l1/Batches.sol";
 import {Bridge} from "../../src/l1/Bridge.sol";
 import {EscapeHatch} from "../../src/l1/EscapeHatch.sol";
 import {Placeholder} from "../../src/l1/Governed.sol";
+import {ICommitAuthority} from "../../src/l1/ICommitAuthority.sol";
 import {Inbox} from "../../src/l1/Inbox.sol";
 import {Prover} from "../../src/l1/IProofVerifier.sol";
 import {Opening} from "../../src/l1/Kzg.sol";
@@ -52,7 +53,7 @@ abstract contract Chain is Test {
     Bridge internal bridge;
     Outbox internal outbox;
     EscapeHatch internal escapeHatch;
-    SequencerAuthority internal authority;
+    ICommitAuthority internal authority;
     TestVerifier internal teeVerifier;
     TestVerifier internal zkVerifier;
 
@@ -112,7 +113,16 @@ abstract contract Chain is Test {
         bridge = Bridge(address(new Proxy(placeholder, named)));
         outbox = Outbox(payable(address(new Proxy(placeholder, named))));
         escapeHatch = EscapeHatch(address(new Proxy(placeholder, named)));
-        authority = new SequencerAuthority(CHAIN_ID, address(rollup), sequencer);
+        authority = makeAuthority();
+    }
+
+    function makeAuthority() internal virtual returns (ICommitAuthority) {
+        return new SequencerAuthority(CHAIN_ID, address(rollup), sequencer);
+    }
+
+    /// @dev The authority of a chain without validators.
+    function sequencerAuthority() internal view returns (SequencerAuthority) {
+        return SequencerAuthority(address(authority));
     }
 
     function place(address proxy, address implementation, bytes memory data) internal {

@@ -3,20 +3,12 @@
 use crate::core::{Building, Core, Execution, Parent};
 use crate::event::Content;
 use crate::mutation::Mutation;
+use crate::rules::Justified;
 use crate::{
     Certificate, Checkpoint, Effect, Kind, MAX_BLOCKS, Message, NextSet, Proposal, Record, Reject, Timer, Tip,
 };
 use alloy_primitives::B256;
 use std::sync::Arc;
-
-/// Whether a parent may have a child in a view.
-#[derive(Debug, PartialEq, Eq)]
-enum Justified {
-    Yes,
-    /// Not by what is known here: the SkipCert of the term of this first view is missing.
-    Missing(u64),
-    Never,
-}
 
 enum Finding {
     Accept,
@@ -31,38 +23,8 @@ impl Core {
 
     /// Rule 1: whether a proposal of `view` may build on the checkpoint certified in `parent`, or on the start of the epoch.
     fn justified(&self, view: u64, parent: Option<u64>) -> Justified {
-        let term = self.term(view);
-        let skipped_from = |first: u64| {
-            (first..term).find(|between| self.skips.get(between).is_none_or(|skip| skip.view != self.first(*between)))
-        };
-        let Some(parent) = parent else {
-            if self.final_certificate.is_some() || !self.is_first(view) {
-                return Justified::Never;
-            }
-            if self.tampering.breaks(Mutation::EpochStartWithoutSkips) {
-                return Justified::Yes;
-            }
-            return skipped_from(0).map_or(Justified::Yes, |missing| Justified::Missing(self.first(missing)));
-        };
-        let of = self.term(parent);
-        if parent >= view || self.final_view().is_some_and(|last| parent < last) {
-            return Justified::Never;
-        }
-        if of == term {
-            let any = self.tampering.breaks(Mutation::AnyParentWithinTerm);
-            return if parent + 1 == view || any { Justified::Yes } else { Justified::Never };
-        }
-        if !self.is_first(view) {
-            return Justified::Never;
-        }
-        if self.tampering.breaks(Mutation::AnyParentAcrossTerms) {
-            return Justified::Yes;
-        }
-        let ended = self.is_first(parent + 1) || self.skips.get(&of).is_some_and(|skip| skip.view <= parent + 1);
-        if !ended {
-            return Justified::Missing(self.first(of));
-        }
-        skipped_from(of + 1).map_or(Justified::Yes, |missing| Justified::Missing(self.first(missing)))
+        let skip = |term: u64| self.skips.get(&term).map(|lowest| lowest.view);
+        self.rules().justified(view, parent, self.final_view(), skip)
     }
 
     fn tip_of(&self, digest: &B256) -> Option<Tip> {
@@ -147,6 +109,7 @@ impl Core {
             && checkpoint.set_version == self.anchor.epoch
             && checkpoint.set_hash == self.set_hash
             && checkpoint.weight_root == self.weight_root
+            && checkpoint.evidence_root.is_zero()
             && checkpoint.next.is_some() == (checkpoint.height == self.end());
         if fits { Finding::Accept } else { Finding::Refuse }
     }
@@ -186,7 +149,8 @@ impl Core {
                 }
                 let soft = soft || self.rounds.get(&view).is_some_and(|round| round.soft.contains(&digest));
                 let late = late && !self.tampering.breaks(Mutation::NoBuddyTimer);
-                if (soft || late) && !self.notarized_already(view, &digest) {
+                let new = self.rules().may_notarize(view, self.said(view)) && !self.notarized_already(view, &digest);
+                if (soft || late) && new {
                     self.cast(Kind::Notarize, view, digest);
                     if self.tampering.breaks(Mutation::FinalizeUncertified) && !self.sent(Kind::Finalize, view) {
                         self.cast(Kind::Finalize, view, digest);
@@ -197,13 +161,8 @@ impl Core {
     }
 
     fn notarized_already(&self, view: u64, digest: &B256) -> bool {
-        if self.tampering.breaks(Mutation::NotarizeTwice) {
-            return self
-                .own
-                .get(&view)
-                .is_some_and(|own| own.votes.iter().any(|vote| vote.kind == Kind::Notarize && vote.digest == *digest));
-        }
-        self.sent(Kind::Notarize, view)
+        let mut votes = self.own.get(&view).into_iter().flat_map(|own| &own.votes);
+        votes.any(|vote| vote.kind == Kind::Notarize && vote.digest == *digest)
     }
 
     // --- leading ---

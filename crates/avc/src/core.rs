@@ -2,6 +2,7 @@
 //! `inbox`, how checkpoints are proposed and accepted in `chain`.
 
 use crate::mutation::{Mutation, Tampering};
+use crate::rules::Rules;
 use crate::tally::{Counted, Tally};
 use crate::{
     Anchor, Bitmap, Certificate, Checkpoint, Domain, Effect, Error, Event, Kind, Message, NextSet, Outcome, Proposal,
@@ -111,6 +112,8 @@ pub struct Core {
     pub(crate) answered: BTreeMap<B256, u64>,
     pub(crate) served: BTreeMap<B256, u64>,
     pub(crate) asked: BTreeMap<B256, u64>,
+    /// Until when nothing is verified for these validators.
+    pub(crate) distrusted: BTreeMap<B256, u64>,
 
     // of the epoch
     pub(crate) anchor: Anchor,
@@ -126,6 +129,8 @@ pub struct Core {
     pub(crate) skips: BTreeMap<u64, Certificate>,
     pub(crate) entries: BTreeMap<B256, Entry>,
     pub(crate) wanted: Vec<B256>,
+    /// When what is wanted was last asked for again.
+    fetched: u64,
     pub(crate) own: BTreeMap<u64, Own>,
     pub(crate) own_seals: BTreeMap<(u64, u64), Seal>,
     pub(crate) seals: BTreeMap<(u64, u64), Seal>,
@@ -178,6 +183,7 @@ impl Core {
             answered: BTreeMap::new(),
             served: BTreeMap::new(),
             asked: BTreeMap::new(),
+            distrusted: BTreeMap::new(),
             set: anchor.set.clone(),
             set_hash: anchor.set.hash(),
             weight_root: anchor.set.weight_root(),
@@ -190,6 +196,7 @@ impl Core {
             skips: BTreeMap::new(),
             entries: BTreeMap::new(),
             wanted: Vec::new(),
+            fetched: 0,
             own: BTreeMap::new(),
             own_seals: BTreeMap::new(),
             seals: BTreeMap::new(),
@@ -235,6 +242,22 @@ impl Core {
     /// The epoch and the view.
     pub fn position(&self) -> (u64, u64) {
         (self.anchor.epoch, self.view)
+    }
+
+    /// T: views in a term.
+    pub fn term_length(&self) -> u64 {
+        self.settings.term_length
+    }
+
+    /// Whether this seal was verified and is kept.
+    pub fn has_seal(&self, seal: &Seal) -> bool {
+        self.seals.get(&(seal.term, seal.number)) == Some(seal)
+    }
+
+    /// Number and hash of the last block of the current term whose seal is kept.
+    pub fn last_seal(&self) -> Option<(u64, B256)> {
+        let term = self.term(self.view);
+        self.seals.range((term, 0)..=(term, u64::MAX)).next_back().map(|(_, seal)| (seal.number, seal.hash))
     }
 
     /// The last final checkpoint that was executed here.
@@ -300,16 +323,21 @@ impl Core {
 
     // --- arithmetic of terms and epochs ---
 
+    /// The rules that this node follows.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { term_length: self.settings.term_length, tampering: self.tampering }
+    }
+
     pub(crate) fn term(&self, view: u64) -> u64 {
-        view / self.settings.term_length
+        self.rules().term(view)
     }
 
     pub(crate) fn first(&self, term: u64) -> u64 {
-        term * self.settings.term_length
+        self.rules().first(term)
     }
 
     pub(crate) fn is_first(&self, view: u64) -> bool {
-        view.is_multiple_of(self.settings.term_length)
+        self.rules().is_first(view)
     }
 
     pub(crate) fn end(&self) -> u64 {
@@ -357,10 +385,16 @@ impl Core {
         self.own.get(&view).is_some_and(|own| own.votes.iter().any(|vote| vote.kind == kind))
     }
 
+    /// What this node said in the term of a view.
+    pub(crate) fn said(&self, view: u64) -> impl Iterator<Item = (u64, Kind)> + Clone + '_ {
+        let term = self.term(view);
+        let views = self.own.range(self.first(term)..self.first(term + 1));
+        views.flat_map(|(view, own)| own.votes.iter().map(|vote| (*view, vote.kind)))
+    }
+
     /// Whether Skip(u), u ≤ view, of the view's term was sent.
     pub(crate) fn skipped(&self, view: u64) -> bool {
-        let first = self.first(self.term(view));
-        self.own.range(first..=view).any(|(_, own)| own.votes.iter().any(|vote| vote.kind == Kind::Skip))
+        self.rules().skipped(view, self.said(view))
     }
 
     pub(crate) fn cast(&mut self, kind: Kind, view: u64, digest: B256) {
@@ -381,33 +415,17 @@ impl Core {
 
     /// Rule 2.
     fn finalize(&mut self, view: u64, digest: B256) {
-        let skipped = self.skipped(view) && !self.tampering.breaks(Mutation::FinalizeAfterSkip);
-        if self.may_vote() && !skipped && !self.sent(Kind::Finalize, view) {
+        if self.may_vote() && self.rules().may_finalize(view, self.said(view)) {
             self.cast(Kind::Finalize, view, digest);
         }
     }
 
     /// Rule 3, for the current view.
     pub(crate) fn skip(&mut self) {
-        let view = self.view;
-        if !self.may_vote() || self.tampering.breaks(Mutation::NoSkip) {
-            return;
-        }
-        if self.tampering.breaks(Mutation::SkipAhead) && !self.is_first(view + 1) {
-            if !self.sent(Kind::Skip, view + 1) {
-                self.cast(Kind::Skip, view + 1, B256::ZERO);
+        if self.may_vote() {
+            for view in self.rules().skips(self.view, self.said(self.view)) {
+                self.cast(Kind::Skip, view, B256::ZERO);
             }
-            return;
-        }
-        if self.tampering.breaks(Mutation::SkipAfterVote) && !self.is_first(view) && !self.sent(Kind::Skip, view - 1) {
-            self.cast(Kind::Skip, view - 1, B256::ZERO);
-        }
-        let end = self.first(self.term(view) + 1);
-        let voted_on = self.own.range(view..end).any(|(later, own)| {
-            own.votes.iter().any(|vote| vote.kind == Kind::Finalize || (vote.kind == Kind::Notarize && *later > view))
-        });
-        if !voted_on && !self.sent(Kind::Skip, view) {
-            self.cast(Kind::Skip, view, B256::ZERO);
         }
     }
 
@@ -477,7 +495,7 @@ impl Core {
                 }
                 self.want(digest, from);
                 self.finalize(view, digest);
-                self.move_to(view + 1, certificate.clone());
+                self.move_to(self.rules().leads_to(Kind::Notarize, view), certificate.clone());
                 if self.tampering.breaks(Mutation::NotarizedEndsEpoch) && self.height_of(&digest) == Some(self.end()) {
                     self.finalized(Certificate { kind: Kind::Finalize, ..certificate }, from);
                 }
@@ -493,7 +511,7 @@ impl Core {
                 if self.skips.get(&term).is_none_or(|lowest| view < lowest.view) {
                     self.persist(Record::Certificate(certificate.clone()));
                     self.skips.insert(term, certificate.clone());
-                    self.move_to(self.first(term + 1), certificate);
+                    self.move_to(self.rules().leads_to(Kind::Skip, view), certificate);
                 }
             }
             Kind::Finalize => self.finalized(certificate, from),
@@ -514,7 +532,7 @@ impl Core {
         self.final_certificate = Some(certificate.clone());
         self.notarized = self.notarized.split_off(&view);
         self.skips = self.skips.split_off(&self.term(view));
-        self.move_to(view + 1, certificate);
+        self.move_to(self.rules().leads_to(Kind::Finalize, view), certificate);
     }
 
     /// Enters a later view, and relays the certificate that leads there.
@@ -547,6 +565,10 @@ impl Core {
         if self.skipped(view) && !self.tampering.breaks(Mutation::NoSkipOnEntry) {
             self.skip();
         }
+        // Others may lead it on before its timer ever runs out.
+        if !self.wanted.is_empty() && self.now >= self.fetched + self.settings.timing.base {
+            self.fetch();
+        }
     }
 
     // --- timers: rule 5 ---
@@ -559,7 +581,8 @@ impl Core {
             return self.work && !notarized;
         }
         let behind = self.final_certificate.as_ref().is_some_and(|certificate| certificate.digest != self.tip.digest);
-        self.work || notarized || behind || !self.entries.is_empty()
+        let proposed = self.rounds.get(&self.view).is_some_and(|round| !round.proposals.is_empty());
+        self.work || notarized || behind || proposed
     }
 
     fn run_timer(&mut self) {
@@ -582,6 +605,8 @@ impl Core {
                 if self.position() == here && !self.tampering.breaks(Mutation::NoResend) {
                     self.resend();
                 }
+                // Even where its own Skip, the last of a quorum, has just led it on: else a slow node asks for nothing again.
+                self.fetch();
                 self.timeout = (self.timeout * 3 / 2).min(self.settings.timing.cap);
             }
             Timer::Buddy { epoch, view } if (epoch, view) == here => {
@@ -592,7 +617,7 @@ impl Core {
         }
     }
 
-    /// What lets others follow, again; and what is missing here, asked of another peer each time.
+    /// What lets others follow, again.
     fn resend(&mut self) {
         let mut again: Vec<Arc<Message>> = Vec::new();
         if let Some(own) = self.own.get(&self.view) {
@@ -610,9 +635,14 @@ impl Core {
         ];
         again.extend(certificates.into_iter().flatten().map(|c| Arc::new(Message::Certificate(c.clone()))));
         self.effects.extend(again.into_iter().map(Effect::Broadcast));
+    }
+
+    /// Asks for what is missing, of another peer each time.
+    fn fetch(&mut self) {
         if self.tampering.breaks(Mutation::NoFetch) {
             return;
         }
+        self.fetched = self.now;
         let peer = self.next_peer();
         self.ask(peer);
         for digest in self.wanted.clone() {
@@ -658,6 +688,22 @@ impl Core {
     pub(crate) fn is_executed(&self, digest: &B256) -> bool {
         *digest == self.tip.digest
             || self.entries.get(digest).is_some_and(|entry| matches!(entry.execution, Execution::Valid(_)))
+    }
+
+    /// Whether a checkpoint's execution is wanted now: it is accepted in the current view, certified, or an ancestor of one that is. What is not is a
+    /// proposal of the past, whose blocks would take the place of others.
+    pub fn wants(&self, digest: &B256) -> bool {
+        let Some(height) = self.height_of(digest) else { return false };
+        let accepted = self.rounds.get(&self.view).and_then(|round| round.accepted);
+        let certified = self.final_certificate.iter().chain(self.notarized.values()).map(|last| last.digest);
+        accepted.into_iter().chain(certified).any(|mut descendant| {
+            while descendant != *digest
+                && let Some(entry) = self.entries.get(&descendant).filter(|entry| entry.checkpoint.height > height)
+            {
+                descendant = entry.checkpoint.parent;
+            }
+            descendant == *digest
+        })
     }
 
     /// Does whatever has become possible.
@@ -767,6 +813,10 @@ impl Core {
         self.broadcast(Message::Certificate(certificate));
         self.begin_epoch();
         self.entered();
+        // Others may be epochs ahead, and idle: nobody would say so.
+        if !self.tampering.breaks(Mutation::NoFetch) {
+            self.broadcast(Message::Request(Request::Certificates { epoch: self.anchor.epoch, view: 0 }));
+        }
     }
 
     fn begin_epoch(&mut self) {

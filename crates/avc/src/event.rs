@@ -63,7 +63,7 @@ pub struct Content {
     pub state_root: B256,
     /// Its L1 origin.
     pub origin: L1Origin,
-    /// The evidence in the blocks.
+    /// [`Checkpoint::evidence_root`].
     pub evidence_root: B256,
     /// At an epoch's last height: the set two epochs on.
     pub next: Option<Arc<ValidatorSet>>,

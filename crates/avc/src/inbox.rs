@@ -11,8 +11,10 @@ use alloy_primitives::B256;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How many seals of the current terms are kept to be compared.
+/// How many seals of a term are kept to be compared, the highest.
 const MAX_SEALS: usize = 4096;
+/// For how long, in milliseconds, nothing is verified for a validator that sent a wrong signature: no honest one does.
+const DISTRUST: u64 = 60_000;
 /// How many digests are asked for at a time.
 const MAX_WANTED: usize = 16;
 
@@ -23,11 +25,23 @@ impl Core {
             Message::Vote(vote) => self.on_vote(from, vote),
             Message::Reject(reject) => self.on_reject(from, reject),
             Message::Certificate(certificate) => self.on_certificate(from, certificate),
-            Message::Evidence(evidence) => self.on_evidence(evidence),
+            Message::Evidence(evidence) => self.on_evidence(from, evidence),
             Message::Seal(seal) => self.on_seal(seal),
             Message::Request(Request::Certificates { epoch, view }) => self.answer(from, *epoch, *view),
             Message::Request(Request::Ancestry { digest }) => self.serve(from, *digest),
             Message::Checkpoints(checkpoints) => self.on_checkpoints(checkpoints),
+        }
+    }
+
+    /// Whether something that `from` sent is worth verifying.
+    fn trusts(&self, from: &B256) -> bool {
+        self.distrusted.get(from).is_none_or(|until| self.now >= *until)
+    }
+
+    /// Notes that a validator sent a wrong signature.
+    fn distrust(&mut self, from: B256) {
+        if self.set.index(&from).is_some() {
+            self.distrusted.insert(from, self.now + DISTRUST);
         }
     }
 
@@ -48,10 +62,13 @@ impl Core {
             }
             return;
         }
-        if validator.id != from {
+        if (validator.id != from || self.tally.is_suspect(vote.signer)) && !self.tally.has(vote) {
+            if !self.trusts(&from) {
+                return;
+            }
             let statement = self.settings.domain.statement(vote.kind, vote.epoch, vote.view, &vote.digest);
             if !self.scheme.verify(&validator.key, &statement, &vote.signature) {
-                return;
+                return self.distrust(from);
             }
         }
         let behind = vote.view < self.view;
@@ -69,8 +86,13 @@ impl Core {
         if certificate.epoch < self.anchor.epoch || self.is_known(certificate) {
             return;
         }
-        if self.verify(certificate) {
+        if !self.trusts(&from) || !self.has_signers(certificate) {
+            return;
+        }
+        if self.is_signed(certificate) {
             self.certified(certificate.clone(), Some(from));
+        } else {
+            self.distrust(from);
         }
     }
 
@@ -89,9 +111,9 @@ impl Core {
         }
     }
 
-    /// Whether a certificate of this epoch has its quorum and its signatures; a BuddyCert whose committee is unknown does not.
-    fn verify(&self, certificate: &Certificate) -> bool {
-        let enough = match certificate.kind {
+    /// Whether a certificate of this epoch names its quorum; a BuddyCert whose committee is unknown does not.
+    fn has_signers(&self, certificate: &Certificate) -> bool {
+        match certificate.kind {
             Kind::Proposal => false,
             Kind::Buddy => {
                 let committee = self.rounds.get(&certificate.view).and_then(|round| round.committee);
@@ -101,8 +123,11 @@ impl Core {
                 })
             }
             _ => certificate.signers.count() >= self.quorum(),
-        };
-        enough && verify_signature(certificate, &self.settings.domain, &self.set, &*self.scheme)
+        }
+    }
+
+    fn is_signed(&self, certificate: &Certificate) -> bool {
+        verify_signature(certificate, &self.settings.domain, &self.set, &*self.scheme)
     }
 
     fn on_proposal(&mut self, from: B256, proposal: &Proposal) {
@@ -120,22 +145,28 @@ impl Core {
         }
         let leader = self.leader(self.term(view));
         let validator = &self.set.validators()[usize::from(leader)];
-        let statement = self.settings.domain.statement(Kind::Proposal, epoch, view, &digest);
-        if !self.scheme.verify(&validator.key, &statement, &proposal.signature) {
-            return;
-        }
-        let input = self.settings.domain.vrf_input(&self.anchor.seed, view);
-        if self.scheme.vrf_verify(&validator.vrf, &input, &proposal.proof).is_none() {
+        // The justification is not signed: from anyone else, another one could take the place of the leader's.
+        if validator.id != from || !self.trusts(&from) {
             return;
         }
         if let Some(certificate) = &proposal.justification {
-            let known = self.certificate_at(certificate.view).is_some_and(|known| known == certificate);
             let fits = matches!(certificate.kind, Kind::Notarize | Kind::Finalize)
                 && certificate.epoch == epoch
                 && certificate.view < view;
-            if !fits || (!known && !self.verify(certificate)) {
+            if !fits || !self.has_signers(certificate) {
                 return;
             }
+        }
+        let statement = self.settings.domain.statement(Kind::Proposal, epoch, view, &digest);
+        let input = self.settings.domain.vrf_input(&self.anchor.seed, view);
+        let is_right = self.scheme.verify(&validator.key, &statement, &proposal.signature)
+            && self.scheme.vrf_verify(&validator.vrf, &input, &proposal.proof).is_some()
+            && proposal.justification.as_ref().is_none_or(|certificate| {
+                let known = self.certificate_at(certificate.view).is_some_and(|known| known == certificate);
+                known || self.is_signed(certificate)
+            });
+        if !is_right {
+            return self.distrust(from);
         }
         let vote = Vote { kind: Kind::Proposal, epoch, view, digest, signer: leader, signature: proposal.signature };
         self.count(&vote);
@@ -180,36 +211,51 @@ impl Core {
         });
     }
 
-    fn on_evidence(&mut self, evidence: &Evidence) {
-        if evidence.epoch() != self.anchor.epoch {
+    fn on_evidence(&mut self, from: B256, evidence: &Evidence) {
+        if evidence.epoch() != self.anchor.epoch || !self.trusts(&from) {
             return;
         }
         let signer = match evidence {
             Evidence::Votes(a, _) => a.signer,
             Evidence::Seals(a, _) => self.set.leader(&self.anchor.seed, a.term),
         };
+        if usize::from(signer) >= self.set.size() || self.tally.is_accused(signer) {
+            return;
+        }
         let (domain, set, scheme) = (&self.settings.domain, &*self.set, &*self.scheme);
-        if usize::from(signer) < set.size()
-            && (verify_evidence(evidence, domain, set, scheme)
-                || verify_seals(evidence, domain, set, &self.anchor.seed, scheme))
-            && self.tally.accuse(signer)
+        if verify_evidence(evidence, domain, set, scheme)
+            || verify_seals(evidence, domain, set, &self.anchor.seed, scheme)
         {
+            self.tally.accuse(signer);
             self.effects.push(Effect::Evidence(Box::new(evidence.clone())));
+        } else {
+            self.distrust(from);
         }
     }
 
     // --- seals ---
 
-    fn on_seal(&mut self, seal: &Seal) {
+    /// Whether a seal is by its term's leader; none of terms that are not compared now.
+    fn is_leaders(&mut self, seal: &Seal) -> Option<bool> {
         let term = self.term(self.view);
         if seal.epoch != self.anchor.epoch || seal.term > term + 1 || seal.term + 1 < term {
-            return;
+            return None;
         }
         let leader = self.leader(seal.term);
         let statement = self.settings.domain.seal_statement(seal.epoch, seal.term, seal.number, &seal.hash);
-        if !self.scheme.verify(&self.set.validators()[usize::from(leader)].key, &statement, &seal.signature) {
+        Some(self.scheme.verify(&self.set.validators()[usize::from(leader)].key, &statement, &seal.signature))
+    }
+
+    /// Whether a seal names a term whose leader did not sign it: no node that knows the epoch passes it on.
+    pub fn is_forged(&mut self, seal: &Seal) -> bool {
+        self.is_leaders(seal) == Some(false)
+    }
+
+    fn on_seal(&mut self, seal: &Seal) {
+        if self.is_leaders(seal) != Some(true) {
             return;
         }
+        let leader = self.leader(seal.term);
         match self.seals.get(&(seal.term, seal.number)) {
             Some(known) => {
                 if let Some(evidence) = Evidence::of_seals(known, seal)
@@ -219,10 +265,16 @@ impl Core {
                     self.broadcast(Message::Evidence(Box::new(evidence)));
                 }
             }
-            None if self.seals.len() < MAX_SEALS => {
+            None => {
                 self.seals.insert((seal.term, seal.number), seal.clone());
+                let of_term = (seal.term, 0)..=(seal.term, u64::MAX);
+                if self.seals.len() > MAX_SEALS
+                    && self.seals.range(of_term.clone()).count() > MAX_SEALS
+                    && let Some(lowest) = self.seals.range(of_term).next().map(|(key, _)| *key)
+                {
+                    self.seals.remove(&lowest);
+                }
             }
-            None => {}
         }
     }
 

@@ -9,9 +9,10 @@
 //!        │ handle(now, event)                        crypto, bls, vrf keys, aggregates, proofs of possession
 //!        ▼                                           set              validator sets, quorums, the weighted draw
 //!  inbox ─► tally ─► core ◄─► chain                  tally            votes, certificates, evidence
-//!        │                                           core             views, certificates, timers, epochs, the log
+//!        │                                           core, rules      views, certificates, timers, epochs, the log
 //!        ▼ effects, in order                         chain            proposals: which may follow which, votes on them
 //!  log, messages, timers, execution                  inbox            messages, questions, answers
+//!                                           l1               what contracts on L1 are given
 //! ```
 //!
 //! # What is agreed on
@@ -28,6 +29,9 @@
 //! min(k, n) distinct *buddies*, by weight, one after another: [`ValidatorSet::committee`]. Then
 //! seed_{e+1} = SHA-256(seed_e ‖ β of the proof in each final checkpoint of e, by height). All draws use SHA-256 in counter mode and integers with
 //! rejection. Every node draws for itself; a committee it cannot draw certifies nothing.
+//!
+//! Weights are in \[1, 2\] ([`WEIGHT_ONE`]); they steer these draws and never count in a quorum. W_{e+2} follows from W_{e+1} and from what the final digests of e bind: who signed
+//! NotarizeCerts, evidence, and the median of what at least two thirds of the Seed Nodes report, by a twentieth an epoch at most: [`weights`].
 //!
 //! # Messages
 //! Votes sign 75 bytes: "jove/avc/1", kind, chain id, era, epoch, view, digest ([`Domain::statement`]). A certificate is the sum of their signatures and
@@ -60,17 +64,18 @@
 //!    for all later views of the term: a node that skipped and is led to a later view of the term sends Skip there at once.
 //! 4. **Moving on.** NotarizeCert(w) and FinalCert(w), w ≥ v, lead to w+1. SkipCert(u), u ≥ v or of the term of v, leads to the first view of the
 //!    next term. A node relays the certificate that leads it on. At every expiry of its view's timer it sends again: its proposal and votes of the view, its latest
-//!    Finalize, its highest NotarizeCert, FinalCert and SkipCert; and asks for what it misses, each time another peer. Who sends a Skip of a lower
+//!    Finalize, its highest NotarizeCert, FinalCert and SkipCert; and asks for what it misses, each time another peer; for that also when it is led on, if its timer has not run out for long. Who sends a Skip of a lower
 //!    view, a vote twice, or anything of a lower epoch, is answered with the certificates that lead on from there. Peers
 //!    exchange these on connecting. Kept above the last FinalCert: the lowest SkipCert of each term, the NotarizeCerts.
-//! 5. **Timers.** A view's timer runs only while something is known that no *final* checkpoint covers: the host's work, a proposal, a NotarizeCert, a FinalCert
-//!    not yet executed. It grows by half at each expiry, to a cap, and shrinks by a third with each final height. A leader whose parent is not final after a
+//! 5. **Timers.** A view's timer runs only while something is known that no *final* checkpoint covers: the host's work, a proposal of this view, a
+//!    NotarizeCert, a FinalCert not yet executed. It grows by half at each expiry, to a cap, and shrinks by a third with each final height. A leader whose parent is not final after a
 //!    second, with nothing to seal, proposes an empty block.
 //! 6. **Epochs.** No checkpoint of e is above (e+1)L. Until the one at (e+1)L is final, leaders of e propose it again unchanged, with it as its own
 //!    parent under rule 1: at once in the first view of a term, after a second within one. The epoch ends with its FinalCert, which the node relays; it
 //!    never votes in e again. The first checkpoint of e+1 has it as its parent, carries no certificate of it (everyone in e+1 holds the FinalCert; the bitmap
 //!    in the preimage is empty), is the first of its term, and needs every earlier term of e+1 skipped from its first view.
-//!    V_{e+2} and W_{e+2} are in the last checkpoint of e; executing it gives them.
+//!    V_{e+2} and W_{e+2} are in the last checkpoint of e; executing it gives them. Who enters an epoch asks everyone for what leads on from there: on
+//!    an idle chain nobody else would say that there are later ones.
 //!
 //! # Why it is safe
 //! With at most F Byzantine validators, whatever the network and the draws do. Two quorums share an honest validator. So a view has one NotarizeCert. In one term, SkipCert(u)
@@ -79,15 +84,24 @@
 //! followed, where u is the lowest view with a SkipCert. And a final checkpoint was executed by the honest signers of its NotarizeCert, F+1 at least.
 //! Committees are no part of this: they confirm softly, and after T_buddy nobody waits for them.
 //!
+//! Which of the rules that takes was checked by visiting every state of four validators, one Byzantine, within a few views, terms and epochs (`examples/model`, `tests/model.rs`), with the functions
+//! that the core itself asks (module `rules`). There is a fork without: one Notarize a view; the parent of v in v−1; the ends of the terms between; no
+//! Finalize after a Skip; no Skip after a later vote; the skips before an epoch's first checkpoint; the FinalCert that ends an epoch; its end. There is none without rule 1's "no
+//! Skip(u) was sent": rules 2 and 3 suffice, and the clause only spares NotarizeCerts that nothing can be built on. Nor is there one if Finalize does not wait
+//! for the NotarizeCert, or Skip is sent for the next view: those stall.
+//!
 //! # What the host does
 //! Executes, stores and serves blocks and final checkpoints; keeps the log; authenticates peers. A vote from its signer's own stream is counted before its
-//! signature is checked, so a stream's peer must be who it says. Messages are decoded with [`codec::Wire::decode`], at most [`MAX_MESSAGE`]
+//! signature is checked, so a stream's peer must be who it says; a proposal is taken from its leader's own alone, since its certificate is not under its signature. What is
+//! executed only for a view of the past ([`Core::wants`]) must not take the place of other blocks. Messages are decoded with [`codec::Wire::decode`], at most [`MAX_MESSAGE`]
 //! bytes. Seals travel with blocks; at the first view of a term the new leader proposes first the sealed blocks that it holds, and what it does not
 //! propose is withdrawn. Work ([`Event::Work`]) is a sealed block, a transaction pooled for a second, or a forced message that no final checkpoint covers.
 //!
 //! # Bounds
 //! Votes are kept for 64 views around the current one, and the first views of four terms ahead; two digests per signer, kind and view. Two proposals a view, one
-//! witness a peer and view, 4,096 seals, 512 NotarizeCerts, 16 questions. One answer and one question per peer in each [`Timing::gap`].
+//! witness a peer and view, 4,096 seals a term, the highest, 512 NotarizeCerts, 16 questions. One answer and one question per peer in each [`Timing::gap`].
+//! A validator whose vote spoiled a sum has its votes verified one by one from then on. From one that sent a wrong signature, nothing that would have to be
+//! verified is taken for a minute.
 #![forbid(unsafe_code)]
 
 mod bls;
@@ -98,13 +112,19 @@ mod crypto;
 mod error;
 mod event;
 mod inbox;
+pub mod l1;
 mod mutation;
+#[cfg(not(feature = "sim"))]
+mod rules;
+#[cfg(feature = "sim")]
+pub mod rules;
 mod set;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod tally;
 mod types;
 pub mod vrf;
+pub mod weights;
 
 pub use crate::core::{Core, Settings, Timing};
 pub use bls::{Bls, BlsSigner, verify_possession};

@@ -1,7 +1,8 @@
 //! Votes on their way to certificates.
 //!
 //! A vote that its own signer sent is counted unverified: only that validator can spoil it, and the sum of a quorum is verified before it
-//! becomes a certificate, one pairing for all. If the sum is wrong, each vote is verified and the wrong ones are dropped.
+//! becomes a certificate, one pairing for all. If the sum is wrong, each vote is verified and the wrong ones are dropped; who sent them
+//! is a suspect from then on, whose votes are verified one by one before they count.
 //! At most two digests are kept per signer, kind and view: two prove misbehaviour, and more prove nothing else.
 
 use crate::{Bitmap, Certificate, Domain, Evidence, Kind, Scheme, Signature, ValidatorSet, Vote};
@@ -21,6 +22,7 @@ struct Ballot {
 pub(crate) struct Tally {
     ballots: BTreeMap<(u64, Kind), Vec<Ballot>>,
     accused: Bitmap,
+    suspects: Bitmap,
 }
 
 /// What became of a vote.
@@ -53,7 +55,8 @@ impl Tally {
         Counted::New
     }
 
-    /// What a signer's votes of a view prove together with this one, if its signatures are right. One proof per signer and epoch is enough.
+    /// What a signer's votes of a view prove together with this one, if its signatures are right. One proof per signer and epoch is enough. If they are
+    /// not, its votes are verified from now on.
     pub(crate) fn evidence(
         &mut self,
         vote: &Vote,
@@ -61,7 +64,9 @@ impl Tally {
         set: &ValidatorSet,
         scheme: &dyn Scheme,
     ) -> Option<Evidence> {
-        if self.accused.contains(vote.signer) {
+        let same_kind = self.ballots.get(&(vote.view, vote.kind)).into_iter().flatten();
+        let known = same_kind.filter(|ballot| ballot.signers.contains(vote.signer)).count();
+        if self.accused.contains(vote.signer) || known >= 2 || self.has(vote) {
             return None;
         }
         let kinds = match vote.kind {
@@ -76,15 +81,32 @@ impl Tally {
                     continue;
                 };
                 let other = Vote { kind: *kind, digest: ballot.digest, signature: *signature, ..vote.clone() };
-                if let Some(evidence) = Evidence::of_votes(vote, &other)
-                    && verify_evidence(&evidence, domain, set, scheme)
-                {
+                let Some(evidence) = Evidence::of_votes(vote, &other) else { continue };
+                if verify_evidence(&evidence, domain, set, scheme) {
                     self.accused.insert(vote.signer);
                     return Some(evidence);
                 }
+                self.suspects.insert(vote.signer);
             }
         }
         None
+    }
+
+    /// Whether this vote is counted already.
+    pub(crate) fn has(&self, vote: &Vote) -> bool {
+        self.ballots.get(&(vote.view, vote.kind)).is_some_and(|ballots| {
+            ballots.iter().any(|ballot| ballot.digest == vote.digest && ballot.signers.contains(vote.signer))
+        })
+    }
+
+    /// Whether a vote of this signer spoiled a sum.
+    pub(crate) fn is_suspect(&self, signer: u16) -> bool {
+        self.suspects.contains(signer)
+    }
+
+    /// Whether a signer was accused.
+    pub(crate) fn is_accused(&self, signer: u16) -> bool {
+        self.accused.contains(signer)
     }
 
     /// Notes that a signer was accused by evidence from outside. False if it was already.
@@ -128,7 +150,11 @@ impl Tally {
             let validators = set.validators();
             let before = ballot.signatures.len();
             ballot.signatures.retain(|(signer, signature)| {
-                scheme.verify(&validators[usize::from(*signer)].key, &statement, signature)
+                let right = scheme.verify(&validators[usize::from(*signer)].key, &statement, signature);
+                if !right {
+                    self.suspects.insert(*signer);
+                }
+                right
             });
             ballot.signers = Bitmap::default();
             ballot.signatures.iter().for_each(|(signer, _)| ballot.signers.insert(*signer));

@@ -147,7 +147,7 @@ pub struct Checkpoint {
     pub set_hash: B256,
     /// [`ValidatorSet::weight_root`] of the epoch's set.
     pub weight_root: B256,
-    /// The evidence that is in the blocks.
+    /// Of the evidence in the blocks: zero, since L1 is given it (a proposal with another value is refused).
     pub evidence_root: B256,
     /// In the last checkpoint of an epoch: the set two epochs on.
     pub next: Option<NextSet>,

@@ -4,11 +4,13 @@
 use alloy_primitives::{B256, keccak256};
 use jove_avc::codec::MAX_NUMBER;
 use jove_avc::{
-    Anchor, Bitmap, Certificate, Core, Domain, Effect, Event, Evidence, KeyedHash, KeyedHashSigner, Kind, L1Origin,
-    Message, Record, Request, Seal, Settings, Signer, Tampering, Timer, Timing, Tip, Validator, ValidatorSet, Vote,
-    WEIGHT_ONE, verify_certificate, verify_evidence, verify_seals,
+    Anchor, Bitmap, Certificate, Content, Core, Domain, Effect, Event, Evidence, KeyedHash, KeyedHashSigner, Kind,
+    L1Origin, Message, Outcome, Proposal, PublicKey, Record, Request, Scheme, Seal, Settings, Signature, Signer,
+    Tampering, Timer, Timing, Tip, Validator, ValidatorSet, Vote, VrfKey, VrfOutput, VrfProof, WEIGHT_ONE,
+    verify_certificate, verify_evidence, verify_seals,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SETTINGS: Settings = Settings {
     domain: Domain { chain_id: 9, era: 1 },
@@ -242,4 +244,238 @@ fn whatever_peers_send_nothing_breaks() {
     }
     assert_eq!(core.position(), (0, 0), "nothing of it verified");
     assert!(effects < 50_000, "{effects} effects");
+}
+
+fn certificate(kind: Kind, view: u64, digest: B256) -> Certificate {
+    let signatures: Vec<_> = (1..4).map(|node| vote(node, kind, view, digest).signature).collect();
+    let mut signers = Bitmap::default();
+    (1..4).for_each(|node| signers.insert(node));
+    Certificate { kind, epoch: 0, view, digest, signers, signature: KeyedHash.aggregate(&signatures).unwrap() }
+}
+
+/// Has the leader of the first term propose a block in its current view.
+fn proposal(core: &mut Core, number: u64, evidence_root: B256, next: Option<Arc<ValidatorSet>>) -> Proposal {
+    core.handle(1, Event::Work(true));
+    let (_, view) = core.position();
+    let content = Content {
+        last_number: number,
+        last_hash: B256::with_last_byte(number as u8),
+        state_root: B256::ZERO,
+        origin: L1Origin::default(),
+        evidence_root,
+        next,
+    };
+    let effects = core.handle(2, Event::Built { view, content: Box::new(content) });
+    let proposals = effects.iter().filter_map(|effect| match effect {
+        Effect::Broadcast(message) => match &**message {
+            Message::Proposal(proposal) => Some(Proposal::clone(proposal)),
+            _ => None,
+        },
+        _ => None,
+    });
+    { proposals }.next().unwrap()
+}
+
+fn proposed(proposal: &Proposal) -> Event {
+    from(leader(), Message::Proposal(Box::new(proposal.clone())))
+}
+
+fn executes(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Execute { .. }))
+}
+
+#[test]
+fn nobody_puts_another_justification_under_a_leaders_proposal() {
+    let mut maker = started(leader(), &[genesis()]);
+    let first = proposal(&mut maker, 1, B256::ZERO, None);
+    let notarized = certificate(Kind::Notarize, 0, first.checkpoint.digest());
+    maker.handle(3, from(follower(), Message::Certificate(notarized.clone())));
+    let second = proposal(&mut maker, 2, B256::ZERO, None);
+    assert_eq!((second.view, &second.justification), (1, &Some(notarized.clone())));
+
+    let mut core = started(follower(), &[genesis()]);
+    core.handle(1, proposed(&first));
+    core.handle(2, Event::Executed { digest: first.checkpoint.digest(), outcome: Outcome::Valid { next: None } });
+    core.handle(3, from(leader(), Message::Certificate(notarized)));
+    let other = (0..4).find(|node| ![leader(), follower()].contains(node)).unwrap();
+    let altered = Proposal { justification: None, ..second.clone() };
+    assert!(!executes(&core.handle(4, from(other, Message::Proposal(Box::new(altered))))));
+    assert!(executes(&core.handle(5, proposed(&second))), "the leader's own word has its place");
+}
+
+#[test]
+fn what_blocks_do_not_carry_is_not_signed_as_their_evidence() {
+    for (root, accepted) in [(B256::ZERO, true), (B256::with_last_byte(1), false)] {
+        let of = proposal(&mut started(leader(), &[genesis()]), 1, root, None);
+        let mut core = started(follower(), &[genesis()]);
+        assert_eq!(executes(&core.handle(1, proposed(&of))), accepted);
+    }
+}
+
+#[test]
+fn a_skipped_proposal_is_no_work_and_is_executed_only_if_it_is_certified_after_all() {
+    let of = proposal(&mut started(leader(), &[genesis()]), 1, B256::ZERO, None);
+    let digest = of.checkpoint.digest();
+    let mut core = started(follower(), &[genesis()]);
+    let timer = |effects: &[Effect]| {
+        effects.iter().any(|effect| matches!(effect, Effect::SetTimer { timer: Timer::View { .. }, .. }))
+    };
+    assert!(timer(&core.handle(1, proposed(&of))) && core.wants(&digest));
+    let effects = core.handle(2, from(1, Message::Certificate(certificate(Kind::Skip, 0, B256::ZERO))));
+    assert_eq!(core.position(), (0, 4));
+    assert!(!timer(&effects) && !core.wants(&digest), "nobody waits for it: an idle view has no timer");
+    let effects = core.handle(3, from(1, Message::Certificate(certificate(Kind::Notarize, 0, digest))));
+    assert!(timer(&effects) && core.wants(&digest));
+}
+
+#[test]
+fn the_end_of_an_epoch_is_a_time_to_ask_whether_there_are_later_ones() {
+    let settings = Settings { epoch_length: 1, ..SETTINGS };
+    let start = |index| {
+        let signer = Some(Arc::new(signer(index)) as Arc<dyn Signer>);
+        let log = [genesis()];
+        let mut core = Core::new(settings, Arc::new(KeyedHash), signer, 0, &log, Tampering::default()).unwrap();
+        core.handle(0, Event::Start);
+        core
+    };
+    let of = proposal(&mut start(leader()), 1, B256::ZERO, Some(set()));
+    let (digest, mut core) = (of.checkpoint.digest(), start(follower()));
+    core.handle(1, proposed(&of));
+    core.handle(2, Event::Executed { digest, outcome: Outcome::Valid { next: Some(set()) } });
+    let effects = core.handle(3, from(1, Message::Certificate(certificate(Kind::Finalize, 0, digest))));
+    assert_eq!(core.position(), (1, 0));
+    let asks = |effect: &Effect| match effect {
+        Effect::Broadcast(message) => **message == Message::Request(Request::Certificates { epoch: 1, view: 0 }),
+        _ => false,
+    };
+    assert!(effects.iter().any(asks));
+}
+
+#[test]
+fn of_a_terms_seals_the_highest_are_kept() {
+    let mut core = started(follower(), &[genesis()]);
+    let seal = |term: u64, number: u64| {
+        let hash = B256::with_last_byte(1);
+        let leader = usize::from(set().leader(&[0; 32], term));
+        let signature = signer(leader).sign(&SETTINGS.domain.seal_statement(0, term, number, &hash));
+        Seal { epoch: 0, term, number, hash, signature }
+    };
+    let first = seal(0, 1);
+    core.handle(1, from(1, Message::Seal(first.clone())));
+    for number in 2..=5_000 {
+        core.handle(1, from(1, Message::Seal(seal(1, number))));
+    }
+    assert!(core.has_seal(&first), "another term's leave it alone");
+    assert!(core.has_seal(&seal(1, 5_000)) && core.has_seal(&seal(1, 905)) && !core.has_seal(&seal(1, 904)));
+}
+
+/// Counts what is verified.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Counting {
+    fn spent(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Scheme for Counting {
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        KeyedHash.verify(key, message, signature)
+    }
+    fn aggregate(&self, signatures: &[Signature]) -> Option<Signature> {
+        KeyedHash.aggregate(signatures)
+    }
+    fn verify_aggregate(&self, keys: &[&PublicKey], message: &[u8], signature: &Signature) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        KeyedHash.verify_aggregate(keys, message, signature)
+    }
+    fn vrf_verify(&self, key: &VrfKey, input: &[u8], proof: &VrfProof) -> Option<VrfOutput> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        KeyedHash.vrf_verify(key, input, proof)
+    }
+    fn vrf_output(&self, proof: &VrfProof) -> Option<VrfOutput> {
+        KeyedHash.vrf_output(proof)
+    }
+}
+
+#[test]
+fn wrong_signatures_cost_little_however_many_come() {
+    let scheme = Arc::new(Counting::default());
+    let counted = || {
+        let signer = Some(Arc::new(signer(0)) as Arc<dyn Signer>);
+        let mut core = Core::new(SETTINGS, scheme.clone(), signer, 0, &[genesis()], Tampering::default()).unwrap();
+        core.handle(0, Event::Start);
+        core
+    };
+    let mut core = counted();
+    let digest = |number: u64| keccak256(number.to_be_bytes());
+    let wrong = |node: usize, kind, view, digest| Vote { signature: [9; 48], ..vote(node, kind, view, digest) };
+    let of = proposal(&mut started(leader(), &[genesis()]), 1, B256::ZERO, None);
+    type Make = fn(&Proposal, u64) -> (usize, Message);
+    let make: [Make; 4] = [
+        |_, n| (1, Message::Vote(Vote { signature: [9; 48], ..vote(2, Kind::Notarize, n % 60, keccak256([n as u8])) })),
+        |_, n| {
+            let right = certificate(Kind::Notarize, n % 1_000, keccak256([n as u8]));
+            (2, Message::Certificate(Certificate { signature: [n as u8; 48], ..right }))
+        },
+        |_, n| {
+            let pair = [1, 2].map(|digest| vote(3, Kind::Buddy, n, B256::with_last_byte(digest)));
+            let [a, b] = pair.map(|vote| Vote { signature: [9; 48], ..vote });
+            (3, Message::Evidence(Box::new(Evidence::Votes(a, b))))
+        },
+        |of, n| {
+            let mut of = of.clone();
+            of.checkpoint.last_number = n + 1;
+            (leader(), Message::Proposal(Box::new(of)))
+        },
+    ];
+    for (time, make) in (1..).zip(make) {
+        // each from its own liar: earlier ones are forgiven by then
+        let now = time * 100_000;
+        for n in 0..1_000 {
+            let (node, message) = make(&of, n);
+            core.handle(now + n, from(node, message));
+        }
+        assert!((1..4).contains(&scheme.spent()));
+        let (node, message) = make(&of, 1);
+        core.handle(now + 62_000, from(node, message));
+        assert!((1..4).contains(&scheme.spent()), "a minute later it has another chance");
+    }
+
+    // its own words are counted before they are verified, until one spoils a sum
+    let (mut core, now) = (counted(), 1_000_000);
+    core.handle(now, from(2, Message::Vote(vote(2, Kind::Notarize, 0, digest(0)))));
+    core.handle(now, from(3, Message::Vote(vote(3, Kind::Notarize, 0, digest(0)))));
+    for n in 0..1_000 {
+        core.handle(now + n, from(1, Message::Vote(wrong(1, Kind::Notarize, 0, digest(0)))));
+        core.handle(now + n, from(1, Message::Vote(wrong(1, Kind::Notarize, 1, digest(n)))));
+    }
+    let spent = scheme.spent();
+    assert!((4..10).contains(&spent), "{spent}: once the sum and its three votes, then this signer's alone, once");
+}
+
+#[test]
+fn what_is_missing_is_asked_for_again_though_others_always_come_first() {
+    let asks = |effects: &[Effect]| {
+        let ask = |effect: &Effect| match effect {
+            Effect::Send { message, .. } => matches!(**message, Message::Request(Request::Ancestry { .. })),
+            _ => false,
+        };
+        effects.iter().any(ask)
+    };
+    let mut core = started(0, &[genesis()]);
+    core.handle(1, Event::Work(true));
+    let missing = certificate(Kind::Notarize, 0, B256::with_last_byte(1));
+    assert!(asks(&core.handle(2, from(1, Message::Certificate(missing)))), "once, and the question is lost");
+    for other in [1, 2] {
+        assert!(!asks(&core.handle(3, from(other, Message::Vote(vote(other, Kind::Skip, 1, B256::ZERO))))));
+    }
+    let effects = expire(&mut core, 1_003);
+    assert_eq!(core.position(), (0, 4), "its own Skip makes the quorum");
+    assert!(asks(&effects));
+    let skip = |view| from(1, Message::Certificate(certificate(Kind::Skip, view, B256::ZERO)));
+    assert!(!asks(&core.handle(1_500, skip(4))), "it was asked for just now");
+    assert!(asks(&core.handle(2_100, skip(8))), "others lead it on before its timer runs out");
 }

@@ -156,6 +156,9 @@ pub struct Settlement {
     pub escape_hatch: Address,
     /// Says who may commit.
     pub authority: Address,
+    /// Pays those who propose (docs/validators.md); absent where there is no such vault. No rule of the chain depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_vault: Option<Address>,
     /// The delay before any change.
     pub timelock: Address,
     /// The council's pause.
@@ -205,6 +208,61 @@ impl Settlement {
     }
 }
 
+/// Who certifies the chain's blocks, and how they take turns (docs/consensus.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Validators {
+    /// Checkpoints of an epoch.
+    pub epoch_length: u64,
+    /// Views of a term: each has one leader.
+    pub term_length: u64,
+    /// Seats of a committee of buddies; all validators where there are fewer.
+    pub seats: u32,
+    /// The validators of epochs 0 and 1.
+    pub genesis: Vec<GenesisValidator>,
+}
+
+/// A validator of the first two epochs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisValidator {
+    /// Its operator's id.
+    pub id: B256,
+    /// The BLS12-381 key of its votes: 96 bytes, a compressed point of G2.
+    pub key: Bytes,
+    /// A signature of that key by itself: 48 bytes, a compressed point of G1.
+    pub possession: Bytes,
+    /// The key of its VRF: a compressed point of edwards25519.
+    pub vrf: B256,
+    /// Whether it makes blocks too, when its turn comes.
+    pub sequencer: bool,
+    /// Its peer id in the network.
+    pub peer: String,
+    /// Where it is reached; may be empty.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The account on L1 that may register as it without being admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Address>,
+}
+
+/// A Seed Node: others find the network through it, and it reports how reliable validators are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisSeed {
+    /// The BLS12-381 key of its reports: 96 bytes, a compressed point of G2.
+    pub key: Bytes,
+    /// A signature of that key by itself: 48 bytes, a compressed point of G1.
+    pub possession: Bytes,
+    /// The account that sends its reports, and pays for them.
+    pub account: Address,
+    /// Its peer id in the network.
+    pub peer: String,
+    /// Where it is reached.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
 /// A chain: what every node of it must agree on before the first block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -232,6 +290,12 @@ pub struct ChainSpec {
     /// Where the chain settles; absent: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<Settlement>,
+    /// Who certifies its blocks; absent: one sequencer makes them, and nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validators: Option<Validators>,
+    /// Its Seed Nodes, at most 256; on a chain with validators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<GenesisSeed>,
     /// Block 0.
     pub genesis: Genesis,
 }

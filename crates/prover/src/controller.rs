@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `GET /v1/challenge` | | [`Challenge`], JSON: what a quote is to be over, and a nonce to be signed |
 //! | `POST /v1/register/{block}/{nonce}` | [`Attested`], RLP, over this L1 block and the nonce | a session, in words, once L1 has the key |
+//! | `POST /v1/zk/register` | | a session, in words, of a prover in zero knowledge: there is nothing to attest |
 //! | `POST /v1/lease` | | 200: an input, with the headers `jove-lease` (its token) and `jove-lease-ms`; 204 after a while without work |
 //! | `POST /v1/lease/{token}/renew` | | empty |
-//! | `POST /v1/lease/{token}/finish` | [`Proved`], RLP | empty |
+//! | `POST /v1/lease/{token}/finish` | [`Proved`], RLP; in zero knowledge [`ZkProved`] | empty |
 //! | `POST /v1/lease/{token}/fail` | why, in words | empty |
-//! | `GET /v1/jobs` | | all jobs, JSON |
-//! | `POST /v1/jobs/{index}/retry` | | empty |
+//! | `GET /v1/jobs`, `GET /v1/zk/jobs` | | all jobs of that system, JSON |
+//! | `POST /v1/jobs/{index}/retry`, `POST /v1/zk/jobs/{index}/retry` | | empty |
 //!
 //! Leases are a session's, which the header `jove-session` names: it is of whoever showed that an enclave's key is at hand, whatever its name. Sessions end when the
 //! controller does. What goes wrong is held against the machine.
@@ -18,10 +19,10 @@
 //! where the worker's key has to be registered first, 410 for a key whose time is over, 503 for what may be so later.
 
 use crate::{
-    Error, Job, Lease, Queue, Refusal, Secret, State as JobState, Wanted,
+    Error, Job, Lease, Queue, Refusal, Secret, State as JobState, System, Wanted, ZkProved,
     queue::{Asking, MAX_REASON},
 };
-use alloy_primitives::{Address, B256, Bytes, hex};
+use alloy_primitives::{Address, B256, Bytes, hex, keccak256};
 use alloy_rlp::Decodable;
 use axum::{
     Json, Router,
@@ -35,8 +36,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use jove_enclave::{Attested, Domain, Proved, keys};
+use jove_zk_host::MAX_STARK;
 use metrics::{counter, gauge};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +63,8 @@ pub(crate) const LEASE_MS: HeaderName = HeaderName::from_static("jove-lease-ms")
 
 /// How long a request for work waits for some.
 const WAIT: Duration = Duration::from_secs(20);
-/// Most bytes of a body: a proof of 64 batches of six blobs has a tenth of that.
-const MAX_BODY: usize = 1 << 20;
+/// Most bytes of a body: a STARK is most of it.
+const MAX_BODY: usize = MAX_STARK + (64 << 10);
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 512;
 /// Longest that a request's head may take, and silence in its body.
@@ -115,6 +117,8 @@ pub trait Chain: Send + Sync + 'static {
     fn input(&self, job: Job) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
     /// Checks a job's proof, by a key, against what the node knows itself.
     fn check(&self, job: Job, key: Address, proved: Proved) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Checks a job's proof in zero knowledge: L1's verifier takes it for the statement that the node makes itself. Keeps what comes with it.
+    fn check_zk(&self, job: Job, proved: ZkProved) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
 /// A worker that has shown its enclave.
@@ -122,6 +126,8 @@ pub trait Chain: Send + Sync + 'static {
 struct Session {
     /// What it is called in messages, with some of the session's id.
     name: String,
+    system: System,
+    /// Of an enclave; zero without one.
     key: Address,
     machine: B256,
     seen: Instant,
@@ -138,7 +144,8 @@ impl Session {
 pub struct Controller<C> {
     chain: C,
     secret: Secret,
-    queue: Mutex<Queue>,
+    /// Of each system that is proven by workers.
+    queues: [Option<Mutex<Queue>>; 2],
     sessions: Mutex<BTreeMap<B256, Session>>,
     nonces: Mutex<BTreeMap<B256, Instant>>,
     /// How often a machine's proofs were wrong.
@@ -148,13 +155,26 @@ pub struct Controller<C> {
 }
 
 impl<C: Chain> Controller<C> {
-    /// A controller of this queue, for workers that know the secret.
-    pub fn new(chain: C, secret: Secret, queue: Queue) -> Arc<Self> {
-        let (queue, sessions, nonces, wrong) =
-            (Mutex::new(queue), Mutex::default(), Mutex::default(), Mutex::default());
-        let controller = Self { chain, secret, queue, sessions, nonces, wrong, work: Notify::new() };
+    /// A controller of these queues, for workers that know the secret.
+    pub fn new(chain: C, secret: Secret, tee: Option<Queue>, zk: Option<Queue>) -> Arc<Self> {
+        let queues = [tee, zk].map(|queue| queue.map(Mutex::new));
+        let (sessions, nonces, wrong) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let controller = Self { chain, secret, queues, sessions, nonces, wrong, work: Notify::new() };
         controller.changed();
         Arc::new(controller)
+    }
+
+    /// Whether workers prove by this system.
+    pub fn has(&self, system: System) -> bool {
+        self.queues[system as usize].is_some()
+    }
+
+    fn check(&self, system: System) -> Result<(), Error> {
+        if self.has(system) { Ok(()) } else { Err(Error::NoQueue) }
+    }
+
+    fn queue(&self, system: System) -> Result<MutexGuard<'_, Queue>, Error> {
+        Ok(self.queues[system as usize].as_ref().ok_or(Error::NoQueue)?.lock())
     }
 
     /// What it asks of node and L1.
@@ -162,37 +182,38 @@ impl<C: Chain> Controller<C> {
         &self.chain
     }
 
-    /// Takes what lacks a proof now.
+    /// Takes what lacks a proof by a system now.
     ///
     /// # Errors
-    /// The store's.
-    pub fn want(&self, jobs: &[Job]) -> Result<(), Error> {
+    /// The store's; [`Error::NoQueue`].
+    pub fn want(&self, system: System, jobs: &[Job]) -> Result<(), Error> {
         // Asked all the time: who waits for work is woken only where there is some.
-        if self.queue.lock().want(jobs)? {
+        if self.queue(system)?.want(jobs)? {
             self.changed();
         }
         Ok(())
     }
 
-    /// The signatures that are here for L1, in the order of their batches.
-    pub fn proofs(&self) -> Vec<(Job, Bytes)> {
-        self.queue.lock().proofs().map(|(job, proof)| (job, proof.clone())).collect()
+    /// The proofs that are here for L1, in the order of their batches: enclaves' signatures, or proofs in zero knowledge.
+    pub fn proofs(&self, system: System) -> Vec<(Job, Bytes)> {
+        let proofs = |queue: MutexGuard<'_, Queue>| queue.proofs().map(|(job, proof)| (job, proof.clone())).collect();
+        self.queue(system).map(proofs).unwrap_or_default()
     }
 
-    /// Throws a job's proof away, since L1 does not hear its key any more.
+    /// Throws a job's proof away, since L1 does not hear its key any more, or has another verifier.
     ///
     /// # Errors
-    /// The store's.
-    pub fn reject(&self, job: &Job, reason: &str) -> Result<(), Error> {
-        self.queue.lock().reject(job, reason, now())?;
+    /// The store's; [`Error::NoQueue`].
+    pub fn reject(&self, system: System, job: &Job, reason: &str) -> Result<(), Error> {
+        self.queue(system)?.reject(job, reason, now())?;
         counter!("jove_prover_failures_total").increment(1);
         self.changed();
         Ok(())
     }
 
-    /// All jobs.
-    pub fn jobs(&self) -> Vec<Wanted> {
-        self.queue.lock().jobs(now())
+    /// All jobs of a system.
+    pub fn jobs(&self, system: System) -> Vec<Wanted> {
+        self.queue(system).map(|queue| queue.jobs(now())).unwrap_or_default()
     }
 
     /// What it serves.
@@ -200,12 +221,15 @@ impl<C: Chain> Controller<C> {
         Router::new()
             .route("/v1/challenge", get(challenge::<C>))
             .route("/v1/register/{block}/{nonce}", post(register::<C>))
+            .route("/v1/zk/register", post(register_zk::<C>))
             .route("/v1/lease", post(lease::<C>))
             .route("/v1/lease/{token}/renew", post(renew::<C>))
             .route("/v1/lease/{token}/finish", post(finish::<C>))
             .route("/v1/lease/{token}/fail", post(fail::<C>))
-            .route("/v1/jobs", get(jobs::<C>))
-            .route("/v1/jobs/{index}/retry", post(retry::<C>))
+            .route("/v1/jobs", get(jobs::<C, false>))
+            .route("/v1/zk/jobs", get(jobs::<C, true>))
+            .route("/v1/jobs/{index}/retry", post(retry::<C, false>))
+            .route("/v1/zk/jobs/{index}/retry", post(retry::<C, true>))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(RequestBodyTimeoutLayer::new(READ_TIMEOUT))
             .with_state(self.clone())
@@ -239,15 +263,17 @@ impl<C: Chain> Controller<C> {
     }
 
     fn changed(&self) {
-        let jobs = self.jobs();
-        for (name, is) in [
-            ("waiting", JobState::is_waiting as fn(&JobState) -> bool),
-            ("leased", JobState::is_leased),
-            ("proven", JobState::is_proven),
-            ("quarantined", JobState::is_quarantined),
-        ] {
-            let count = jobs.iter().filter(|job| is(&job.state)).count();
-            gauge!("jove_prover_jobs", "state" => name).set(count as f64);
+        for (system, prefix) in [(System::Tee, ""), (System::Zk, "zk_")] {
+            let jobs = self.jobs(system);
+            for (name, is) in [
+                ("waiting", JobState::is_waiting as fn(&JobState) -> bool),
+                ("leased", JobState::is_leased),
+                ("proven", JobState::is_proven),
+                ("quarantined", JobState::is_quarantined),
+            ] {
+                let count = jobs.iter().filter(|job| is(&job.state)).count();
+                gauge!(format!("jove_prover_{prefix}jobs"), "state" => name).set(count as f64);
+            }
         }
         self.work.notify_waiters();
     }
@@ -262,6 +288,9 @@ impl<C: Chain> Controller<C> {
         if self.is_wrong(session.machine) {
             return Err(Failure::not_believed());
         }
+        if session.system == System::Zk {
+            return Ok(session);
+        }
         match self.chain.machine(session.key).await? {
             Some(machine) if machine == session.machine => Ok(session),
             _ => Err(Failure::unregistered()),
@@ -273,7 +302,7 @@ impl<C: Chain> Controller<C> {
     }
 
     /// Begins a session.
-    fn begin(&self, name: &str, key: Address, machine: B256) -> B256 {
+    fn begin(&self, name: &str, system: System, key: Address, machine: B256) -> B256 {
         let id = B256::random();
         let name = format!("{name} #{}", hex::encode(&id[..4]));
         let mut sessions = self.sessions.lock();
@@ -281,14 +310,14 @@ impl<C: Chain> Controller<C> {
             let oldest = sessions.iter().min_by_key(|(_, known)| known.seen).map(|(id, _)| *id);
             oldest.and_then(|oldest| sessions.remove(&oldest));
         }
-        sessions.insert(id, Session { name, key, machine, seen: Instant::now() });
+        sessions.insert(id, Session { name, system, key, machine, seen: Instant::now() });
         id
     }
 
-    /// Machines that were heard of lately.
-    fn machines(&self) -> u64 {
+    /// Machines that were heard of lately, of a system.
+    fn machines(&self, system: System) -> u64 {
         let sessions = self.sessions.lock();
-        let heard = sessions.values().filter(|session| session.seen.elapsed() < HEARD);
+        let heard = sessions.values().filter(|session| session.system == system && session.seen.elapsed() < HEARD);
         heard.map(|session| session.machine).collect::<BTreeSet<_>>().len() as u64
     }
 
@@ -306,26 +335,26 @@ impl<C: Chain> Controller<C> {
     }
 
     /// Does something for whoever holds a lease, which does not run out meanwhile.
-    async fn while_held<T>(&self, token: u64, work: impl Future<Output = T>) -> T {
+    async fn while_held<T>(&self, system: System, token: u64, work: impl Future<Output = T>) -> Result<T, Error> {
         let mut work = std::pin::pin!(work);
-        let pause = self.queue.lock().lease_time() / 3;
+        let pause = self.queue(system)?.lease_time() / 3;
         loop {
             match timeout(pause, &mut work).await {
-                Ok(done) => return done,
+                Ok(done) => return Ok(done),
                 // Of a lease that has ended, whoever asks next learns.
-                Err(_) => drop(self.queue.lock().renew(token, now())),
+                Err(_) => drop(self.queue(system)?.renew(token, now())),
             }
         }
     }
 
     /// A job for a worker, once there is one.
-    async fn next(&self, worker: Asking<'_>) -> Result<Option<Lease>, Error> {
+    async fn next(&self, system: System, worker: Asking<'_>) -> Result<Option<Lease>, Error> {
         let end = Instant::now() + WAIT;
         loop {
             let work = self.work.notified();
-            let machines = self.machines();
+            let machines = self.machines(system);
             let (leased, next) = {
-                let mut queue = self.queue.lock();
+                let mut queue = self.queue(system)?;
                 (queue.lease(worker, machines, now())?, queue.next(worker.machine))
             };
             if leased.is_some() {
@@ -393,6 +422,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error {
             Error::Stale => StatusCode::CONFLICT,
+            Error::NoQueue => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())
@@ -423,6 +453,7 @@ async fn register<C: Chain>(
     Path((block, nonce)): Path<(u64, B256)>,
     body: axum::body::Bytes,
 ) -> Result<String, Failure> {
+    controller.check(System::Tee)?;
     let attested: Attested = decode(&body).ok_or_else(Failure::malformed)?;
     let key = attested.key;
     let is_asked = controller.nonces.lock().remove(&nonce).is_some_and(|made| made.elapsed() < NONCE);
@@ -434,26 +465,40 @@ async fn register<C: Chain>(
     if controller.is_wrong(machine) {
         return Err(Failure::not_believed());
     }
-    let session = controller.begin(&name, key, machine);
+    let session = controller.begin(&name, System::Tee, key, machine);
     tracing::info!(worker = name, %key, "a prover's enclave is registered");
     controller.changed();
     Ok(session.to_string())
 }
 
+/// Whoever knows the secret may prove in zero knowledge: its name is its machine's. A proof shows by itself what it is.
+async fn register_zk<C: Chain>(State(controller): At<C>, Caller(name): Caller) -> Result<String, Failure> {
+    controller.check(System::Zk)?;
+    let machine = keccak256(&name);
+    if controller.is_wrong(machine) {
+        return Err(Failure::not_believed());
+    }
+    let session = controller.begin(&name, System::Zk, Address::ZERO, machine);
+    tracing::info!(worker = name, "a prover in zero knowledge is here");
+    controller.changed();
+    Ok(session.to_string())
+}
+
 async fn lease<C: Chain>(State(controller): At<C>, session: Session) -> Result<Response, Failure> {
-    let Some(Lease { job, token }) = controller.next(session.worker()).await? else {
+    let system = session.system;
+    let Some(Lease { job, token }) = controller.next(system, session.worker()).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let input = match controller.while_held(token, controller.chain.input(job)).await {
+    let input = match controller.while_held(system, token, controller.chain.input(job)).await? {
         Ok(input) => input,
         Err(refusal) => {
             tracing::warn!(batch = job.index, %refusal, "a batch has no input for provers");
-            controller.queue.lock().stall(token, &refusal.to_string(), now())?;
+            controller.queue(system)?.stall(token, &refusal.to_string(), now())?;
             controller.changed();
             return Err(refusal.into());
         }
     };
-    let mut queue = controller.queue.lock();
+    let mut queue = controller.queue(system)?;
     queue.renew(token, now())?;
     let headers = [(LEASE, token.to_string()), (LEASE_MS, queue.lease_time().as_millis().to_string())];
     tracing::debug!(batch = job.index, worker = session.name, token, "leased");
@@ -461,7 +506,7 @@ async fn lease<C: Chain>(State(controller): At<C>, session: Session) -> Result<R
 }
 
 async fn renew<C: Chain>(State(controller): At<C>, session: Session, Path(token): Path<u64>) -> Result<(), Failure> {
-    let mut queue = controller.queue.lock();
+    let mut queue = controller.queue(session.system)?;
     queue.job(token, &session.name)?;
     Ok(queue.renew(token, now())?)
 }
@@ -472,12 +517,25 @@ async fn finish<C: Chain>(
     Path(token): Path<u64>,
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
-    let job = controller.queue.lock().job(token, &session.name)?;
-    let proved = decode::<Proved>(&body);
-    let signature = proved.as_ref().map(|proved| proved.signature.clone()).unwrap_or_default();
-    let checked = match proved {
-        Some(proved) => controller.while_held(token, controller.chain.check(job, session.key, proved)).await,
-        None => Err(Refusal::Wrong("the body is malformed".into())),
+    let system = session.system;
+    let job = controller.queue(system)?.job(token, &session.name)?;
+    let chain = &controller.chain;
+    let malformed = || (Bytes::new(), Err(Refusal::Wrong("the body is malformed".into())));
+    let (proof, checked) = match system {
+        System::Tee => match decode::<Proved>(&body) {
+            Some(proved) => {
+                let signature = proved.signature.clone();
+                (signature, controller.while_held(system, token, chain.check(job, session.key, proved)).await?)
+            }
+            None => malformed(),
+        },
+        System::Zk => match decode::<ZkProved>(&body) {
+            Some(proved) => {
+                let proof = proved.proof.clone();
+                (proof, controller.while_held(system, token, chain.check_zk(job, proved)).await?)
+            }
+            None => malformed(),
+        },
     };
     if let Err(refusal) = checked {
         if let Refusal::Wrong(reason) = &refusal {
@@ -485,13 +543,13 @@ async fn finish<C: Chain>(
             counter!("jove_prover_wrong_total").increment(1);
             *controller.wrong.lock().entry(session.machine).or_default() += 1;
             // Not the batch's fault: another worker may have it at once.
-            let given_back = controller.queue.lock().give_back(token);
+            let given_back = controller.queue(system)?.give_back(token);
             controller.changed();
             given_back?;
         }
         return Err(refusal.into());
     }
-    controller.queue.lock().finish(token, signature)?;
+    controller.queue(system)?.finish(token, proof)?;
     counter!("jove_prover_proofs_total").increment(1);
     controller.changed();
     Ok(())
@@ -504,9 +562,9 @@ async fn fail<C: Chain>(
     body: axum::body::Bytes,
 ) -> Result<(), Failure> {
     let reason = String::from_utf8_lossy(&body[..body.len().min(MAX_REASON)]);
-    let machines = controller.machines();
+    let machines = controller.machines(session.system);
     {
-        let mut queue = controller.queue.lock();
+        let mut queue = controller.queue(session.system)?;
         let job = queue.job(token, &session.name)?;
         tracing::warn!(batch = job.index, worker = session.name, %reason, "a batch was not proven");
         queue.fail(token, &reason, machines, now())?;
@@ -516,12 +574,20 @@ async fn fail<C: Chain>(
     Ok(())
 }
 
-async fn jobs<C: Chain>(State(controller): At<C>, _: Caller) -> Json<Vec<Wanted>> {
-    Json(controller.jobs())
+const fn system(zk: bool) -> System {
+    if zk { System::Zk } else { System::Tee }
 }
 
-async fn retry<C: Chain>(State(controller): At<C>, _: Caller, Path(index): Path<u64>) -> Result<(), Failure> {
-    let found = controller.queue.lock().retry(index)?;
+async fn jobs<C: Chain, const ZK: bool>(State(controller): At<C>, _: Caller) -> Json<Vec<Wanted>> {
+    Json(controller.jobs(system(ZK)))
+}
+
+async fn retry<C: Chain, const ZK: bool>(
+    State(controller): At<C>,
+    _: Caller,
+    Path(index): Path<u64>,
+) -> Result<(), Failure> {
+    let found = controller.queue(system(ZK))?.retry(index)?;
     controller.changed();
     if found { Ok(()) } else { Err(Failure(StatusCode::NOT_FOUND, format!("batch {index} waits for no proof"))) }
 }

@@ -27,9 +27,15 @@ pub enum Error {
     /// L1 takes no proofs by this key any more, but may by the enclave's next one.
     #[error("the key's time is over")]
     Over,
+    /// No worker proves by this system here: the chain's verifier takes none of its proofs, or this node makes them itself.
+    #[error("nobody proves by this system here")]
+    NoQueue,
     /// The lease is another's now.
     #[error("the lease has ended")]
     Stale,
+    /// A proof in zero knowledge cannot be made.
+    #[error(transparent)]
+    Zk(#[from] jove_zk_host::Error),
     /// The enclave does not do its work.
     #[error("the enclave: {0}")]
     Enclave(#[from] jove_enclave::Error),

@@ -4,6 +4,7 @@
 //! Queue        what is to be proven, who has it, what failed; on disk before anyone learns of it
 //! Controller   the queue over HTTP, for workers that show a token; asks a [`Chain`] for inputs, and checks what comes back
 //! worker       an enclave's host: has its key registered, leases, proves, brings the proof
+//! zk           the same in zero knowledge: nothing is registered, since a proof shows by itself what it is
 //! ```
 //!
 //! # A job's way
@@ -22,11 +23,15 @@
 mod auth;
 mod controller;
 mod error;
+mod link;
 mod queue;
 mod worker;
+mod zk;
 
 pub use auth::Secret;
 pub use controller::{Chain, Challenge, Controller};
 pub use error::{Error, Refusal};
-pub use queue::{ATTEMPTS, Asking, Job, Lease, Queue, State, WITNESSES, Wanted};
+pub use link::Link;
+pub use queue::{ATTEMPTS, Asking, Job, Lease, Queue, State, System, WITNESSES, Wanted};
 pub use worker::{Worker, run};
+pub use zk::{ZkProved, ZkWorker, run_zk};

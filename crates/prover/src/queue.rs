@@ -21,8 +21,29 @@ const MAX_DOUBLINGS: u64 = 6;
 const QUARANTINE: u64 = 3_600_000;
 /// A lease that was taken longer ago is not renewed.
 const MAX_HELD: u64 = 3_600_000;
+/// The same in zero knowledge: a day.
+const MAX_HELD_ZK: u64 = 86_400_000;
 /// Most bytes of a reason that is kept.
 pub(crate) const MAX_REASON: usize = 500;
+
+/// A way to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// By enclaves.
+    Tee,
+    /// In zero knowledge.
+    Zk,
+}
+
+impl System {
+    /// Its queue's name in the store.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tee => "tee",
+            Self::Zk => "zk",
+        }
+    }
+}
 
 /// A batch that lacks a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable, Serialize)]
@@ -153,22 +174,25 @@ pub struct Queue {
     storage: Storage,
     name: String,
     lease: Duration,
+    /// Longest that a job is held, in milliseconds.
+    max_held: u64,
     kept: Kept,
 }
 
 impl Queue {
-    /// The queue that `storage` keeps under a name, with leases of this length. Earlier leases are void: their sessions have ended with whoever had the queue.
+    /// The queue that `storage` keeps of a system, with leases of this length. Earlier leases are void: their sessions have ended with whoever had the queue.
     ///
     /// # Errors
     /// [`Error::Damaged`], or the store's.
-    pub fn open(storage: Storage, name: &str, lease: Duration) -> Result<Self, Error> {
-        let name = format!("prover/{name}");
+    pub fn open(storage: Storage, system: System, lease: Duration) -> Result<Self, Error> {
+        let name = format!("prover/{}", system.name());
+        let max_held = if system == System::Zk { MAX_HELD_ZK } else { MAX_HELD };
         let mut kept = match storage.meta(&name)? {
             Some(bytes) => Kept::decode(&mut &bytes[..]).map_err(|_| Error::Damaged(name.clone()))?,
             None => Kept::default(),
         };
         kept.entries.iter_mut().for_each(|entry| entry.token = 0);
-        Ok(Self { storage, name, lease, kept })
+        Ok(Self { storage, name, lease, max_held, kept })
     }
 
     /// How long a lease lasts that is not renewed.
@@ -241,11 +265,11 @@ impl Queue {
     /// Puts a lease's deadline off.
     ///
     /// # Errors
-    /// [`Error::Stale`] without such a lease, or where it was taken an hour ago; the store's.
+    /// [`Error::Stale`] without such a lease, or where it was taken an hour ago (in zero knowledge: a day); the store's.
     pub fn renew(&mut self, token: u64, now: u64) -> Result<(), Error> {
         let deadline = now + self.lease.as_millis() as u64;
         let held = self.kept.entries.iter().find(|entry| token != 0 && entry.token == token).ok_or(Error::Stale)?;
-        if now.saturating_sub(held.since) > MAX_HELD {
+        if now.saturating_sub(held.since) > self.max_held {
             return Err(Error::Stale);
         }
         self.change(token, |entry| entry.deadline = deadline).map(drop)
@@ -441,7 +465,7 @@ mod tests {
     fn open(folder: &TempDir) -> Queue {
         let options = Options { sync: false };
         let storage = Storage::open(folder.path(), options).unwrap();
-        Queue::open(storage, "tee", Duration::from_millis(LEASE)).unwrap()
+        Queue::open(storage, System::Tee, Duration::from_millis(LEASE)).unwrap()
     }
 
     fn queue(jobs: impl IntoIterator<Item = u64>) -> (TempDir, Queue) {

@@ -4,14 +4,18 @@
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use jove_enclave::{Attested, Outcome, Proved, keys};
 use jove_primitives::batch::hash::Roots;
-use jove_prover::{Chain, Challenge, Controller, Job, Queue, Refusal, Secret, State};
+use jove_prover::{
+    Chain, Challenge, Controller, Job, Link, Queue, Refusal, Secret, State, System, ZkProved, ZkWorker, run_zk,
+};
 use jove_storage::{Options, Storage};
 use jove_tee::{Kind, QuoteSource};
+use jove_zk_host::{Backend, Progress, Proven};
 use parking_lot::Mutex;
 use reqwest::{Client, Method, Response, StatusCode};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -88,6 +92,11 @@ impl Chain for Fake {
         let is_right = proved.outcomes[0].output == output(job.index) && proved.key == key;
         if is_right { Ok(()) } else { Err(Refusal::Wrong("that is not so".into())) }
     }
+
+    async fn check_zk(&self, job: Job, proved: ZkProved) -> Result<(), Refusal> {
+        let is_right = proved.proof[..] == [job.index as u8] && proved.stark[..] == [7; 300];
+        if is_right { Ok(()) } else { Err(Refusal::Wrong("that is not proven".into())) }
+    }
 }
 
 fn client() -> Client {
@@ -131,10 +140,11 @@ struct Served {
 async fn serve(fake: Fake, jobs: &[u64], lease: Duration) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder.path(), Options { sync: false }).unwrap();
-    let queue = Queue::open(storage, "tee", lease).unwrap();
+    let queue = Queue::open(storage.clone(), System::Tee, lease).unwrap();
+    let zk = Queue::open(storage, System::Zk, lease).unwrap();
     let (registered, secret) = (fake.registered.clone(), Secret::random());
-    let controller = Controller::new(fake, secret.clone(), queue);
-    controller.want(&jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
+    let controller = Controller::new(fake, secret.clone(), Some(queue), Some(zk));
+    controller.want(System::Tee, &jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/", listener.local_addr().unwrap());
     tokio::spawn(controller.clone().serve(listener));
@@ -184,7 +194,7 @@ impl Served {
     }
 
     fn states(&self) -> Vec<State> {
-        self.controller.jobs().into_iter().map(|job| job.state).collect()
+        self.controller.jobs(System::Tee).into_iter().map(|job| job.state).collect()
     }
 }
 
@@ -239,7 +249,7 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
     assert_eq!(served.status("a", &format!("lease/{token}/renew"), Vec::new()).await, 200);
     assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof("a", 1)).await, 200);
     assert_eq!(served.status("a", &format!("lease/{token}/finish"), proof("a", 1)).await, 409);
-    assert_eq!(served.controller.proofs(), [(job(1), Bytes::from_static(&[1; 65]))]);
+    assert_eq!(served.controller.proofs(System::Tee), [(job(1), Bytes::from_static(&[1; 65]))]);
     // L1 forgets the key: it has to be registered again.
     served.registered.lock().clear();
     assert_eq!(served.status("a", "lease", Vec::new()).await, 428);
@@ -258,7 +268,7 @@ async fn what_a_malicious_worker_says_is_not_believed() {
     // It gets nothing any more, and the batch is not blamed.
     assert_eq!(served.status("evil", "lease", Vec::new()).await, 403);
     assert_eq!(served.register("evil", b"good").await, 403);
-    assert_eq!(served.controller.jobs()[0].failures, 0);
+    assert_eq!(served.controller.jobs(System::Tee)[0].failures, 0);
     let (token, _) = served.lease("good").await;
     assert_eq!(served.status("good", &format!("lease/{token}/finish"), proof("good", 1)).await, 200);
     assert_eq!(served.states(), [State::Proven]);
@@ -293,7 +303,7 @@ async fn a_lease_does_not_run_out_while_its_input_is_made() {
     });
     assert!(second.is_err(), "it is not for another");
     assert_eq!(served.status("a", &format!("lease/{}/finish", first.0), proof("a", 1)).await, 200);
-    assert_eq!(served.controller.jobs()[0].losses, 0);
+    assert_eq!(served.controller.jobs(System::Tee)[0].losses, 0);
 }
 
 #[tokio::test]
@@ -335,7 +345,7 @@ async fn several_work_side_by_side_past_a_poison_batch() {
         tokio::spawn(async move {
             assert_eq!(served.register(name, b"good").await, 200);
             let mut done = 0;
-            while served.controller.proofs().len() < 4 {
+            while served.controller.proofs(System::Tee).len() < 4 {
                 let response = served.ask(name, "lease", Vec::new()).await;
                 let token = response.headers().get("jove-lease").map(|token| token.to_str().unwrap().to_owned());
                 let (Some(token), StatusCode::OK) = (token, response.status()) else { continue };
@@ -349,7 +359,7 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     let (first, second) = (work("a"), work("b"));
     // Whoever waits for the poison batch is not waited for.
     tokio::time::timeout(Duration::from_secs(60), async {
-        while served.controller.proofs().len() < 4 {
+        while served.controller.proofs(System::Tee).len() < 4 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -357,13 +367,93 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     .unwrap();
     first.abort();
     second.abort();
-    let proven: Vec<u64> = served.controller.proofs().iter().map(|(job, _)| job.index).collect();
+    let proven: Vec<u64> = served.controller.proofs(System::Tee).iter().map(|(job, _)| job.index).collect();
     assert_eq!(proven, [1, 3, 4, 5]);
-    let poison = &served.controller.jobs()[1];
+    let poison = &served.controller.jobs(System::Tee)[1];
     assert!(poison.failures == 0 && poison.reason == "no input", "{poison:?}");
     assert_eq!(served.status("a", "jobs/2/retry", Vec::new()).await, 200);
     assert_eq!(served.status("a", "jobs/9/retry", Vec::new()).await, 404);
     let answer: serde_json::Value = served.ask("a", "jobs", Vec::new()).await.json().await.unwrap();
     assert_eq!((&answer[0]["index"], &answer[0]["state"]), (&1.into(), &"proven".into()));
     assert!(served.folder.path().exists());
+}
+
+/// A back end that proves by saying the input again.
+struct Echo {
+    lacking: bool,
+}
+
+impl Backend for Echo {
+    async fn prove(
+        &self,
+        input: &[u8],
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Proven, jove_zk_host::Error> {
+        progress(Progress { stage: "app", percent: 50, left: None });
+        match input {
+            [3] => Err(jove_zk_host::Error::Stage { stage: "app", reason: "out of memory".into() }),
+            [4] => Ok(Proven { statement: B256::ZERO, proof: Bytes::from_static(b"wrong"), stark: Bytes::new() }),
+            _ => Ok(Proven { statement: B256::ZERO, proof: input.to_vec().into(), stark: vec![7; 300].into() }),
+        }
+    }
+
+    async fn verify(&self, _: &Path) -> Result<B256, jove_zk_host::Error> {
+        Ok(B256::ZERO)
+    }
+
+    fn lacking(&self) -> Option<&'static str> {
+        self.lacking.then_some("a key")
+    }
+}
+
+fn zk_worker(served: &Served, name: &str, lacking: bool) -> ZkWorker<Echo> {
+    let controller = served.url.trim_end_matches("/v1/").into();
+    let link = Link { controller, secret: served.secret.clone(), name: name.into(), client: client() };
+    ZkWorker { link, backend: Echo { lacking } }
+}
+
+#[tokio::test]
+async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
+    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    served.controller.want(System::Zk, &[job(1), job(2), job(3), job(4)]).unwrap();
+    // One that is not set up asks for nothing.
+    let idle = tokio::spawn(run_zk(zk_worker(&served, "idle", true)));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(served.controller.jobs(System::Zk).iter().all(|job| job.state == State::Waiting));
+    idle.abort();
+
+    let worker = tokio::spawn(run_zk(zk_worker(&served, "zk", false)));
+    for _ in 0..100 {
+        if served.controller.proofs(System::Zk).len() == 2 && served.controller.jobs(System::Zk)[2].failures > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    worker.abort();
+    let proof = |index: u8| (job(index.into()), Bytes::from(vec![index]));
+    assert_eq!(served.controller.proofs(System::Zk), [proof(1), proof(2)]);
+    let jobs = served.controller.jobs(System::Zk);
+    assert_eq!(jobs[2].reason, "stage app: out of memory");
+    assert_ne!(jobs[3].state, State::Proven);
+    // The other system's job is where it was, and its sessions are others.
+    assert_eq!(served.states(), [State::Waiting]);
+    assert_eq!(served.status("zk", "lease", Vec::new()).await, 428);
+    let rejected = served.controller.reject(System::Zk, &job(1), "another verifier");
+    assert!(rejected.is_ok() && served.controller.proofs(System::Zk).len() == 1);
+}
+
+#[tokio::test]
+async fn a_system_without_a_queue_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path(), Options { sync: false }).unwrap();
+    let queue = Queue::open(storage, System::Tee, Duration::from_secs(9)).unwrap();
+    let secret = Secret::random();
+    let controller = Controller::new(Fake::default(), secret.clone(), Some(queue), None);
+    assert!(controller.want(System::Zk, &[job(1)]).is_err() && !controller.has(System::Zk));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/zk/register", listener.local_addr().unwrap());
+    tokio::spawn(controller.serve(listener));
+    let status = |token: String| client().post(url.clone()).bearer_auth(token).send();
+    assert_eq!(status(secret.token("zk").unwrap()).await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(status(Secret::random().token("zk").unwrap()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }

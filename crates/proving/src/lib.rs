@@ -33,6 +33,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "check")]
+pub mod check;
 mod error;
 mod input;
 mod judge;
@@ -40,4 +42,4 @@ pub mod opening;
 
 pub use error::InputError;
 pub use input::{Batch, Committed, Input, MAX_BATCHES, MAX_INPUT};
-pub use judge::{Judgement, Verdict, judge};
+pub use judge::{Judgement, Open, Verdict, judge, judge_with};

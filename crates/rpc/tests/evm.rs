@@ -29,6 +29,7 @@ impl Chain {
             heartbeat: Duration::ZERO,
             sync: false,
             sequencing: true,
+            elected: false,
             dev: true,
             pool: PoolConfig { journal: None, ..Default::default() },
             history: None,

@@ -39,6 +39,7 @@ fn config(datadir: &Path, dev: bool) -> NodeConfig {
         heartbeat: Duration::ZERO,
         sync: false,
         sequencing: true,
+        elected: false,
         dev,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,

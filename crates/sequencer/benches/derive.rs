@@ -52,6 +52,7 @@ fn config(datadir: &Path, accounts: &[Account], sequencing: bool) -> NodeConfig 
         heartbeat: Duration::ZERO,
         sync: !sequencing,
         sequencing,
+        elected: false,
         dev: true,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,

@@ -99,6 +99,14 @@ impl Engine {
                 Step::Block(_) => {}
             }
         }
+        // What validators certified stays: a batch with the same last block and other contents is invalid, whoever brought it.
+        if self.check_certified(last).is_err() {
+            let own = view.block_hash(header.last_block).map_err(|error| database(error.into()))?;
+            return Err(match own == Some(header.last_block_hash) {
+                true => Error::Invalid(BatchError::Differs("what is in the blobs")),
+                false => database(NodeError::Invalid("the batch is not of the chain that validators certified".into())),
+            });
+        }
         drop(view);
         self.unwind(last, self.withdrawn()).map_err(database)?;
 

@@ -1,7 +1,9 @@
 //! The engine: the one thread that seals blocks.
 
 use crate::{
+    adopt::Adopted,
     derive::{Derived, DerivedBatch},
+    import::{Candidate, Imported},
     node::{Amendment, Event, Head, NodeError, Shared, Tags, head},
     pool::{Returning, Sidecar},
     prune::{Horizon, Order, Pruner},
@@ -80,6 +82,20 @@ pub(crate) enum Command {
     Derive {
         batch: Box<DerivedBatch>,
         reply: Reply<Derived>,
+    },
+    Adopt {
+        blocks: Vec<Adopted>,
+        last: B256,
+        reply: Reply<()>,
+    },
+    Import {
+        blocks: Vec<Candidate>,
+        reply: Reply<Imported>,
+    },
+    /// Whether it leads.
+    Lead {
+        on: bool,
+        reply: Reply<()>,
     },
     Unwind {
         number: u64,
@@ -231,7 +247,7 @@ impl Engine {
     /// When the next block is due, unless something happens: none while there is no work and no heartbeat.
     fn next_seal(&self) -> Option<Instant> {
         let waits_for_messages = self.shared.head.load().queue.is_due();
-        if !self.shared.config.sequencing || !self.shared.automine.load(Ordering::Relaxed) || waits_for_messages {
+        if !self.shared.is_leading() || !self.shared.automine.load(Ordering::Relaxed) || waits_for_messages {
             return None;
         }
         if let Some(slots) = self.shared.spec.slots() {
@@ -302,6 +318,16 @@ impl Engine {
             Command::Derive { batch, reply } => {
                 let _ = reply.send(self.derive(&batch));
             }
+            Command::Adopt { blocks, last, reply } => {
+                let _ = reply.send(self.adopt(blocks, last));
+            }
+            Command::Import { blocks, reply } => {
+                let _ = reply.send(self.import(&blocks));
+            }
+            Command::Lead { on, reply } => {
+                self.shared.leading.store(on, Ordering::Relaxed);
+                let _ = reply.send(Ok(()));
+            }
             Command::Unwind { number, reply } => {
                 let _ = reply.send(self.withdraw(number));
             }
@@ -315,10 +341,23 @@ impl Engine {
     }
 
     /// # Errors
-    /// If this node does not sequence.
+    /// If this node does not sequence, or another leads.
     fn check_sequencing(&self) -> Result<(), NodeError> {
-        let refusal = || NodeError::Invalid("this node does not sequence: its blocks come from L1".into());
-        self.shared.config.sequencing.then_some(()).ok_or_else(refusal)
+        let why = match (self.shared.config.sequencing, self.shared.is_leading()) {
+            (false, _) => "this node does not sequence: its blocks come from L1",
+            (true, false) => "another validator leads: its blocks are followed",
+            (true, true) => return Ok(()),
+        };
+        Err(NodeError::Invalid(why.into()))
+    }
+
+    /// # Errors
+    /// If certified blocks are above `number`: no other validator's word takes them back.
+    pub(crate) fn check_certified(&self, number: u64) -> Result<(), NodeError> {
+        if number < self.shared.certified.load(Ordering::Relaxed) {
+            return Err(NodeError::Invalid(format!("block {} is certified: it is not withdrawn", number + 1)));
+        }
+        Ok(())
     }
 
     fn mine(&mut self, count: u64, interval: u64) -> Result<(), NodeError> {
@@ -363,6 +402,7 @@ impl Engine {
             return Ok(false);
         }
         self.check_safe(snapshot.number)?;
+        self.check_certified(snapshot.number)?;
         self.unwind(snapshot.number, Transactions::Forgotten)?;
         self.shared.clock.set_ahead(snapshot.clock_ahead);
         Ok(true)
@@ -379,6 +419,7 @@ impl Engine {
         let time = shared.slot_time(&head, shared.clock.now().max(head.time_ms.saturating_add(1)));
         self.check_sequencing()?;
         self.check_safe(head.header.number - depth)?;
+        self.check_certified(head.header.number - depth)?;
         let transactions = if keep { Transactions::Return } else { Transactions::Forgotten };
         self.unwind(head.header.number - depth, transactions)?;
         shared.clock.ask(time)?;
@@ -571,6 +612,10 @@ impl Engine {
     fn consume(&mut self, mut origin: Option<L1Origin>, messages: Vec<TxDeposit>) -> Result<(), NodeError> {
         if self.shared.spec.ethereum.is_some() {
             return Err(NodeError::Invalid("a layer 1 takes no messages from another".into()));
+        }
+        // A node that follows L1 may step in with them; of validators the leader alone.
+        if self.shared.config.elected {
+            self.check_sequencing()?;
         }
         let queue = self.shared.head.load().queue;
         if origin.is_some() && queue.is_due() {

@@ -17,21 +17,27 @@
 //! A node that does not sequence has its blocks from L1: [`Node::derive`] takes a batch, and the engine runs it block by block, as
 //! [`jove_stf::batch`] says, and through steps 3 to 5.
 //!
+//! Where validators elect a leader, it alone seals ([`Node::lead`]), and the others import its blocks ([`Node::import`]).
+//!
 //! [`Node`] is what RPC and the binary hold. One thread, the engine, writes; everyone else reads consistent views of the store. The
 //! trie in memory may be one block ahead of the store while that block is being synced; nobody learns of the block before it is durable.
 
+mod adopt;
 mod blobs;
 mod clock;
 mod derive;
 mod engine;
 mod folded;
+mod import;
 mod node;
 pub mod pool;
 mod prune;
 mod state;
 mod tags;
 
+pub use adopt::{AccountEffect, Effects, SlotEffect};
 pub use derive::{Derived, DerivedBatch};
+pub use import::{Fault, Imported, InvalidBlock};
 pub use node::{Amendment, Dev, Event, Head, L1Config, Node, NodeConfig, NodeError, Pending, Tags};
 pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction, Returning, Sidecar, transaction_hash};
 pub use state::State;

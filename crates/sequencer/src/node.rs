@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub sync: bool,
     /// Whether it seals blocks. One that does not takes no transactions, and gets its blocks from L1 ([`Node::derive`]).
     pub sequencing: bool,
+    /// Whether it seals blocks only while it leads ([`Node::lead`]): a validator, whose blocks come from whoever leads ([`Node::import`]). It takes transactions.
+    pub elected: bool,
     /// Whether development methods are allowed.
     pub dev: bool,
     /// The pool's limits.
@@ -216,6 +218,9 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) clock: Clock,
     pub(crate) automine: AtomicBool,
+    pub(crate) leading: AtomicBool,
+    /// The last block that a quorum of validators certified.
+    pub(crate) certified: AtomicU64,
     detached: OnceLock<String>,
     /// Whoever works for long looks at it in between.
     pub(crate) stopping: AtomicBool,
@@ -227,6 +232,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether it may seal blocks now.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.config.sequencing && self.leading.load(Ordering::Relaxed)
+    }
+
     /// The time of a block after `head` that is sealed at `time`, both in ms: under Ethereum's rules, the start of a slot, later than the head's.
     pub(crate) fn slot_time(&self, head: &Head, time: u64) -> u64 {
         let Some(slots) = self.spec.slots() else { return time };
@@ -397,6 +407,8 @@ impl Node {
             events: broadcast::Sender::new(EVENT_BUFFER),
             clock: Clock::default(),
             automine: AtomicBool::new(true),
+            leading: AtomicBool::new(!config.elected),
+            certified: AtomicU64::new(0),
             detached,
             stopping: AtomicBool::new(false),
             pending: Mutex::new(None),
@@ -415,6 +427,42 @@ impl Node {
     /// Whether it seals blocks.
     pub fn is_sequencing(&self) -> bool {
         self.shared.config.sequencing
+    }
+
+    /// Whether it may seal blocks now: always, unless validators elect who does.
+    pub fn is_leading(&self) -> bool {
+        self.shared.is_leading()
+    }
+
+    /// Whether validators elect who seals blocks.
+    pub fn is_elected(&self) -> bool {
+        self.shared.config.elected
+    }
+
+    /// Begins to seal blocks, or ends it: after the return no block is sealed until it begins again.
+    ///
+    /// # Errors
+    /// If the node is stopping.
+    pub fn lead(&self, on: bool) -> Result<(), NodeError> {
+        self.call(|reply| Command::Lead { on, reply })
+    }
+
+    /// Seals a block now, whatever the pool holds.
+    ///
+    /// # Errors
+    /// If it does not lead, or messages from L1 are due first; if the store fails, or the node is stopping.
+    pub fn seal(&self) -> Result<(), NodeError> {
+        self.call(|reply| Command::Mine { count: 1, interval: 0, reply })
+    }
+
+    /// The last block that validators certified: no import goes back below it.
+    pub fn certified(&self) -> u64 {
+        self.shared.certified.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a block is certified. Whoever certifies keeps that, and says it again after a restart.
+    pub fn set_certified(&self, number: u64) {
+        self.shared.certified.fetch_max(number, Ordering::Relaxed);
     }
 
     /// Finishes the block in hand and stops. What was published is durable already. May be called again.
@@ -594,7 +642,10 @@ impl Node {
         self.call(|reply| Command::SetTags { tags, reply })
     }
 
-    fn call<T>(&self, command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command) -> Result<T, NodeError> {
+    pub(crate) fn call<T>(
+        &self,
+        command: impl FnOnce(Sender<Result<T, NodeError>>) -> Command,
+    ) -> Result<T, NodeError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.commands.send(command(reply)).map_err(|_| NodeError::Stopped)?;
         answer.recv().map_err(|_| NodeError::Stopped)?

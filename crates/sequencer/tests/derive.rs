@@ -11,7 +11,9 @@ use jove_primitives::{
     predeploys::L1_BLOCK,
     transaction::{TxDeposit, message_source_hash},
 };
-use jove_sequencer::{Derived, DerivedBatch, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, Tags};
+use jove_sequencer::{
+    Derived, DerivedBatch, Effects, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, SlotEffect, Tags,
+};
 use jove_stf::{
     BatchError, BatchInput, ExecuteBatchError, StatelessError, TransactionError, Witness, batch::block_data,
     witness::execute,
@@ -35,6 +37,7 @@ fn config(datadir: &Path, sequencing: bool) -> NodeConfig {
         heartbeat: if sequencing { Duration::ZERO } else { Duration::from_millis(10) },
         sync: true,
         sequencing,
+        elected: false,
         dev: true,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,
@@ -562,4 +565,101 @@ fn tags_say_what_may_be_withdrawn() {
     let layer_1 = Node::start(NodeConfig { spec: ChainSpec::l1(900, 3_600), ..config(folder.path(), true) });
     let layer_1 = layer_1.expect("starts");
     assert!(refused(layer_1.set_tags(Tags::default())).contains("follow its head"));
+}
+
+/// What blocks of the source did.
+fn effects(node: &Node, from: u64, to: u64) -> Vec<Effects> {
+    let view = node.storage().view();
+    (from..=to).map(|number| Effects::of(&view, number).expect("readable").expect("there")).collect()
+}
+
+/// Messages, transfers, a contract that is created and one that writes and clears slots: a node that is told what they did has the same blocks, fees, state and
+/// history as the one that executed them, and executes what comes after.
+#[test]
+fn proven_blocks_are_taken_over_without_being_executed() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = sequencer(folders[0].path());
+    source.consume(Some(origin(&source, 1, 2)), messages(0..2)).expect("consumed");
+    seal(&source, 0..3);
+    // Each call: storage[NUMBER] = NUMBER; storage[NUMBER - 1] = 0.
+    let init = hex!("69" "4343555f600143035500" "5f52600a6016f3");
+    let raw = signed(3, TxKind::Create, Bytes::copy_from_slice(&init), 200_000);
+    assert!(source.pool().add_raw(&[raw])[0].is_ok());
+    mine(&source, 1);
+    let contract = Address::create(&address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"), 3);
+    for nonce in 4..9 {
+        let raw = signed(nonce, contract.into(), Bytes::new(), 100_000);
+        assert!(source.pool().add_raw(&[raw])[0].is_ok());
+        mine(&source, 1);
+    }
+    let last = source.head().header.number;
+    let hash = source.head().hash;
+
+    let node = follower(folders[1].path());
+    let told = effects(&source, 1, last);
+    for one in &told {
+        assert_eq!(&alloy_rlp::decode_exact::<Effects>(alloy_rlp::encode(one)).expect("decodes"), one);
+    }
+    // Not what they did, or not the blocks: nothing wrong stays.
+    let write = told
+        .iter()
+        .position(|one| one.accounts.iter().any(|account| account.address == contract && !account.slots.is_empty()));
+    let write = write.expect("a call writes");
+    let create = told.iter().position(|one| !one.codes.is_empty()).expect("a contract is created");
+    type Edit = Box<dyn Fn(&mut Vec<Effects>)>;
+    let edits: Vec<Edit> = vec![
+        Box::new(|told| told[2].accounts[0].balance += U256::from(1)),
+        Box::new(|told| told[2].accounts[0].nonce += 1),
+        Box::new(|told| drop(told[2].accounts.pop())),
+        Box::new(|told| told[2].accounts[0].exists = false),
+        Box::new(|told| told[2].receipts[0].success = false),
+        Box::new(|told| drop(told[2].receipts.pop())),
+        Box::new(|told| drop(told[2].block.body.transactions.pop())),
+        Box::new(move |told| told[create].codes.clear()),
+        Box::new(move |told| {
+            let account = told[write].accounts.iter_mut().find(|account| account.address == contract).expect("written");
+            account.slots[0].value += U256::from(1);
+        }),
+        Box::new(move |told| {
+            let account = told[write].accounts.iter_mut().find(|account| account.address == contract).expect("written");
+            account.slots.push(SlotEffect { slot: U256::from(77), value: U256::from(1) });
+        }),
+        Box::new(|told| told[2].block.header.timestamp += 1),
+        Box::new(|told| drop(told.pop())),
+        Box::new(|told| drop(told.remove(1))),
+        Box::new(Vec::clear),
+    ];
+    for (number, edit) in edits.iter().enumerate() {
+        let mut other = told.clone();
+        edit(&mut other);
+        refused(node.adopt(other, hash));
+        let head = node.head();
+        assert!(head.header.number < last, "{number}");
+        assert_eq!(
+            source.storage().view().block_hash(head.header.number).expect("readable"),
+            Some(head.hash),
+            "{number}"
+        );
+    }
+    refused(node.adopt(told.clone(), B256::ZERO));
+
+    node.adopt(told.clone(), hash).expect("adopted");
+    assert_eq!(blocks(&node, 1, last), blocks(&source, 1, last));
+    node.adopt(told, hash).expect("once more: nothing to do");
+    let (ours, theirs) = (node.storage().view(), source.storage().view());
+    for number in 1..=last {
+        assert_eq!(ours.changes(number).expect("readable"), theirs.changes(number).expect("readable"), "{number}");
+    }
+    // The store has the state that the trie has: it starts from it.
+    drop((ours, theirs));
+    node.stop();
+    drop(node);
+    let node = follower(folders[1].path());
+    assert_eq!(node.head().hash, hash);
+    // What comes after is executed on it.
+    let raw = signed(9, contract.into(), Bytes::new(), 100_000);
+    assert!(source.pool().add_raw(&[raw])[0].is_ok());
+    mine(&source, 1);
+    valid(&node, batch(&source, last + 1, last + 1));
+    assert_eq!(node.head().hash, source.head().hash);
 }

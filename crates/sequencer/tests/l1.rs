@@ -26,6 +26,7 @@ fn config(datadir: &Path, slot_seconds: u64) -> NodeConfig {
         heartbeat: Duration::ZERO,
         sync: true,
         sequencing: true,
+        elected: false,
         dev: true,
         pool: PoolConfig { journal: Some(datadir.join("pool.rlp")), ..Default::default() },
         history: None,

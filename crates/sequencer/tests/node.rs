@@ -30,6 +30,7 @@ fn config(datadir: &Path) -> NodeConfig {
         heartbeat: Duration::ZERO,
         sync: true,
         sequencing: true,
+        elected: false,
         dev: true,
         pool: PoolConfig { journal: None, ..Default::default() },
         history: None,

@@ -77,7 +77,7 @@ fn transactions(blocks: &[BlockData]) -> usize {
 fn full(corpus: Corpus) -> (Batch, u64) {
     let mut batcher = Batcher::new(CHAIN_ID, 1, MAX_BLOBS, Zstd::new().expect("libzstd"));
     let batch =
-        traffic(corpus).find_map(|block| batcher.push(block, true).expect("encodes")).expect("traffic never ends");
+        traffic(corpus).find_map(|block| batcher.push(block, 0, true).expect("encodes")).expect("traffic never ends");
     (batch, batcher.encodings())
 }
 

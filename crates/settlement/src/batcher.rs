@@ -10,6 +10,8 @@
 //!
 //! A batch may not end everywhere: messages from L1 that are due must all be in it. So blocks come in *units* that stay together, and a batch is cut
 //! between them.
+//!
+//! What a batch costs to prove may be bounded too ([`Batcher::bounded`]): then it ends before the unit with which it would cost more.
 
 use crate::Zstd;
 use jove_primitives::batch::{
@@ -46,8 +48,14 @@ pub struct Batcher {
     /// Sum of the bounds of the first k units, for each k.
     bounds: Vec<usize>,
     content: usize,
+    /// What each block costs to prove, and all of them.
+    costs: Vec<u64>,
+    cost: u64,
+    /// Most that a batch costs to prove.
+    most: u64,
     /// The unit under way.
     open: Vec<BlockData>,
+    open_costs: Vec<u64>,
     /// The first units that have been encoded and fit.
     known: Prefix,
     encodings: u64,
@@ -73,27 +81,40 @@ impl Batcher {
             ends: vec![0],
             bounds: vec![0],
             content: 0,
+            costs: Vec::new(),
+            cost: 0,
+            most: u64::MAX,
             open: Vec::new(),
+            open_costs: Vec::new(),
             known: Prefix::default(),
             encodings: 0,
         }
     }
 
-    /// Adds the next block; `end` says whether a batch may end with it. Once the batch is full, it is returned, and what did not fit begins the next one.
+    /// The same, whose batches cost at most `most` to prove, in the unit of [`Self::push`]; a unit of blocks that costs more is a batch alone.
+    pub fn bounded(self, most: u64) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Adds the next block, which costs so much to prove; `end` says whether a batch may end with it. Once the batch is full, it is returned, and what did not
+    /// fit begins the next one.
     ///
     /// # Errors
     /// If the blocks cannot be encoded, or a unit alone has no room in the blobs: nothing that `stf` accepts, given four blobs and units of one block
     /// with signed transactions.
-    pub fn push(&mut self, block: BlockData, end: bool) -> Result<Option<Batch>, EncodeError> {
+    pub fn push(&mut self, block: BlockData, cost: u64, end: bool) -> Result<Option<Batch>, EncodeError> {
         self.open.push(block);
+        self.open_costs.push(cost);
         if !end {
             return Ok(None);
         }
-        let unit = take(&mut self.open);
+        let (unit, costs) = (take(&mut self.open), take(&mut self.open_costs));
         let content: usize = unit.iter().map(content).sum();
-        let limit = self.blocks.len() + unit.len() > MAX_BLOCKS || self.content + content > MAX_CONTENT;
+        let limit = self.blocks.len() + unit.len() > MAX_BLOCKS
+            || self.content + content > MAX_CONTENT
+            || costs.iter().fold(self.cost, |sum, cost| sum.saturating_add(*cost)) > self.most;
         let full = if limit { self.flush()? } else { None };
-        self.add(unit);
+        self.add(unit.into_iter().zip(costs));
         if full.is_some() || self.estimate() <= self.capacity {
             return Ok(full);
         }
@@ -147,12 +168,14 @@ impl Batcher {
         self.encodings
     }
 
-    fn add(&mut self, unit: impl IntoIterator<Item = BlockData>) {
+    fn add(&mut self, unit: impl IntoIterator<Item = (BlockData, u64)>) {
         let mut bound = self.bounds[self.units()];
-        for block in unit {
+        for (block, cost) in unit {
             self.content += content(&block);
             bound += BLOCK_OVERHEAD + block.transactions.iter().map(size_bound).sum::<usize>();
             self.blocks.push(block);
+            self.costs.push(cost);
+            self.cost = self.cost.saturating_add(cost);
         }
         self.bounds.push(bound);
         self.ends.push(self.blocks.len());
@@ -203,13 +226,14 @@ impl Batcher {
     fn cut(&mut self) -> Batch {
         let Prefix { units, stream } = take(&mut self.known);
         let count = self.ends[units];
-        let mut left = self.blocks.split_off(count).into_iter();
+        let mut left = self.blocks.split_off(count).into_iter().zip(self.costs.split_off(count));
         let ends = self.ends.split_off(units);
         let batch = Batch { first_block: self.first_block, blocks: take(&mut self.blocks), stream };
         self.first_block += count as u64;
         self.ends.truncate(1);
         self.bounds.truncate(1);
-        self.content = 0;
+        (self.content, self.cost) = (0, 0);
+        self.costs.clear();
         for ends in ends.windows(2) {
             self.add(left.by_ref().take(ends[1] - ends[0]));
         }

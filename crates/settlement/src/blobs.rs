@@ -80,6 +80,9 @@ pub enum BlobError {
     /// The bytes are not a blob: 131,072 of them, in elements below the field's order.
     #[error("these bytes are not a blob: {0}")]
     NotABlob(String),
+    /// Somebody says that a blob has a value where it has not, or names another blob's commitment.
+    #[error("the opening of blob {0} does not hold")]
+    NotOpened(B256),
     /// This node's archive cannot be read.
     #[error("the archive of blobs cannot be read: {0}")]
     Archive(#[source] io::Error),
@@ -374,6 +377,21 @@ pub fn opening(blob: &[u8]) -> Result<BlobOpening, BlobError> {
         commitment,
         proof: FixedBytes(proof.to_bytes().into_inner()),
     })
+}
+
+/// Checks what [`opening`] gives, without the blob: that the one with this versioned hash has the value there, if its contents have that hash.
+///
+/// # Errors
+/// [`BlobError::NotOpened`].
+pub fn verify_opening(opened: &BlobOpening) -> Result<(), BlobError> {
+    let BlobOpening { versioned_hash, z, opening, commitment, proof } = opened;
+    let is_its = kzg_to_versioned_hash(commitment.as_slice()) == *versioned_hash
+        && *z == B256::from(blob_z(*versioned_hash, opening.contents_hash));
+    let bytes = |point: &FixedBytes<48>| c_kzg::Bytes48::new(point.0);
+    let number = |word: &B256| c_kzg::Bytes32::new(word.0);
+    let settings = c_kzg::ethereum_kzg_settings(0);
+    let holds = settings.verify_kzg_proof(&bytes(commitment), &number(z), &number(&opening.y), &bytes(proof));
+    if is_its && matches!(holds, Ok(true)) { Ok(()) } else { Err(BlobError::NotOpened(*versioned_hash)) }
 }
 
 fn parse(blob: &[u8]) -> Result<Box<c_kzg::Blob>, BlobError> {

@@ -2,10 +2,13 @@
 //!
 //! The committer only looks at the store and at [`L1State`]: it can be made anew at any time and goes on after the last committed batch. What it
 //! asks for is a [`Commit`], whose key names the batch and its parent; whoever sends it must send a key once.
+//!
+//! On a chain with validators a batch ends where a checkpoint does that has a FinalCert of its own, and at the end of an epoch in any case ([`Ends`]).
 
 use crate::{
     Batcher, Error, Zstd, batcher,
     contracts::Rollup,
+    status::instructions,
     test_proofs::Roots,
     watcher::{Batch, L1State},
 };
@@ -24,6 +27,45 @@ use std::collections::VecDeque;
 
 /// Blocks that are read at once: others may use the thread in between.
 const BLOCKS_AT_ONCE: u64 = 10_000;
+
+/// Whether a batch may end with a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// No: nothing certifies it.
+    No,
+    /// Yes.
+    May,
+    /// It does: an epoch ends there.
+    Must,
+}
+
+/// Where batches may end, and what certifies them.
+pub trait Ends: Send {
+    /// Whether a batch may end with this block, as far as certificates go.
+    ///
+    /// # Errors
+    /// If what is certified cannot be read.
+    fn end(&self, block: u64) -> Result<End, Error>;
+
+    /// What `Rollup` is given with a batch that ends with this block.
+    ///
+    /// # Errors
+    /// If there is no certificate, or it cannot be read.
+    fn certificate(&self, block: u64) -> Result<Bytes, Error>;
+}
+
+/// Of a chain without validators: a batch may end anywhere, and whoever sends it certifies it.
+pub struct Anywhere;
+
+impl Ends for Anywhere {
+    fn end(&self, _: u64) -> Result<End, Error> {
+        Ok(End::May)
+    }
+
+    fn certificate(&self, _: u64) -> Result<Bytes, Error> {
+        Ok(Bytes::new())
+    }
+}
 
 /// A batch to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +100,10 @@ pub struct Backlog {
 /// Cuts batches.
 pub struct Committer {
     storage: Storage,
+    ends: Box<dyn Ends>,
     chain_id: u64,
     blobs: usize,
+    instructions: u64,
     /// The committed batch that these follow.
     parent: Option<Batch>,
     ready: VecDeque<batcher::Batch>,
@@ -77,13 +121,15 @@ pub struct Committer {
 
 impl Committer {
     /// A committer of the chain in the store, whose batches have at most `blobs` blobs.
-    pub fn new(storage: Storage, chain_id: u64, blobs: usize) -> Self {
+    pub fn new(storage: Storage, ends: Box<dyn Ends>, chain_id: u64, blobs: usize) -> Self {
         let blobs = blobs.clamp(4, MAX_BLOBS);
         let (ready, batcher) = (VecDeque::new(), None);
         Self {
             storage,
+            ends,
             chain_id,
             blobs,
+            instructions: u64::MAX,
             parent: None,
             ready,
             batcher,
@@ -95,11 +141,16 @@ impl Committer {
         }
     }
 
+    /// The same, whose batches take at most so many instructions to prove in zero knowledge, about ([`instructions`]).
+    pub fn bounded(self, instructions: u64) -> Self {
+        Self { instructions, ..self }
+    }
+
     /// Reads blocks that are new since the last call. Once they are all read, says what waits; before, nothing: call again.
     ///
     /// # Errors
     /// [`Error::Diverged`] if this chain is not the one on L1. If a block cannot be encoded, or the store fails.
-    pub fn collect(&mut self, l1: &L1State) -> Result<Option<Backlog>, Error> {
+    pub fn collect(&mut self, l1: &L1State, upto: u64) -> Result<Option<Backlog>, Error> {
         let view = self.storage.view();
         let head = l1.batch(l1.latest.head)?.ok_or(Error::NotOpen)?;
         let last = head.header.last_block;
@@ -115,7 +166,7 @@ impl Committer {
         }
         let Some(batcher) = &mut self.batcher else { return Ok(None) };
         let first = batcher.next_block();
-        let (mut head, end) = (view.head_number(), first + BLOCKS_AT_ONCE - 1);
+        let (mut head, end) = (view.head_number().min(upto), first + BLOCKS_AT_ONCE - 1);
         for number in first..=head.min(end) {
             let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
             // `Rollup` takes no block of L1's future.
@@ -124,24 +175,30 @@ impl Committer {
                 break;
             }
             let (data, origin) = block_data(&block, self.origin)?;
+            let due = match Extra::decode(&block.header.extra_data)?.messages {
+                true => Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due(),
+                false => self.due,
+            };
+            // `Rollup` takes no batch that leaves a due message, or names no L1 block. Where that fails, the block is read again: nothing is noted before.
+            let end = if !due && origin > 0 { self.ends.end(number)? } else { End::No };
             let attributes = usize::from(origin != self.origin);
             if block.transactions.len() > attributes {
                 self.last_busy = number;
             }
-            self.origin = origin;
-            self.last = (number, block.hash);
-            if Extra::decode(&block.header.extra_data)?.messages {
-                self.due = Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due();
+            (self.origin, self.due, self.last) = (origin, due, (number, block.hash));
+            self.ready.extend(batcher.push(data, instructions(1, block.header.gas_used), end != End::No)?);
+            while end == End::Must
+                && let Some(batch) = batcher.flush()?
+            {
+                self.ready.push_back(batch);
             }
-            // `Rollup` takes no batch that leaves a due message, or names no L1 block.
-            self.ready.extend(batcher.push(data, !self.due && self.origin > 0)?);
         }
         if end < head {
             return Ok(None);
         }
         let full: usize = self.ready.iter().map(|batch| batch.stream.len()).sum();
         Ok(Some(Backlog {
-            blocks: view.head_number().saturating_sub(last),
+            blocks: view.head_number().min(upto).saturating_sub(last),
             bytes: full + batcher.estimate(),
             since_ms: self.since(&view, last)?,
             busy: self.last_busy > last,
@@ -166,7 +223,7 @@ impl Committer {
             self.ready.pop_front();
         } else {
             self.ready.clear();
-            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?));
+            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?).bounded(self.instructions));
             let numbers = view.state(parent.header.last_block)?.slot(L1_BLOCK, L1_NUMBER_SLOT)?;
             self.origin = L1Origin::numbers(numbers).0;
             self.due = false;
@@ -191,7 +248,8 @@ impl Committer {
         let last_block = batch.first_block + batch.blocks.len() as u64 - 1;
         let Some(request) = request(&self.storage.view(), parent, last_block)? else { return Ok(None) };
         let index = parent.header.index + 1;
-        let call = Bytes::from(Rollup::commitCall { request, certificate: Bytes::new() }.abi_encode());
+        let certificate = self.ends.certificate(last_block)?;
+        let call = Bytes::from(Rollup::commitCall { request, certificate }.abi_encode());
         Ok(Some(Commit {
             key: format!("commit/{index}/{:x}", keccak256(&call)),
             index,
@@ -232,7 +290,7 @@ pub fn single(view: &View, parent: &Batch, chain_id: u64) -> Result<(Rollup::Com
         let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
         let (data, stepped) = block_data(&block, origin)?;
         origin = stepped;
-        if batcher.push(data, number == last)?.is_some() {
+        if batcher.push(data, 0, number == last)?.is_some() {
             return Err(EncodeError::BlockSize(number).into());
         }
     }

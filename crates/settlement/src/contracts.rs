@@ -6,7 +6,7 @@
 #![allow(missing_docs)] // documented in the Solidity sources; what is generated has no place for it
 
 use crate::{Error, L1};
-use alloy_eips::BlockNumberOrTag;
+use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U256, b256, keccak256};
 use alloy_sol_types::{SolCall, SolConstructor, SolValue, sol};
 
@@ -67,8 +67,23 @@ mod generated {
     );
     sol!(
         #[sol(all_derives)]
+        ValidatorAuthority,
+        "../../contracts/artifacts/ValidatorAuthority.json"
+    );
+    sol!(
+        #[sol(all_derives)]
+        RewardVault,
+        "../../contracts/artifacts/RewardVault.json"
+    );
+    sol!(
+        #[sol(all_derives)]
         TestVerifier,
         "../../contracts/artifacts/TestVerifier.json"
+    );
+    sol!(
+        #[sol(all_derives)]
+        ZkVerifier,
+        "../../contracts/artifacts/ZkVerifier.json"
     );
     sol!(
         #[sol(all_derives)]
@@ -130,8 +145,9 @@ mod generated {
 }
 
 pub use generated::{
-    AttestationRegistry, Bridge, DcapVerifier, Erc20, EscapeHatch, Inbox, L2Bridge, L2Messenger, L2Token, Origins,
-    Outbox, Pause, Pccs, Placeholder, Proofs, Proxy, Rollup, SequencerAuthority, TeeVerifier, TestVerifier, Timelock,
+    AttestationRegistry, Bridge, DcapVerifier, Erc20, EscapeHatch, Inbox, KeySets, L2Bridge, L2Messenger, L2Token,
+    Origins, Outbox, Pause, Pccs, Placeholder, Proofs, Proxy, RewardVault, Rollup, SequencerAuthority, TeeVerifier,
+    TestVerifier, Timelock, ValidatorAuthority, ValidatorRegistry, ZkVerifier,
 };
 
 /// `Proofs.sol`'s `ProofSystem`.
@@ -198,7 +214,20 @@ pub fn creation_code(bytecode: &Bytes, arguments: &impl SolConstructor) -> Bytes
 /// # Errors
 /// As [`L1::call`]; [`Error::Malformed`] if what comes back is not what the function returns, as where there is no such contract.
 pub async fn ask<C: SolCall>(node: &L1, to: Address, call: &C) -> Result<C::Return, Error> {
-    let answer = node.call(to, call.abi_encode().into(), BlockNumberOrTag::Latest).await?;
+    ask_at(node, to, call, BlockNumberOrTag::Latest).await
+}
+
+/// What a view returns in the state after a block.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_at<C: SolCall>(
+    node: &L1,
+    to: Address,
+    call: &C,
+    block: impl Into<BlockId>,
+) -> Result<C::Return, Error> {
+    let answer = node.call(to, call.abi_encode().into(), block).await?;
     C::abi_decode_returns_validate(&answer).map_err(|error| Error::Malformed {
         method: "eth_call".into(),
         reason: format!("{to} has no {}: {error}", C::SIGNATURE),

@@ -9,13 +9,14 @@
 //! | wave | what | done when |
 //! |---|---|---|
 //! | 1 | `Timelock`, `Pause`, `Origins`, test verifiers, `Placeholder`, `SequencerAuthority`, five implementations, `Pccs` | there is code |
-//! | 2 | six proxies with the placeholder, claimed for the deployer; `DcapVerifier` | there is code |
+//! | 2 | six proxies with the placeholder, claimed for the deployer; `DcapVerifier`; the keys of the first set | there is code; `keysOf` |
 //! | 3 | `AttestationRegistry`, `TeeVerifier` | there is code |
 //! | 4 | the five implementations put in place | the proxy's ERC-1967 slot |
 //! | 5 | the implementation of `Rollup`, which asks `Proofs` | there is code |
 //! | 6 | it is put in place and opens the chain, with the ETH of genesis | `phase()` |
 //!
-//! The contracts of attestation are created where [`Enclaves::Attested`] says so; each asks the one before it.
+//! The contracts of attestation are created where [`Enclaves::Attested`] says so; each asks the one before it. A chain with validators has
+//! `ValidatorAuthority` in the place of `SequencerAuthority`, perhaps a `RewardVault`, and the keys of its first set are published.
 //!
 //! The transactions of a wave do not wait for each other. Nothing is kept on disk: a deployment that was interrupted anywhere is the same command again. It first
 //! waits for what the account has sent before, then does what is not done. Anyone may create the same contracts at the same addresses; only the
@@ -27,13 +28,14 @@ use crate::{
     blob_fees,
     contracts::{
         AttestationRegistry, Bridge, DcapVerifier, EscapeHatch, IMPLEMENTATION_SLOT, Inbox, Origins, Outbox, Pause,
-        Pccs, Phase, Placeholder, ProofSystem, Proofs, Proxy, Rollup, SequencerAuthority, TeeVerifier, TestVerifier,
-        Timelock, ask, creation_code,
+        Pccs, Phase, Placeholder, ProofSystem, Proofs, Proxy, RewardVault, Rollup, SequencerAuthority, TeeVerifier,
+        TestVerifier, Timelock, ValidatorAuthority, ZkVerifier, ask, creation_code,
     },
+    validators,
     wallet::{Call, Key, Wallet, create2_address},
 };
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{Address, B256, Bytes, TxHash, U256, address, aliases::U48, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxHash, U256, address, aliases::U48, hex, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use jove_primitives::{
@@ -53,6 +55,9 @@ pub const FACTORY: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C"
 const DEPLOYMENT_GAS: u64 = 25_000_000;
 /// What the contracts of attestation take besides: 9 million of it is execution.
 const ATTESTATION_GAS: u64 = 12_000_000;
+/// What the contracts of validators take besides, and each validator whose keys are published.
+const VALIDATORS_GAS: u64 = 7_000_000;
+const VALIDATOR_GAS: u64 = 90_000;
 /// Most that `Inbox` takes as a gas target per second.
 const MAX_GAS_TARGET: u64 = 1_000_000_000_000_000;
 
@@ -71,6 +76,45 @@ pub enum Enclaves {
     Attested(Terms),
 }
 
+/// The verifier of zero-knowledge proofs that a chain begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ZeroKnowledge {
+    /// A test verifier, which is created: it believes everyone.
+    Test,
+    /// One that is there already.
+    Verifier(Address),
+    /// `ZkVerifier`, which is created, with what it pins.
+    Pinned(Pins),
+}
+
+/// What `ZkVerifier` pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    /// The commitment to the guest's image.
+    pub program: U256,
+    /// The commitment to its virtual machine.
+    pub machine: U256,
+    /// The circuit's verifying key: 992 bytes, of which the first 128 are s·G2.
+    pub key: Bytes,
+}
+
+impl Pins {
+    /// Bytes of a verifying key.
+    const KEY: usize = 992;
+    /// s·G2 of the Perpetual Powers of Tau after 85 contributions, as `ZkVerifier` has it.
+    const CEREMONY: [u8; 128] = hex!(
+        "172aa93c41f16e1e04d62ac976a5d945f4be0acab990c6dc19ac4a7cf68bf77b"
+        "2ae0c8c3a090f7200ff398ee9845bbae8f8c1445ae7b632212775f60a0e21600"
+        "1754a9fc3b7e4da9197c283c7401773208190c5555caf254e644e99c29366704"
+        "1459fe6cc8a1222fd4290864ff9e47d4b8cf7a403593c7107c39538ddefd857e"
+    );
+
+    /// Whether nobody is known to know the secret of the key's parameters: they are the ceremony's.
+    fn is_of_ceremony(&self) -> bool {
+        self.key.starts_with(&Self::CEREMONY)
+    }
+}
+
 /// What whoever deploys a chain decides. Times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -84,10 +128,12 @@ pub struct Settings {
     pub governor: Address,
     /// Who is paid for the gas of messages from L1.
     pub fee_recipient: Address,
+    /// Who certifies blocks besides the sequencer's key; none: nobody, and the sequencer's signature is enough.
+    pub validators: Option<validators::Terms>,
     /// The verifier of proofs from enclaves.
     pub enclaves: Enclaves,
-    /// The verifier of zero-knowledge proofs, which is there already; none: a test verifier is created.
-    pub zk_verifier: Option<Address>,
+    /// The verifier of zero-knowledge proofs.
+    pub zk: ZeroKnowledge,
     /// T1: after it without a timely commit anyone may commit.
     pub silence_delay: u64,
     /// T2: after it anyone may commit queued messages alone.
@@ -117,8 +163,9 @@ impl Settings {
             council: owner,
             governor: owner,
             fee_recipient: owner,
+            validators: None,
             enclaves: Enclaves::Test,
-            zk_verifier: None,
+            zk: ZeroKnowledge::Test,
             silence_delay: 12 * HOUR,
             message_delay: 3 * DAY,
             drop_delay: DAY,
@@ -155,16 +202,29 @@ impl Settings {
         refuse(self.price_floor == 0, "the price floor must not be 0")?;
         let twice = 2 * self.single_proof_delay;
         refuse(self.escape_delay <= twice, "the escape delay (Z) must be longer than two single-proof delays (W)")?;
+        let unknown = spec.validators.is_some() && self.validators.is_none();
+        refuse(unknown, "the chain spec names validators: on which terms do they validate?")?;
+        self.validators.as_ref().map_or(Ok(()), |terms| terms.check(self.production))?;
         let terms = match &self.enclaves {
             Enclaves::Attested(terms) => Some(terms),
             Enclaves::Test | Enclaves::Verifier(_) => None,
         };
+        let pins = match &self.zk {
+            ZeroKnowledge::Pinned(pins) => Some(pins),
+            ZeroKnowledge::Test | ZeroKnowledge::Verifier(_) => None,
+        };
+        refuse(pins.is_some_and(|pins| pins.key.len() != Pins::KEY), "a verifying key has 992 bytes")?;
         if !self.production {
             return terms.map_or(Ok(()), |terms| terms.check(false));
         }
+        let unsafe_key = pins.is_some_and(|pins| !pins.is_of_ceremony());
+        refuse(
+            unsafe_key,
+            "the key to verify zero-knowledge proofs with is by parameters for development: anybody can forge proofs",
+        )?;
         refuse(spec.development, "a development chain is not for production: its accounts' keys are public")?;
         let real = "a production chain needs real verifiers for both proof systems: test verifiers believe everyone";
-        refuse(self.enclaves == Enclaves::Test || self.zk_verifier.is_none(), real)?;
+        refuse(self.enclaves == Enclaves::Test || self.zk == ZeroKnowledge::Test, real)?;
         terms.map_or(Ok(()), |terms| terms.check(true))?;
         refuse(self.single_proof_delay < 7 * DAY, "in production the single-proof delay (W) is at least 7 days")?;
         refuse(self.drop_delay < DAY, "in production the drop delay is at least 24 hours")?;
@@ -178,18 +238,25 @@ impl Settings {
         refuse(late, "in production the timelock's delay is at least the escape delay (Z) and 9 days")
     }
 
-    /// A word each, in the order of the fields; the terms of attestation, which have any length, come last.
+    /// A word each, in the order of the fields; the terms of attestation, which have any length, come after them, those of validators last.
     fn words(&self) -> Vec<u8> {
         let (tee, terms) = match &self.enclaves {
             Enclaves::Test => (Address::ZERO, Vec::new()),
             Enclaves::Verifier(verifier) => (*verifier, Vec::new()),
             Enclaves::Attested(terms) => (Address::ZERO, terms.encode()),
         };
-        let zk = self.zk_verifier.unwrap_or_default();
+        let (zk, pins) = match &self.zk {
+            ZeroKnowledge::Test => (Address::ZERO, Vec::new()),
+            ZeroKnowledge::Verifier(verifier) => (*verifier, Vec::new()),
+            ZeroKnowledge::Pinned(Pins { program, machine, key }) => {
+                (Address::ZERO, (*program, *machine, key.clone()).abi_encode())
+            }
+        };
         let fixed = (self.production, self.sequencer, self.council, self.governor, self.fee_recipient, tee, zk);
         let delays = [self.silence_delay, self.message_delay, self.drop_delay, self.escape_delay];
         let rest = [self.single_proof_delay, self.timelock_delay, self.origin_lag, self.price_floor];
-        [fixed.abi_encode(), delays.abi_encode(), rest.abi_encode(), terms].concat()
+        let validators = self.validators.as_ref().map_or(Vec::new(), validators::Terms::encode);
+        [fixed.abi_encode(), delays.abi_encode(), rest.abi_encode(), pins, terms, validators].concat()
     }
 }
 
@@ -209,6 +276,8 @@ pub fn genesis(spec: &ChainSpec) -> Rollup::Genesis {
 enum Step {
     /// Creates a contract.
     Create { name: &'static str, address: Address, salt: B256, code: Bytes },
+    /// Publishes the keys of a set of validators.
+    Publish { authority: Address, set: B256, validators: Bytes },
     /// Puts an implementation in the place of the placeholder.
     Place { name: &'static str, proxy: Address, implementation: Address, call: Bytes, value: U256 },
 }
@@ -221,6 +290,12 @@ impl Step {
                 to: FACTORY,
                 value: U256::ZERO,
                 data: [&salt[..], code].concat().into(),
+            },
+            Self::Publish { authority, validators, .. } => Call {
+                what: "publish the validators' keys".into(),
+                to: *authority,
+                value: U256::ZERO,
+                data: ValidatorAuthority::publishCall { validators: validators.clone() }.abi_encode().into(),
             },
             Self::Place { name, proxy, implementation, call, value } => Call {
                 what: format!("put {name} in place"),
@@ -274,8 +349,14 @@ impl Plan {
                 (attestation.tee_verifier, Some(attestation))
             }
         };
-        let zk =
-            settings.zk_verifier.unwrap_or_else(|| creations.add("zk TestVerifier", TestVerifier::BYTECODE.clone()));
+        let zk = match &settings.zk {
+            ZeroKnowledge::Test => creations.add("zk TestVerifier", TestVerifier::BYTECODE.clone()),
+            ZeroKnowledge::Verifier(verifier) => *verifier,
+            ZeroKnowledge::Pinned(Pins { program, machine, key }) => {
+                let call = ZkVerifier::constructorCall { program_: *program, machine_: *machine, key_: key.clone() };
+                creations.add("ZkVerifier", creation_code(&ZkVerifier::BYTECODE, &call))
+            }
+        };
         let [mut proxies, attested] = later;
         let placeholder = creations.add("Placeholder", Placeholder::BYTECODE.clone());
 
@@ -286,12 +367,36 @@ impl Plan {
             ["Rollup", "Proofs", "Inbox", "Bridge", "Outbox", "EscapeHatch"]
                 .map(|name| proxies.add(name, proxy.clone()));
 
-        let authority = SequencerAuthority::constructorCall {
-            chainId_: template.chain_id,
-            rollup_: rollup,
-            sequencer: settings.sequencer,
+        let (authority, reward_vault) = match &settings.validators {
+            None => {
+                let authority = SequencerAuthority::constructorCall {
+                    chainId_: template.chain_id,
+                    rollup_: rollup,
+                    sequencer: settings.sequencer,
+                };
+                let code = creation_code(&SequencerAuthority::BYTECODE, &authority);
+                (creations.add("SequencerAuthority", code), None)
+            }
+            Some(terms) => {
+                let authority = ValidatorAuthority::constructorCall {
+                    chainId_: template.chain_id,
+                    rollup_: rollup,
+                    genesisSet: terms.founders.set.hash(),
+                    terms: terms.to_contract(timelock),
+                    founders: terms.founders(),
+                };
+                let code = creation_code(&ValidatorAuthority::BYTECODE, &authority);
+                let authority = creations.add("ValidatorAuthority", code);
+                let (set, validators) = (terms.founders.set.hash(), terms.published()?.into());
+                proxies.steps.push(Step::Publish { authority, set, validators });
+                let vault = terms.reward.map(|reward| {
+                    let reward_ = U256::from(reward);
+                    let vault = RewardVault::constructorCall { rollup_: rollup, authority_: authority, reward_ };
+                    creations.add("RewardVault", creation_code(&RewardVault::BYTECODE, &vault))
+                });
+                (authority, vault)
+            }
         };
-        let authority = creations.add("SequencerAuthority", creation_code(&SequencerAuthority::BYTECODE, &authority));
 
         let mut placements = Vec::new();
         let mut place = |name, proxy, address, call: Vec<u8>| {
@@ -362,6 +467,7 @@ impl Plan {
             outbox,
             escape_hatch,
             authority,
+            reward_vault,
             timelock,
             pause,
             origins,
@@ -454,7 +560,8 @@ impl Plan {
         if genesis != self.genesis {
             return Err(Error::OtherGenesis { opened: genesis.blockHash, expected: self.genesis.blockHash });
         }
-        let settlement = Settlement { blob_fee_updates: settlement.blob_fee_updates, ..found };
+        let Settlement { blob_fee_updates, reward_vault, .. } = settlement;
+        let settlement = Settlement { blob_fee_updates, reward_vault, ..found };
         Ok(ChainSpec { settlement: Some(settlement), ..self.spec.clone() })
     }
 
@@ -468,7 +575,11 @@ impl Plan {
             Enclaves::Verifier(verifier) => Some(verifier),
             Enclaves::Test | Enclaves::Attested(_) => None,
         };
-        for verifier in tee.into_iter().chain(self.settings.zk_verifier) {
+        let zk = match self.settings.zk {
+            ZeroKnowledge::Verifier(verifier) => Some(verifier),
+            ZeroKnowledge::Test | ZeroKnowledge::Pinned(_) => None,
+        };
+        for verifier in tee.into_iter().chain(zk) {
             if l1.code(verifier, BlockNumberOrTag::Latest).await?.is_empty() {
                 return Err(Error::VerifierRefused { verifier, reason: "it has no code" });
             }
@@ -479,7 +590,9 @@ impl Plan {
         check_blob_fee(l1, &self.settlement()?).await?;
         let (max_fee, _) = wallet.fees().await?;
         let attested = matches!(self.settings.enclaves, Enclaves::Attested(_));
-        let gas = DEPLOYMENT_GAS + if attested { ATTESTATION_GAS } else { 0 };
+        let size = self.settings.validators.as_ref().map(|terms| terms.founders.set.size() as u64);
+        let validators = size.map_or(0, |size| VALIDATORS_GAS + size * VALIDATOR_GAS);
+        let gas = DEPLOYMENT_GAS + if attested { ATTESTATION_GAS } else { 0 } + validators;
         let gas = U256::from(max_fee).saturating_mul(U256::from(gas));
         let needed = self.genesis.supply.saturating_add(gas);
         let balance = l1.balance(self.deployer, BlockNumberOrTag::Latest).await?;
@@ -500,6 +613,14 @@ impl Plan {
     async fn is_done(&self, l1: &L1, step: &Step) -> Result<bool, Error> {
         match step {
             Step::Create { address, .. } => Ok(!l1.code(*address, BlockNumberOrTag::Latest).await?.is_empty()),
+            Step::Publish { authority, set, .. } => {
+                // Before the wave of its creation is done, nothing answers.
+                match ask(l1, *authority, &ValidatorAuthority::keysOfCall { setHash: *set }).await {
+                    Ok(keys) => Ok(!keys.points.is_zero()),
+                    Err(Error::Malformed { .. }) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
             Step::Place { proxy, implementation, .. } => {
                 let slot = l1.storage(*proxy, IMPLEMENTATION_SLOT.into(), BlockNumberOrTag::Latest).await?;
                 let found = Address::from_word(slot);
@@ -571,7 +692,7 @@ async fn phase(l1: &L1, rollup: Address) -> Result<Phase, Error> {
 }
 
 /// The contracts of an open chain and the genesis that it was opened with, from nothing but its rollup's address. What no contract keeps, the blob fee
-/// updates, is empty.
+/// updates and the vault of rewards, is empty.
 ///
 /// # Errors
 /// [`Error::NotDeployed`] if no chain was opened there, or as [`L1::request`].
@@ -593,6 +714,7 @@ pub async fn look_up(l1: &L1, rollup: Address) -> Result<(Settlement, Rollup::Ge
         outbox: ask(l1, rollup, &Rollup::outboxCall {}).await?,
         escape_hatch: ask(l1, rollup, &Rollup::escapeHatchCall {}).await?,
         authority: ask(l1, rollup, &Rollup::authorityCall {}).await?,
+        reward_vault: None,
         timelock: ask(l1, rollup, &Rollup::timelockCall {}).await?,
         pause: ask(l1, rollup, &Rollup::pauseCall {}).await?,
         origins: ask(l1, rollup, &Rollup::originsCall {}).await?,
@@ -605,7 +727,7 @@ pub async fn look_up(l1: &L1, rollup: Address) -> Result<(Settlement, Rollup::Ge
 /// they are now: a reorganisation may have changed the one, the timelock the others.
 ///
 /// # Errors
-/// [`Error::WrongL1`], [`Error::OtherGenesis`], [`Error::OtherRules`] or [`Error::OtherContracts`] if not; as [`look_up`].
+/// [`Error::WrongL1`], [`Error::OtherGenesis`], [`Error::OtherRules`], [`Error::OtherValidators`] or [`Error::OtherContracts`] if not; as [`look_up`].
 pub async fn verify(l1: &L1, spec: &ChainSpec) -> Result<ChainSpec, Error> {
     let Some(named) = spec.settlement.clone() else {
         return Err(Error::Settings("the chain spec has no settlement: jove deploy makes one that has"));
@@ -623,11 +745,19 @@ pub async fn verify(l1: &L1, spec: &ChainSpec) -> Result<ChainSpec, Error> {
     if config != spec.config_hash() {
         return Err(Error::OtherRules { rollup: named.rollup, found: config, expected: spec.config_hash() });
     }
+    if let Some(validators) = &spec.validators {
+        let named_set = validators::Founders::of(validators)?.set.hash();
+        let begins = ask(l1, found.authority, &ValidatorAuthority::epochAtCall { era: 0, epoch: 0 }).await?.setHash;
+        if begins != named_set {
+            return Err(Error::OtherValidators { authority: found.authority, found: begins, expected: named_set });
+        }
+    }
     let (block, attestation) = (found.block, found.attestation);
     let found = Settlement {
         block: named.block,
         blob_fee_updates: named.blob_fee_updates.clone(),
         attestation: named.attestation,
+        reward_vault: named.reward_vault,
         ..found
     };
     if found != named {
@@ -678,6 +808,7 @@ pub fn addresses(settlement: &Settlement) -> BTreeMap<&'static str, Address> {
     let attestation = settlement.attestation.map(|attestation| {
         [("Pccs", attestation.pccs), ("DcapVerifier", attestation.dcap), ("Registry", attestation.registry)]
     });
+    let vault = settlement.reward_vault;
     let settlement = [
         ("Rollup", settlement.rollup),
         ("Proofs", settlement.proofs),
@@ -690,7 +821,8 @@ pub fn addresses(settlement: &Settlement) -> BTreeMap<&'static str, Address> {
         ("Pause", settlement.pause),
         ("Origins", settlement.origins),
     ];
-    settlement.into_iter().chain(attestation.into_iter().flatten()).collect()
+    let vault = vault.map(|vault| ("RewardVault", vault));
+    settlement.into_iter().chain(attestation.into_iter().flatten()).chain(vault).collect()
 }
 
 /// Writes a file so that a crash leaves the old content or the new: under another name beside it, synced, then renamed.

@@ -11,6 +11,10 @@ fn terms() -> Terms {
     }
 }
 
+fn validators() -> validators::Terms {
+    validators::Terms::new(validators::Founders::of(&validators::tests::validators(4)).expect("good"))
+}
+
 fn plan(edit: impl FnOnce(&mut ChainSpec, &mut Settings)) -> Plan {
     let mut spec = ChainSpec::dev();
     let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
@@ -22,7 +26,7 @@ fn plan(edit: impl FnOnce(&mut ChainSpec, &mut Settings)) -> Plan {
 fn every_setting_changes_every_address() {
     let same = plan(|_, _| {}).settlement().expect("planned");
     assert_eq!(plan(|_, _| {}).settlement().expect("planned"), same);
-    let edits: [Edit; 23] = [
+    let edits: [Edit; 29] = [
         |spec, _| spec.chain_id += 1,
         |spec, _| spec.genesis.timestamp += 1,
         |spec, _| spec.gas.base_fee_floor += 1,
@@ -31,7 +35,7 @@ fn every_setting_changes_every_address() {
         |_, settings| settings.governor = Address::repeat_byte(2),
         |_, settings| settings.fee_recipient = Address::repeat_byte(2),
         |_, settings| settings.enclaves = Enclaves::Verifier(Address::repeat_byte(2)),
-        |_, settings| settings.zk_verifier = Some(Address::repeat_byte(2)),
+        |_, settings| settings.zk = ZeroKnowledge::Verifier(Address::repeat_byte(2)),
         |_, settings| settings.enclaves = Enclaves::Attested(terms()),
         |_, settings| settings.enclaves = Enclaves::Attested(Terms { measurements: vec![], ..terms() }),
         |_, settings| settings.enclaves = Enclaves::Attested(Terms { signers: vec![], ..terms() }),
@@ -40,6 +44,18 @@ fn every_setting_changes_every_address() {
             let mut other = terms();
             other.policy.maxAge -= 1;
             settings.enclaves = Enclaves::Attested(other);
+        },
+        |_, settings| settings.validators = Some(validators()),
+        |_, settings| settings.validators = Some(validators::Terms { min_bond: 1, ..validators() }),
+        |_, settings| settings.validators = Some(validators::Terms { unbonding: 1, ..validators() }),
+        |_, settings| settings.validators = Some(validators::Terms { reward: Some(1), ..validators() }),
+        |_, settings| {
+            let admission = validators::Admission::Everyone;
+            settings.validators = Some(validators::Terms { admission, ..validators() });
+        },
+        |_, settings| {
+            let founders = validators::Founders::of(&validators::tests::validators(5)).expect("good");
+            settings.validators = Some(validators::Terms { founders, ..validators() });
         },
         |_, settings| settings.silence_delay += 1,
         |_, settings| settings.message_delay += 1,
@@ -53,7 +69,7 @@ fn every_setting_changes_every_address() {
     ];
     let rollups: BTreeSet<Address> =
         edits.into_iter().map(|edit| plan(edit).settlement().expect("planned").rollup).chain([same.rollup]).collect();
-    assert_eq!(rollups.len(), 24);
+    assert_eq!(rollups.len(), 30);
     let other = |l1, deployer| {
         let spec = ChainSpec::dev();
         let settings = Settings::new(Address::repeat_byte(1), &spec, 900);
@@ -83,7 +99,7 @@ fn all_addresses_are_apart_and_genesis_names_the_bridge() {
     let settlement = plan.settlement().expect("planned");
     let created = plan.waves.iter().flatten().filter_map(|step| match step {
         Step::Create { address, .. } => Some(*address),
-        Step::Place { .. } => None,
+        Step::Publish { .. } | Step::Place { .. } => None,
     });
     let created: BTreeSet<Address> = created.collect();
     assert_eq!(created.len(), 19);
@@ -111,6 +127,28 @@ fn contracts_of_attestation_are_created_and_named_if_they_are_wanted() {
 }
 
 #[test]
+fn a_chain_with_validators_has_their_authority_and_keys() {
+    let terms = validators::Terms { reward: Some(1), ..validators() };
+    let plan = plan(|_, settings| settings.validators = Some(terms.clone()));
+    let settlement = plan.settlement().expect("planned");
+    let created: BTreeSet<&str> = plan.waves[0]
+        .iter()
+        .filter_map(|step| match step {
+            Step::Create { name, .. } => Some(*name),
+            Step::Publish { .. } | Step::Place { .. } => None,
+        })
+        .collect();
+    assert!(created.contains("ValidatorAuthority") && created.contains("RewardVault"));
+    assert!(!created.contains("SequencerAuthority"));
+    assert_eq!(addresses(&settlement)["RewardVault"], settlement.reward_vault.expect("named"));
+    let published = plan.waves[1].iter().find_map(|step| match step {
+        Step::Publish { authority, set, validators } => Some((*authority, *set, validators.len())),
+        Step::Create { .. } | Step::Place { .. } => None,
+    });
+    assert_eq!(published, Some((settlement.authority, terms.founders.set.hash(), 4 * 257)));
+}
+
+#[test]
 fn what_the_contracts_would_refuse_is_refused_in_words() {
     let refused = |edit: Edit| {
         let mut spec = ChainSpec::dev();
@@ -118,13 +156,13 @@ fn what_the_contracts_would_refuse_is_refused_in_words() {
         let mut settings = Settings::new(Address::repeat_byte(1), &spec, 900);
         settings.production = true;
         settings.enclaves = Enclaves::Attested(terms());
-        settings.zk_verifier = Some(Address::repeat_byte(3));
+        settings.zk = ZeroKnowledge::Verifier(Address::repeat_byte(3));
         settings.check(&spec).expect("the defaults are production's");
         edit(&mut spec, &mut settings);
         settings.check(&spec).expect_err("refused").to_string()
     };
-    let cases: [(Edit, &str); 17] = [
-        (|_, settings| settings.zk_verifier = None, "real verifiers"),
+    let cases: [(Edit, &str); 18] = [
+        (|_, settings| settings.zk = ZeroKnowledge::Test, "real verifiers"),
         (|_, settings| settings.enclaves = Enclaves::Test, "real verifiers"),
         (
             |_, settings| settings.enclaves = Enclaves::Attested(Terms { root: vec![0x30], ..terms() }),
@@ -135,6 +173,10 @@ fn what_the_contracts_would_refuse_is_refused_in_words() {
             "--tee-measurement",
         ),
         (|spec, _| spec.development = true, "development chain"),
+        (
+            |_, settings| settings.validators = Some(validators::Terms { unbonding: 20 * DAY, ..validators() }),
+            "at least 21 days",
+        ),
         (|spec, _| spec.settlement = Some(Settlement::default()), "deployed chain's file"),
         (|spec, _| *spec = ChainSpec::l1(900, 1), "Ethereum's rules"),
         (|spec, _| spec.gas.target_per_second = 1 << 50, "targetPerSecond"),

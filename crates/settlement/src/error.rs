@@ -238,6 +238,22 @@ pub enum Error {
     /// What is asked for makes no sense, or the contracts would refuse it.
     #[error("{0}")]
     Settings(&'static str),
+    /// A batch has no FinalCert here, or what is certified cannot be read.
+    #[error("what certifies a batch: {0}")]
+    Certificate(String),
+    /// The chain file's validators are not the set that the chain's contract began with.
+    #[error("the set of {authority} at first is {found}, not {expected} as the chain file's validators make")]
+    OtherValidators {
+        /// The contract.
+        authority: Address,
+        /// Hash of the set that it began with.
+        found: B256,
+        /// Hash of the set in the chain file.
+        expected: B256,
+    },
+    /// The validators that a chain spec names make no set, or a key is none: whoever wrote it puts it right.
+    #[error("the validators: {0}")]
+    Validators(String),
     /// The verifier of enclaves' proofs asks no registry, as a test verifier: there is nothing to register with. Deploy with `--tee-root`.
     #[error("the verifier {verifier} of enclaves' proofs asks no registry of enclaves")]
     NoRegistry {

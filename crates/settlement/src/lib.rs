@@ -25,6 +25,7 @@
 //! | [`risks`] | who can do what on a deployed chain, with which delay |
 //! | [`status`] | what settlement is at, and what holds it up |
 //! | [`test_proofs`] | proofs that test verifiers believe |
+//! | [`validators`] | what a chain with validators is deployed with |
 //! | [`wallet`] | plain transactions from one key |
 //! | [`watcher`] | follows what L1 says of the chain |
 //! | [`zstd`] | compresses columns |
@@ -51,6 +52,7 @@ pub mod revert;
 pub mod risks;
 pub mod status;
 pub mod test_proofs;
+pub mod validators;
 pub mod wallet;
 pub mod watcher;
 pub mod zstd;

@@ -33,7 +33,7 @@ pub enum Depth {
 
 impl Depth {
     /// The last L1 block that is deep enough.
-    fn target(self, state: &L1State) -> u64 {
+    pub fn target(self, state: &L1State) -> u64 {
         match self {
             Self::Finalized => state.finalized.block.number,
             Self::Blocks(blocks) => state.latest.block.number.saturating_sub(blocks.saturating_sub(1)),

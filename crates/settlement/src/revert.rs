@@ -28,7 +28,7 @@ macro_rules! artifact {
 }
 
 /// The contracts that may revert.
-const ARTIFACTS: [&str; 20] = [
+const ARTIFACTS: [&str; 23] = [
     artifact!("Rollup"),
     artifact!("Proofs"),
     artifact!("Inbox"),
@@ -39,9 +39,12 @@ const ARTIFACTS: [&str; 20] = [
     artifact!("Pause"),
     artifact!("Timelock"),
     artifact!("SequencerAuthority"),
+    artifact!("ValidatorAuthority"),
+    artifact!("RewardVault"),
     artifact!("Proxy"),
     artifact!("Placeholder"),
     artifact!("TestVerifier"),
+    artifact!("ZkVerifier"),
     artifact!("TeeVerifier"),
     artifact!("AttestationRegistry"),
     artifact!("DcapVerifier"),

@@ -11,6 +11,7 @@ use crate::{
         TestVerifier, Timelock, ask,
     },
     deploy::look_up,
+    validators,
 };
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, U256, keccak256, utils::format_ether};
@@ -115,6 +116,7 @@ pub struct Risks {
     timelock_delay: U256,
     timelock_floor: U256,
     sequencer: Option<Holder>,
+    validators: Option<(validators::Registry, Holder)>,
     next_sequencer: Option<Holder>,
     council: Holder,
     pauser: Holder,
@@ -163,6 +165,14 @@ impl Risks {
                 next_sequencer = Some(Holder::of(l1, next).await?);
             }
         }
+        let validators = match sequencer {
+            Some(_) => None,
+            None => validators::Registry::read(l1, authority).await?,
+        };
+        let validators = match validators {
+            Some(registry) => Some((registry.clone(), Holder::of(l1, registry.admitter).await?)),
+            None => None,
+        };
         let roles = Roles::read(l1, timelock, settlement.block, block).await?;
         let systems = [
             System::read(l1, proofs, ProofSystem::Tee, "trusted execution").await?,
@@ -211,6 +221,7 @@ impl Risks {
             timelock_delay: ask(l1, timelock, &Timelock::getMinDelayCall {}).await?,
             timelock_floor: ask(l1, timelock, &Timelock::floorCall {}).await?,
             sequencer,
+            validators,
             next_sequencer,
             council: Holder::of(l1, council).await?,
             pauser: Holder::of(l1, pauser).await?,
@@ -384,14 +395,30 @@ impl Risks {
         writeln!(page, "\n## Who can do what\n\n| role | held by | can | delay |\n|---|---|---|---|")?;
         let anyone = "prove, finalize, drop, queue messages, execute messages from L2, commit after the operators' silence, begin a due escape";
         writeln!(page, "| anyone | | {anyone} | none |")?;
-        let operator = match &self.sequencer {
-            Some(sequencer) => held_by(sequencer),
-            None => format!("`{}`, a contract of another kind", self.settlement.authority),
-        };
-        writeln!(
-            page,
-            "| sequencer | {operator} | commit batches, order and delay transactions; hand the role on | none |"
-        )?;
+        if let Some((registry, admitter)) = &self.validators {
+            let validators::Registry { size, min_bond, unbonding, .. } = registry;
+            let bond = format_ether(*min_bond);
+            let unbonding = span(*unbonding);
+            writeln!(
+                page,
+                "| validators | {size}, each with a bond of {bond} ETH or more, kept for {unbonding} | certify blocks, by more than two thirds; those that \
+                 sequence order and delay transactions and commit batches | none |"
+            )?;
+            let (who, can) = match registry.admitter.is_zero() {
+                true => ("anyone".into(), "become a validator with a bond"),
+                false => (held_by(admitter), "admit operators, who may then become validators with a bond"),
+            };
+            writeln!(page, "| admission | {who} | {can} | none |")?;
+        } else {
+            let operator = match &self.sequencer {
+                Some(sequencer) => held_by(sequencer),
+                None => format!("`{}`, a contract of another kind", self.settlement.authority),
+            };
+            writeln!(
+                page,
+                "| sequencer | {operator} | commit batches, order and delay transactions; hand the role on | none |"
+            )?;
+        }
         if let Some(next) = &self.next_sequencer {
             writeln!(page, "| next sequencer | {} | take the role over | none |", held_by(next))?;
         }

@@ -42,6 +42,8 @@ pub enum Stage {
     Prove,
     /// Stepping in for operators who leave a message waiting.
     Rescue,
+    /// Bringing evidence against validators to L1, and claims of rewards.
+    Duties,
 }
 
 /// Why a stage does not get on.
@@ -90,9 +92,14 @@ pub struct Unproven {
 impl Unproven {
     /// Instructions that proving it takes, about: for transfers; other gas may take more or less.
     pub fn instructions(&self) -> u64 {
-        let gas = (self.gas / 1_000).saturating_mul(INSTRUCTIONS_PER_KILOGAS);
-        self.blocks.saturating_mul(BLOCK_INSTRUCTIONS).saturating_add(gas)
+        instructions(self.blocks, self.gas)
     }
+}
+
+/// Instructions that proving so many blocks with so much gas takes, about: for transfers; other gas may take more or less.
+pub fn instructions(blocks: u64, gas: u64) -> u64 {
+    let gas = (gas / 1_000).saturating_mul(INSTRUCTIONS_PER_KILOGAS);
+    blocks.saturating_mul(BLOCK_INSTRUCTIONS).saturating_add(gas)
 }
 
 /// Blocks that [`Counter::count`] reads at once: it is called again soon.

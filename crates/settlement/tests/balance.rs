@@ -20,7 +20,7 @@ use jove_settlement::{
 /// Of a full batch of a corpus: bytes a transaction, and for how many millionths of a byte users are charged for each.
 fn measure(corpus: Corpus) -> (f64, u64) {
     let mut batcher = Batcher::new(CHAIN_ID, 1, MAX_BLOBS, Zstd::new().unwrap());
-    let batch = traffic(corpus).find_map(|block| batcher.push(block, true).unwrap()).unwrap();
+    let batch = traffic(corpus).find_map(|block| batcher.push(block, 0, true).unwrap()).unwrap();
     let transactions = batch.blocks.iter().flat_map(|block| &block.transactions);
     let sizes: Vec<u64> = transactions.map(|transaction| data_size(&transaction.encoded_2718())).collect();
     let bytes = batch.stream.len() as u64;

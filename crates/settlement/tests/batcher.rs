@@ -29,7 +29,7 @@ fn block(transactions: Vec<SignedTransaction>) -> BlockData {
 fn cut(batcher: &mut Batcher, blobs: usize, blocks: Vec<BlockData>) -> Vec<Batch> {
     let mut batches = Vec::new();
     for block in blocks.clone() {
-        batches.extend(batcher.push(block, true).expect("encodes"));
+        batches.extend(batcher.push(block, 0, true).expect("encodes"));
     }
     while let Some(batch) = batcher.flush().expect("encodes") {
         batches.push(batch);
@@ -75,7 +75,7 @@ fn blocks_that_do_not_compress_are_cut_where_they_must_be() {
     assert_eq!(batches.iter().map(|batch| batch.blocks.len()).collect::<Vec<_>>(), [2, 2, 1]);
 
     let mut small = batcher(1);
-    let error = small.push(large(&mut random), true).expect_err("three blobs do not fit into one");
+    let error = small.push(large(&mut random), 0, true).expect_err("three blobs do not fit into one");
     assert_eq!(error, EncodeError::BlockSize(100));
 }
 
@@ -109,16 +109,32 @@ fn a_batch_is_cut_between_units() {
     let blocks: Vec<_> = (0..9).map(|_| block(vec![with_input(random.bytes(30_000))])).collect();
     let mut batches = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
-        batches.extend(batcher.push(block.clone(), index % 3 == 2).expect("encodes"));
+        batches.extend(batcher.push(block.clone(), 0, index % 3 == 2).expect("encodes"));
     }
     batches.extend(batcher.flush().expect("encodes"));
     assert_eq!(
         batches.iter().map(|batch| (batch.first_block, batch.blocks.len())).collect::<Vec<_>>(),
         [(100, 3), (103, 3), (106, 3)]
     );
-    assert_eq!(batcher.push(blocks[0].clone(), false), Ok(None));
+    assert_eq!(batcher.push(blocks[0].clone(), 0, false), Ok(None));
     assert_eq!(batcher.flush(), Ok(None), "a unit under way does not leave");
     assert_eq!((batcher.len(), batcher.next_block()), (1, 110));
+}
+
+/// Units of two blocks that cost 3 each: two units are within a bound of 13, three are not; one that costs more is alone.
+#[test]
+fn a_batch_is_cut_before_it_costs_too_much() {
+    let mut batcher = batcher(1).bounded(13);
+    let mut batches = Vec::new();
+    for index in 0..12 {
+        let cost = if index == 8 { 20 } else { 3 };
+        batches.extend(batcher.push(block(Vec::new()), cost, index % 2 == 1).expect("encodes"));
+    }
+    batches.extend(batcher.flush().expect("encodes"));
+    assert_eq!(
+        batches.iter().map(|batch| (batch.first_block, batch.blocks.len())).collect::<Vec<_>>(),
+        [(100, 4), (104, 4), (108, 2), (110, 2)]
+    );
 }
 
 #[test]

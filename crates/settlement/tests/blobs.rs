@@ -12,7 +12,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use jove_primitives::batch::{BLOB_CAPACITY, hash::blob_z, pack};
 use jove_settlement::{
-    blobs::{BlobError, BlobSource, Blobs, commit, connect, opening},
+    blobs::{BlobError, BlobSource, Blobs, commit, connect, opening, verify_opening},
     watcher::L1Block,
 };
 use serde_json::{Value, json};
@@ -218,6 +218,16 @@ fn an_opening_is_what_the_precompile_accepts() {
             |y| c_kzg::ethereum_kzg_settings(0).verify_kzg_proof(&commitment, &bytes(opened.z), &bytes(y), &proof);
         assert!(verify(opened.opening.y).expect("well-formed"));
         assert!(!verify(B256::with_last_byte(1)).expect("well-formed"));
+        verify_opening(&opened).expect("it holds");
+        let mut others = [opened; 5];
+        others[0].opening.y = B256::with_last_byte(1);
+        others[1].versioned_hash = B256::ZERO;
+        others[2].z = B256::ZERO;
+        others[3].proof = opened.commitment;
+        others[4].opening.y = B256::repeat_byte(0xff);
+        for other in others {
+            assert!(matches!(verify_opening(&other), Err(BlobError::NotOpened(_))));
+        }
     }
     assert!(opening(&[0xff; 131_072]).is_err());
 }

@@ -18,9 +18,10 @@ use jove_primitives::{
 };
 use jove_settlement::{
     Error, L1,
-    committer::{Backlog, Committer, single},
+    committer::{Anywhere, Backlog, Committer, End, Ends, single},
     contracts::Rollup,
     origins::{Depth, Step, next_step, origin_at},
+    status::instructions,
     watcher::{L1State, Watcher, origin},
 };
 use jove_storage::{Options, Storage};
@@ -260,11 +261,11 @@ async fn what_l1_takes_back_below_its_origins_a_chain_takes_back() {
 }
 
 fn collect(committer: &mut Committer, state: &L1State) -> Backlog {
-    committer.collect(state).unwrap().expect("all blocks are read")
+    committer.collect(state, u64::MAX).unwrap().expect("all blocks are read")
 }
 
 fn committer(world: &World) -> Committer {
-    Committer::new(world.l2.storage.clone(), spec().chain_id, 6)
+    Committer::new(world.l2.storage.clone(), Box::new(Anywhere), spec().chain_id, 6)
 }
 
 #[tokio::test]
@@ -333,6 +334,100 @@ async fn a_batch_ends_only_where_no_message_is_due() {
     assert_eq!(cutter.next_commit().unwrap().unwrap().last_block, 4);
 }
 
+/// Checkpoints end with these blocks, and epochs with those.
+struct Checkpoints {
+    ends: Vec<u64>,
+    epochs: Vec<u64>,
+}
+
+impl Ends for Checkpoints {
+    fn end(&self, block: u64) -> Result<End, Error> {
+        Ok(match (self.ends.contains(&block), self.epochs.contains(&block)) {
+            (false, _) => End::No,
+            (true, false) => End::May,
+            (true, true) => End::Must,
+        })
+    }
+
+    fn certificate(&self, block: u64) -> Result<Bytes, Error> {
+        Ok(vec![block as u8].into())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_ends_with_a_checkpoint_and_does_not_cross_an_epoch() {
+    let mut world = World::new(8).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=7 {
+        world.l2.plain(at(second));
+    }
+    let checkpoints = Checkpoints { ends: vec![2, 3, 4, 6], epochs: vec![3] };
+    let mut cutter = Committer::new(world.l2.storage.clone(), Box::new(checkpoints), spec().chain_id, 6);
+    let cut = |cutter: &mut Committer| {
+        let commit = cutter.next_commit().unwrap().unwrap();
+        let certificate = Rollup::commitCall::abi_decode(&commit.call).unwrap().certificate;
+        (commit.first_block, commit.last_block, certificate.to_vec())
+    };
+    collect(&mut cutter, &world.state());
+    assert_eq!(cut(&mut cutter), (1, 3, vec![3]), "the epoch's end");
+    world.commit_l2(1, 3);
+    let state = world.poll().await;
+    collect(&mut cutter, &state);
+    assert_eq!(cut(&mut cutter), (4, 6, vec![6]), "two checkpoints; nothing certifies the last block");
+    world.commit_l2(2, 6);
+    let state = world.poll().await;
+    collect(&mut cutter, &state);
+    assert_eq!(cutter.next_commit().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_batch_ends_before_it_takes_too_long_to_prove() {
+    let mut world = World::new(8).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=7 {
+        world.l2.plain(at(second));
+    }
+    // Without gas each block is as dear as any; the one with the message is dearer.
+    let mut cutter = committer(&world).bounded(instructions(3, 0));
+    collect(&mut cutter, &world.state());
+    let commit = cutter.next_commit().unwrap().unwrap();
+    assert!(commit.last_block < 4, "{}", commit.last_block);
+    let mut whole = committer(&world);
+    collect(&mut whole, &world.state());
+    assert!(whole.next_commit().unwrap().unwrap().last_block > 4);
+}
+
+/// Says where batches end only when it is asked again.
+struct Late(std::cell::Cell<bool>);
+
+impl Ends for Late {
+    fn end(&self, _: u64) -> Result<End, Error> {
+        if self.0.replace(false) { Err(Error::Certificate("not yet".into())) } else { Ok(End::May) }
+    }
+
+    fn certificate(&self, _: u64) -> Result<Bytes, Error> {
+        Ok(Bytes::new())
+    }
+}
+
+#[tokio::test]
+async fn a_block_whose_end_was_not_known_is_read_again_as_it_is() {
+    let mut world = World::new(6).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    world.l2.plain(at(2));
+    let ends = Box::new(Late(true.into()));
+    let mut cutter = Committer::new(world.l2.storage.clone(), ends, spec().chain_id, 6);
+    assert!(cutter.collect(&world.state(), u64::MAX).is_err());
+    collect(&mut cutter, &world.state());
+    let commit = cutter.next_commit().unwrap().unwrap();
+    let contents: Vec<Bytes> = commit.blobs.iter().map(|blob| Bytes::copy_from_slice(blob.as_slice())).collect();
+    let data = decode(&contents, spec().chain_id).unwrap();
+    assert_eq!(data.blocks.iter().map(|block| block.origin_steps).collect::<Vec<_>>(), [1, 0]);
+}
+
 #[tokio::test]
 async fn the_next_batch_follows_the_last_one_on_l1() {
     let mut world = World::new(6).await;
@@ -369,6 +464,6 @@ async fn the_next_batch_follows_the_last_one_on_l1() {
     // Someone else's block is on L1.
     world.l2.unwind(2);
     world.l2.plain(at(4));
-    let error = cutter.collect(&state).unwrap_err();
+    let error = cutter.collect(&state, u64::MAX).unwrap_err();
     assert!(matches!(error, Error::Diverged { index: 2, block: 3 }), "{error}");
 }

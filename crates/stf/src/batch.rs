@@ -66,6 +66,11 @@ impl Recovered {
         transaction.tx_hash();
         Some(Self(RecoveredTransaction::new_unchecked(Transaction::Signed(transaction.clone()), sender)))
     }
+
+    /// The transaction.
+    pub fn into_inner(self) -> RecoveredTransaction {
+        self.0
+    }
 }
 
 /// Why a batch is invalid: for everyone and for ever.

@@ -1,8 +1,11 @@
 //! One transaction: what the EVM is given, and why it may be refused.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use alloy_consensus::Transaction as _;
-use alloy_eips::Typed2718;
+use alloy_consensus::{Transaction as _, crypto::secp256k1::recover_signer};
+use alloy_eips::{
+    Typed2718,
+    eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization},
+};
 use alloy_primitives::U256;
 use jove_primitives::{
     batch::{BLOCK_OVERHEAD, MAX_BLOCK_SIZE},
@@ -157,7 +160,16 @@ pub fn tx_env(transaction: &RecoveredTransaction) -> TxEnv {
         max_fee_per_blob_gas: transaction.max_fee_per_blob_gas().unwrap_or_default(),
         authorization_list: transaction
             .authorization_list()
-            .map(|list| list.iter().cloned().map(Either::Left).collect::<Vec<_>>())
+            .map(|list| list.iter().map(|signed| Either::Right(recovered(signed))).collect::<Vec<_>>())
             .unwrap_or_default(),
     }
+}
+
+/// An authorization with its authority, recovered the way that senders are: revm's own way cannot be given to a zkVM's accelerators. None if the signature is no
+/// signature, or has a high s (EIP-7702).
+fn recovered(signed: &SignedAuthorization) -> RecoveredAuthorization {
+    let authority =
+        signed.signature().ok().and_then(|signature| recover_signer(&signature, signed.signature_hash()).ok());
+    let authority = authority.map_or(RecoveredAuthority::Invalid, RecoveredAuthority::Valid);
+    RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority)
 }

@@ -333,7 +333,7 @@ impl Store {
     }
 
     /// What undoes a block's changes.
-    fn undo(&self, head: &Head, number: u64) -> Result<Vec<AccountUndo>, StorageError> {
+    pub(crate) fn undo(&self, head: &Head, number: u64) -> Result<Vec<AccountUndo>, StorageError> {
         let value = head.snapshot.get(&self.keyspaces.changes, number.to_be_bytes())?;
         codec::decode_undo(&value.ok_or(StorageError::Corrupt("a change set is missing"))?)
     }

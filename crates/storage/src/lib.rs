@@ -59,6 +59,7 @@
 //! - logs: a posting says that the block has a log. Kind 0: of the address in the last 20 bytes of the term; kinds 1 to 4: with the term as its
 //!   topic 0 to 3; kind 5, term zero: any.
 
+mod beside;
 mod cache;
 mod codec;
 mod commit;
@@ -68,6 +69,7 @@ mod logs;
 mod tests;
 mod view;
 
+pub use beside::open_beside;
 pub use logs::{LogEntry, LogFilter};
 pub use view::{StateView, TransactionPosition, View};
 

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use fjall::Readable;
 use jove_primitives::{Account, AccountChange, Change, ChangeSet, ExecutedBlock};
 use revm::{bytecode::Bytecode, state::AccountInfo};
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// A consistent view of one committed head. Cheap to clone.
 #[derive(Clone)]
@@ -97,6 +97,34 @@ impl View {
     pub fn state(&self, number: u64) -> Result<StateView, StorageError> {
         let head = self.head.check_state(number)?;
         Ok(StateView { view: self.clone(), block: number, history: number < head })
+    }
+
+    /// What block `number` changed, with the codes that accounts have since.
+    ///
+    /// # Errors
+    /// As [`Self::state`], of genesis too: nothing is before it; [`StorageError::Corrupt`]; or the database's.
+    pub fn changes(&self, number: u64) -> Result<ChangeSet, StorageError> {
+        self.state(number.checked_sub(1).ok_or(StorageError::UnknownBlock(number))?)?;
+        let state = self.state(number)?;
+        let mut changes = ChangeSet::default();
+        for undo in self.store.undo(&self.head, number)? {
+            let after = state.account(undo.address)?;
+            let before = undo.account.unwrap_or(after);
+            if let Some(Account { code_hash, .. }) = after
+                && code_hash != KECCAK256_EMPTY
+                && before.map(|account| account.code_hash) != Some(code_hash)
+            {
+                changes.codes.insert(code_hash, state.code(code_hash)?);
+            }
+            let mut storage = BTreeMap::new();
+            for (slot, before) in undo.slots {
+                storage.insert(slot, Change { before, after: state.slot(undo.address, slot)? });
+            }
+            let wiped = before.is_some() && after.is_none();
+            let change = AccountChange { account: Change { before, after }, wiped, storage };
+            changes.accounts.insert(undo.address, change);
+        }
+        Ok(changes)
     }
 
     /// A change set for a trie: it turns the state after block `from` into that after block `to`, an earlier one. What it says of values before, and

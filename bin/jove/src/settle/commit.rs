@@ -1,11 +1,15 @@
 //! Committing batches.
 
-use super::{Attempt, Held, Shared, next_attempt, unstuck};
+use super::{
+    Attempt, Held, Shared,
+    certificates::{Certificates, publish},
+    next_attempt, unstuck,
+};
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, Bytes};
 use jove_settlement::{
     Error,
-    committer::{Commit, Committer},
+    committer::{Anywhere, Commit, Committer, Ends},
     policy::{Inputs, Policy, Prices},
     relayer::{Mined, Relayer, Request, State, sidecar},
     status::Stage,
@@ -29,12 +33,25 @@ struct Progress {
     sent: Option<(String, u64)>,
     /// L1's head at the last decision.
     decided: B256,
+    /// The validators whose keys L1 is known to have.
+    published: Option<B256>,
 }
 
 /// Commits batches, one after the other.
-pub(super) async fn commit_batches(shared: Shared, mut relayer: Relayer, policy: Policy, eager: bool) {
+pub(super) async fn commit_batches(
+    shared: Shared,
+    mut relayer: Relayer,
+    policy: Policy,
+    eager: bool,
+    instructions: u64,
+) {
     let mut l1 = shared.handle.l1.clone();
-    let mut committer = Committer::new(shared.node.storage().clone(), shared.node.spec().chain_id, BLOBS);
+    let ends: Box<dyn Ends> = match shared.node.is_elected() {
+        true => Box::new(Certificates(shared.beside.clone())),
+        false => Box::new(Anywhere),
+    };
+    let committer = Committer::new(shared.node.storage().clone(), ends, shared.node.spec().chain_id, BLOBS);
+    let mut committer = committer.bounded(instructions);
     let mut progress = Progress::default();
     loop {
         let stepped = relayer.step().await;
@@ -65,7 +82,9 @@ async fn commit_next(
     if state.latest.halted {
         return Err("the escape has begun: no batch is taken any more".into());
     }
-    let backlog = tokio::task::block_in_place(|| committer.collect(&state))?;
+    // What may be withdrawn yet is not committed.
+    let upto = if shared.node.is_elected() { shared.node.certified() } else { u64::MAX };
+    let backlog = tokio::task::block_in_place(|| committer.collect(&state, upto))?;
     let Some(backlog) = backlog else { return Ok(()) };
     *shared.handle.backlog.lock() = Some(backlog);
     if let Some((key, index)) = progress.sent.clone() {
@@ -108,9 +127,15 @@ async fn commit_next(
     }
     let commit = tokio::task::block_in_place(|| committer.next_commit())?;
     let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
+    if shared.node.is_elected() && !publish(shared, relayer, &state, last_block, &mut progress.published).await? {
+        return Ok(());
+    }
     let Some(Attempt { key, failed }) = next_attempt(relayer, &key, |mined| is_seen(&state, mined)) else {
         return Ok(());
     };
+    if failed.is_some() {
+        progress.published = None;
+    }
     let is_overdue = failed.as_ref().is_some_and(|failed| failed.contains("OverdueMessage"));
     shared.overdue.store(is_overdue, Ordering::Relaxed);
     let count = blobs.len();

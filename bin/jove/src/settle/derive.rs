@@ -1,11 +1,11 @@
 //! Blocks from L1: a full node's all, and a sequencer's where others committed in its place.
 
 use super::{Held, Invalid, Shared, prove::Prover, rescue::Rescuer};
-use alloy_primitives::Bytes;
+use alloy_primitives::{Bytes, U64};
 use jove_primitives::{batch::decode, l1::L1Origin};
-use jove_sequencer::{Derived, DerivedBatch};
+use jove_sequencer::{Derived, DerivedBatch, Effects};
 use jove_settlement::{
-    Error,
+    Error, L1,
     origins::origin_at,
     status::Stage,
     watcher::{self, Batch, L1State},
@@ -13,6 +13,8 @@ use jove_settlement::{
 use jove_storage::View;
 use std::{pin::pin, time::Duration};
 
+/// Most bytes that a batch's blocks and effects may have: its data are at most six blobs.
+const MAX_EFFECTS: usize = 256 << 20;
 /// How often a long batch says how far it is.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -91,9 +93,45 @@ pub(super) async fn next(shared: &Shared) -> Result<bool, Held> {
     Ok(true)
 }
 
+/// Takes over the blocks of a batch that is final, with what they did by another node's word. L1 has had it proven that they lead to the last one's hash, and nothing
+/// else has that hash: nobody is believed.
+///
+/// # Errors
+/// If the other node does not have them, or says something else than what they did; if the store fails.
+async fn adopt(shared: &Shared, peer: &L1, batch: &Batch) -> Result<(), Held> {
+    let (mut next, last) = (batch.header.first_block, batch.header.last_block);
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    while next <= last {
+        let left = last - next + 1;
+        let told: Vec<Bytes> = peer.request("jove_getEffects", (U64::from(next), U64::from(left))).await?;
+        bytes += told.iter().map(|one| one.len()).sum::<usize>();
+        if told.is_empty() || told.len() as u64 > left || bytes > MAX_EFFECTS {
+            return Err(format!("it tells of {} blocks from {next} on, in {bytes} bytes", told.len()).into());
+        }
+        next += told.len() as u64;
+        for one in told {
+            blocks.push(alloy_rlp::decode_exact::<Effects>(&one)?);
+        }
+    }
+    let hash = batch.header.last_block_hash;
+    shared.node(move |node| node.adopt(blocks, hash)).await
+}
+
 /// Derives a batch, and notes whether it is valid.
 pub(super) async fn derive(shared: &Shared, state: &L1State, batch: &Batch, parent: &Batch) -> Result<(), Held> {
     let index = batch.header.index;
+    if let Some(peer) = shared.effects.as_ref().filter(|_| index <= state.finalized.last_final) {
+        match adopt(shared, peer, batch).await {
+            Ok(()) => {
+                metrics::counter!("jove_adopted_batches_total").increment(1);
+                report(shared);
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(batch = index, from = peer.host(), %error, "a final batch is executed after all: what it did was not told")
+            }
+        }
+    }
     let (derived, _) = gather(shared, state, batch, parent).await?;
     let origins = derived.origins.clone();
     let mut work = pin!(shared.node(move |node| node.derive(derived)));

@@ -1,20 +1,21 @@
-//! What enclaves are given to prove, and what of theirs is believed.
+//! What provers are given to prove, and what of theirs is believed.
 
 use super::{
     Shared,
     derive::gather,
-    prove::{judge, openings},
+    prove::{judge, openings, refusal},
 };
+use crate::verify::BatchProof;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_sol_types::SolCall;
 use jove_enclave::{Attested, Proved, keys};
-use jove_prover::{Chain, Challenge, Job, Refusal};
+use jove_prover::{Chain, Challenge, Job, Refusal, ZkProved};
 use jove_proving::{Batch, Committed, Input};
 use jove_settlement::{
     Error,
     attestation::{Registration, Registry},
-    contracts::{AttestationRegistry, Proofs, ask},
+    contracts::{AttestationRegistry, ProofSystem, Proofs, ask},
     test_proofs::Judged,
     watcher,
 };
@@ -192,6 +193,35 @@ impl Chain for Enclaves {
             Some(signer) if signer == key && proved.key == key => Ok(()),
             _ => Err(wrong("its signature is not the registered key's")),
         }
+    }
+
+    async fn check_zk(&self, job: Job, ZkProved { proof, stark }: ZkProved) -> Result<(), Refusal> {
+        let (batch, _) = self.batch(&job)?;
+        let roots =
+            judge(&self.shared, &batch).await.map_err(later)?.ok_or_else(|| later("the batch is not derived yet"))?;
+        let opened = openings(&self.shared, &batch).await.map_err(later)?;
+        let own = Judged { header: &batch.header, blobs: &batch.blobs, openings: &opened, roots };
+        let statement = own.statement(job.start, self.payout);
+        match refusal(&self.shared, ProofSystem::Zk, statement, &proof).await.map_err(later)? {
+            None => {}
+            Some(reason) => return Err(wrong(format!("L1 does not take it for batch {}: {reason}", job.index))),
+        }
+        // For whoever asks for it, who checks it. Without it the proof is as good for L1.
+        let kept = BatchProof {
+            header: batch.header,
+            blobs: batch.blobs.clone(),
+            openings: opened.iter().map(Into::into).collect(),
+            start: job.start,
+            payout: self.payout,
+            roots: roots.map(Into::into),
+            proof,
+            stark,
+        };
+        let folder = self.shared.proofs.clone();
+        if let Err(error) = spawn_blocking(move || kept.keep(&folder)).await.map_err(later)? {
+            tracing::warn!(batch = job.index, %error, "a proof in zero knowledge cannot be kept");
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Proving batches, and making final what can be.
 //!
-//! Proofs by enclaves come from the workers of a controller ([`jove_prover`]); those of test verifiers are made here. What is lacking is what L1's contract does
+//! Proofs by enclaves and in zero knowledge come from the workers of a controller ([`jove_prover`]); those of test verifiers are made here. What is lacking is what L1's contract does
 //! not count now, of the outputs that this node says: not what somebody once proved.
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_sol_types::SolCall;
-use jove_prover::{Controller, Job};
+use jove_prover::{Controller, Job, System};
 use jove_settlement::{
     BlobOpening, Error,
     blobs::opening,
@@ -53,7 +53,7 @@ pub(super) struct Prover {
     most: usize,
     /// Proofs that L1 refused.
     refused: BTreeMap<B256, Refused>,
-    /// Whose workers prove by enclaves. Without one, TEE proofs are a test verifier's.
+    /// Whose workers prove. Of a system that it has none for, proofs are a test verifier's.
     controller: Option<Arc<Controller<Enclaves>>>,
 }
 
@@ -98,19 +98,21 @@ impl Open {
 struct Lacking<'a> {
     open: &'a Open,
     system: ProofSystem,
-    /// An enclave's.
-    signature: Option<Bytes>,
+    /// A worker's: an enclave's signature, or a proof in zero knowledge.
+    proof: Option<Bytes>,
 }
 
 impl Lacking<'_> {
     fn id(&self) -> B256 {
-        let Self { open, system, signature } = self;
-        let own = signature.as_ref().map_or(&[][..], |signature| &signature[..]);
+        let Self { open, system, proof } = self;
+        let own = proof.as_ref().map_or(&[][..], |proof| &proof[..]);
         keccak256([&open.batch.hash[..], &open.start[..], &[*system as u8], own].concat())
     }
 }
 
 const SYSTEMS: [ProofSystem; 2] = [ProofSystem::Tee, ProofSystem::Zk];
+/// The same, as workers' queues know them.
+const QUEUES: [System; 2] = [System::Tee, System::Zk];
 
 impl Prover {
     pub(super) fn new(relayer: Relayer, drops: bool, controller: Option<Arc<Controller<Enclaves>>>) -> Self {
@@ -155,9 +157,13 @@ impl Prover {
             }
         }
         if let Some(controller) = self.controller.clone() {
-            let wanted = open.values().filter(|open| systems[0] && !open.evidence[0]);
-            controller.want(&wanted.take(BATCHES as usize).map(Open::job).collect::<Vec<_>>())?;
-            note(self.register(&controller).await);
+            for (number, system) in QUEUES.into_iter().enumerate().filter(|(_, system)| controller.has(*system)) {
+                let wanted = open.values().filter(|open| systems[number] && !open.evidence[number]);
+                controller.want(system, &wanted.take(BATCHES as usize).map(Open::job).collect::<Vec<_>>())?;
+            }
+            if controller.has(System::Tee) {
+                note(self.register(&controller).await);
+            }
         }
         // What is on its way changes what is lacking.
         if !self.relayer.is_sending() {
@@ -208,7 +214,10 @@ impl Prover {
 
     /// The proofs that L1 lacks and this node has, in the order that L1 takes them: each batch's predecessor has one, there or here.
     fn lacking<'a>(&self, state: &L1State, systems: [bool; 2], open: &'a BTreeMap<u64, Open>) -> Vec<Lacking<'a>> {
-        let signatures = self.controller.as_ref().map(|controller| controller.proofs());
+        let proofs = QUEUES.map(|system| {
+            let controller = self.controller.as_ref().filter(|controller| controller.has(system));
+            controller.map(|controller| controller.proofs(system))
+        });
         let (mut lacking, mut openings) = (Vec::new(), 0);
         // Whether the predecessor has a proof; one that was not looked at has.
         let (mut before, mut reaches) = (0, true);
@@ -223,14 +232,14 @@ impl Prover {
                 if open.evidence[number] || !systems[number] {
                     continue;
                 }
-                let mut signature = None;
-                if let (ProofSystem::Tee, Some(signatures)) = (system, &signatures) {
-                    signature = signatures.iter().find(|(job, _)| *job == open.job()).map(|(_, own)| own.clone());
-                    if signature.is_none() {
+                let mut proof = None;
+                if let Some(proofs) = &proofs[number] {
+                    proof = proofs.iter().find(|(job, _)| *job == open.job()).map(|(_, own)| own.clone());
+                    if proof.is_none() {
                         continue;
                     }
                 }
-                let one = Lacking { open, system, signature };
+                let one = Lacking { open, system, proof };
                 if self.refused.get(&one.id()).is_some_and(|refused| refused.until > state.latest.block.number) {
                     continue;
                 }
@@ -279,21 +288,21 @@ impl Prover {
         let payout = self.relayer.signer().address();
         let mut list = Vec::with_capacity(lacking.len());
         let mut opened: Option<(B256, Vec<BlobOpening>)> = None;
-        for Lacking { open, system, signature } in lacking {
+        for Lacking { open, system, proof } in lacking {
             let openings = match opened.take() {
                 Some((batch, openings)) if batch == open.batch.hash => openings,
                 _ => openings(shared, &open.batch).await?,
             };
             let judged = open.judged(&openings);
-            if let (Some(signature), Some(controller)) = (&signature, &self.controller)
-                && let Some(reason) = refusal(shared, judged.statement(open.start, payout), signature).await?
+            if let (Some(proof), Some(controller)) = (&proof, &self.controller)
+                && let Some(reason) = refusal(shared, system, judged.statement(open.start, payout), proof).await?
             {
-                // Another is made: this one's key has ended.
-                controller.reject(&open.job(), &reason)?;
-                return Err(format!("an enclave's proof of batch {}: {reason}", open.batch.header.index).into());
+                // Another is made: this one's key has ended, or the verifier is another.
+                controller.reject(QUEUES[system as usize], &open.job(), &reason)?;
+                return Err(format!("a worker's proof of batch {}: {reason}", open.batch.header.index).into());
             }
-            list.push(match signature {
-                Some(signature) => with_proof(system, open.start, judged, payout, signature),
+            list.push(match proof {
+                Some(proof) => with_proof(system, open.start, judged, payout, proof),
                 None => prove(system, open.start, judged, payout),
             });
             opened = Some((open.batch.hash, openings));
@@ -473,18 +482,26 @@ pub(super) async fn evidence(shared: &Shared, start: B256, outputs: &[(B256, B25
     Ok(tee.into_iter().zip(zk).map(|(tee, zk)| [!tee.is_zero(), zk]).collect())
 }
 
-/// Why L1 does not hear an enclave's proof of a statement, whatever the batch; none if it does.
+/// Why L1 does not hear a proof of a statement, whatever the batch; none if it does.
 ///
 /// # Errors
 /// If L1 cannot be asked.
-async fn refusal(shared: &Shared, statement: B256, proof: &Bytes) -> Result<Option<String>, Error> {
+pub(super) async fn refusal(
+    shared: &Shared,
+    system: ProofSystem,
+    statement: B256,
+    proof: &Bytes,
+) -> Result<Option<String>, Error> {
     let Shared { l1, settlement, .. } = shared;
-    let system = ask(l1, settlement.proofs, &Proofs::systemOfCall { system: ProofSystem::Tee as u8 }).await?;
+    let state = ask(l1, settlement.proofs, &Proofs::systemOfCall { system: system as u8 }).await?;
     let call = TeeVerifier::verifyCall { statement, proof: proof.clone() };
-    let prover = match ask(l1, system.verifier, &call).await {
+    let prover = match ask(l1, state.verifier, &call).await {
         Ok(prover) => prover,
         Err(error) => return error.revert().map(|revert| Some(revert.to_string())).ok_or(error),
     };
+    if system == ProofSystem::Zk {
+        return Ok(None);
+    }
     let TeeVerifier::Prover { key, platform, vendor } = prover;
     let is_barred = ask(l1, settlement.proofs, &Proofs::isBarredCall { key, platform, vendor }).await?;
     Ok(is_barred.then(|| format!("{key}, or its machine, is barred")))

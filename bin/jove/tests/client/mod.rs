@@ -1,6 +1,7 @@
 //! The real process, and a small JSON-RPC client for it.
 #![allow(dead_code)] // each test uses a part
 
+pub(crate) mod chain;
 pub(crate) mod layer1;
 
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait for a start or an answer.
+/// Longest wait for a start, which may be that of a chain with its L1 and its contracts; and for an answer.
+const START: Duration = Duration::from_secs(240);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running node; killed when dropped.
@@ -46,7 +48,7 @@ impl Process {
             if let Some(status) = process.child.try_wait().expect("a child") {
                 panic!("jove ended at start: {status}");
             }
-            assert!(started.elapsed() < PATIENCE, "jove does not answer");
+            assert!(started.elapsed() < START, "jove does not answer");
             thread::sleep(Duration::from_millis(5));
         }
         process

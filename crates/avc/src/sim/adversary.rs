@@ -4,6 +4,9 @@ use super::{Simulation, What};
 use crate::{Bitmap, Certificate, Kind, Message, Reject, Signature, Vote, buddy_quorum};
 use std::sync::Arc;
 
+/// Whom formed certificates come from: a node that no wrong signature has discredited.
+const NOBODY: usize = 255;
+
 impl Simulation {
     /// Sees what is sent, and forms what certificates it can from honest votes.
     pub(super) fn observe(&mut self, from: usize, message: &Message) {
@@ -80,13 +83,14 @@ impl Simulation {
             if self.random.chance(self.plan.forging) {
                 let most = if self.random.chance(500) { 20 } else { 4_000 };
                 let delay = self.random.within(1, most);
-                self.schedule(self.now + delay, What::Deliver { to, from: 0, message: message.clone() });
+                self.schedule(self.now + delay, What::Deliver { to, from: NOBODY, message: message.clone() });
             }
         }
     }
 
-    /// Replays, wrong signatures, false witnesses.
+    /// Replays, false witnesses, and in some runs wrong signatures, which cost a node the others' trust.
     pub(super) fn mischief(&mut self) {
+        let forges = self.plan.seed.is_multiple_of(4);
         self.schedule(self.now + 300, What::Mischief);
         if self.plan.byzantine.is_empty() || self.memory.is_empty() {
             return;
@@ -96,8 +100,8 @@ impl Simulation {
             let to = self.random.below(self.instances.len() as u64) as usize;
             let mut message = Message::clone(&self.memory[index]);
             match &mut message {
-                Message::Vote(vote) if self.random.chance(500) => vote.signature[7] ^= 1,
-                Message::Certificate(certificate) if self.random.chance(300) => certificate.view += 1,
+                Message::Vote(vote) if forges && self.random.chance(500) => vote.signature[7] ^= 1,
+                Message::Certificate(certificate) if forges && self.random.chance(300) => certificate.view += 1,
                 Message::Proposal(proposal) if self.random.chance(300) => {
                     let reject = Reject {
                         epoch: proposal.checkpoint.epoch,

@@ -52,6 +52,8 @@ pub struct Report {
     pub time: u64,
     /// Virtual milliseconds from the heal to the end.
     pub after_heal: u64,
+    /// Views entered, and virtual milliseconds passed, from the heal until every honest node had a final height above all that were final then.
+    pub recovery: Option<(u64, u64)>,
     /// Proofs of misbehaviour that honest nodes found.
     pub evidence: u64,
     /// Events.
@@ -145,6 +147,9 @@ pub struct Simulation {
     downtime: HashMap<(usize, bool), u64>,
     transactions: u64,
     target: Option<u64>,
+    /// At the heal: the highest final height, and the views entered.
+    healed: Option<(u64, u64)>,
+    recovery: Option<(u64, u64)>,
     evidence: u64,
     events: u64,
     trace: u64,
@@ -198,6 +203,8 @@ impl Simulation {
             downtime: HashMap::new(),
             transactions: 1,
             target: None,
+            healed: None,
+            recovery: None,
             evidence: 0,
             events: 0,
             trace: 0xCBF2_9CE4_8422_2325,
@@ -315,6 +322,12 @@ impl Simulation {
             {
                 let honest = self.instances.iter().filter(|instance| self.checker.is_honest(instance.node));
                 let lowest = honest.map(|instance| instance.reached).min().unwrap_or(0);
+                if self.recovery.is_none()
+                    && let Some((height, views)) = self.healed
+                    && lowest > height
+                {
+                    self.recovery = Some((self.views() - views, self.now - self.plan.heal));
+                }
                 if lowest >= target {
                     break;
                 }
@@ -326,23 +339,32 @@ impl Simulation {
                 }
             }
         }
+        let views = self.views();
         let honest: Vec<&Instance> = self.instances.iter().filter(|i| self.checker.is_honest(i.node)).collect();
-        let mut views: BTreeMap<u64, u64> = BTreeMap::new();
-        for (epoch, view) in honest.iter().flat_map(|instance| &instance.views) {
-            let highest = views.entry(*epoch).or_default();
-            *highest = (*highest).max(*view + 1);
-        }
         Report {
-            views: views.values().sum(),
+            views,
             epoch: honest.iter().map(|instance| instance.core.position().0).min().unwrap_or(0),
             height: honest.iter().map(|instance| instance.reached).min().unwrap_or(0),
             time: self.now,
             after_heal: self.now.saturating_sub(self.plan.heal),
+            recovery: self.recovery,
             evidence: self.evidence,
             events: self.events,
             trace: self.trace,
             violation: self.checker.violation,
         }
+    }
+
+    /// Views that honest nodes entered, over all epochs.
+    fn views(&self) -> u64 {
+        let mut views: BTreeMap<u64, u64> = BTreeMap::new();
+        for instance in self.instances.iter().filter(|instance| self.checker.is_honest(instance.node)) {
+            for (epoch, view) in &instance.views {
+                let highest = views.entry(*epoch).or_default();
+                *highest = (*highest).max(*view + 1);
+            }
+        }
+        views.values().sum()
     }
 
     fn step(&mut self, what: What) {
@@ -415,6 +437,7 @@ impl Simulation {
                 let highest = honest.map(|instance| instance.reached).max().unwrap_or(0);
                 let length = self.plan.epoch_length;
                 self.target = Some(((highest / length + 1) * length + 3).max(20));
+                self.healed = Some((highest, self.views()));
                 for to in 0..self.instances.len() {
                     let peers: Vec<usize> = (0..self.plan.nodes()).filter(|n| *n != self.instances[to].node).collect();
                     for peer in peers {

@@ -95,6 +95,8 @@ impl ChainSpec {
             l1_prices: GenesisL1Prices::default(),
             ethereum: None,
             settlement: Some(settlement),
+            validators: None,
+            seeds: Vec::new(),
             genesis: Genesis { timestamp, alloc: Default::default() },
         };
         spec.check_rules()?;

@@ -1,6 +1,8 @@
 //! A chain in memory, its L1 made up around it: batches as a node would commit them, with their inputs.
 #![allow(dead_code)] // not every test uses all of it
 
+pub(crate) mod work;
+
 use alloy_consensus::{EMPTY_ROOT_HASH, Header, SignableTransaction, TxEip1559};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{

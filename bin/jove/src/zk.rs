@@ -1,0 +1,213 @@
+//! Proving in zero knowledge on this machine: what is needed for it, and where that is. docs/proving.md is the guide.
+
+use crate::deploy::runtime;
+use clap::Parser as _;
+use jove_settlement::deploy::Pins;
+use jove_zk_host::{Backend, OpenVm, Progress};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+/// The program's name.
+const PROGRAM: &str = "jove-zk";
+/// The guest's image and its machine, in the repository.
+const GUEST: &str = "guests/image/batch.elf";
+const VM: &str = "guests/openvm/openvm.toml";
+/// What setup needs, and leaves.
+const WANTS: &str = "setup takes about 20 minutes on two idle cores, 10 GiB of disk, and up to 22 GiB of memory, of which what is not free lies on disk";
+
+/// The program and its folders.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Program {
+    /// The program that proves in zero knowledge [default: jove-zk beside this one, or on the PATH]
+    #[arg(long, env = "JOVE_ZK_PROGRAM", value_name = "FILE")]
+    zk_program: Option<PathBuf>,
+    /// The guest's image: an ELF file
+    #[arg(long, env = "JOVE_ZK_GUEST", value_name = "FILE", default_value = GUEST)]
+    zk_guest: PathBuf,
+    /// The virtual machine that the guest is for
+    #[arg(long, env = "JOVE_ZK_VM", value_name = "FILE", default_value = VM)]
+    zk_vm: PathBuf,
+    /// Folder of keys, parameters and jobs [default: ~/.jove/zk]
+    #[arg(long, env = "JOVE_ZK_KEYS", value_name = "DIR")]
+    zk_keys: Option<PathBuf>,
+    /// Memory for what is large, in GiB; more than that lies in a file [default: what is available less 2]
+    #[arg(long, env = "JOVE_ZK_MEMORY", value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    zk_memory: Option<u32>,
+    /// Memory of a segment of an execution, in GiB [default: 5]
+    #[arg(long, env = "JOVE_ZK_SEGMENT_MEMORY", value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    zk_segment_memory: Option<u32>,
+}
+
+/// What is prepared, and with what.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Setup {
+    #[command(flatten)]
+    program: Program,
+    /// A ceremony's parameters, kzg_bn254_23.srs; without them unsafe ones are made, which only chains for development take
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// Where the workspace zk is, if the program has to be built
+    #[arg(long, value_name = "DIR", default_value = "zk")]
+    source: PathBuf,
+}
+
+/// What is verified.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    program: Program,
+    /// The aggregated proof: a job's stark.proof
+    #[arg(long, value_name = "FILE")]
+    proof: PathBuf,
+}
+
+impl Program {
+    /// As it is without options: by the environment, and else the defaults.
+    ///
+    /// # Errors
+    /// In words, if a variable is not what it should be.
+    pub(crate) fn by_environment() -> Result<Self, String> {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            program: Program,
+        }
+        Alone::try_parse_from([PROGRAM]).map(|alone| alone.program).map_err(|error| error.to_string())
+    }
+
+    /// The back end, if all is there that it needs.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn ready(&self) -> Result<OpenVm, String> {
+        let backend =
+            self.backend(self.found().ok_or(format!("there is no {PROGRAM}: `jove prover setup` builds it"))?)?;
+        match backend.lacking() {
+            None => Ok(backend),
+            Some(what) => Err(format!("{what} is not there yet: `jove prover setup` makes it; {WANTS}")),
+        }
+    }
+
+    /// The back end, to verify with: all that needs is the program.
+    ///
+    /// # Errors
+    /// In words, if that is not there.
+    pub(crate) fn verifier(&self) -> Result<OpenVm, String> {
+        self.backend(self.found().ok_or(format!("there is no {PROGRAM}: `jove prover setup` builds it"))?)
+    }
+
+    fn backend(&self, program: PathBuf) -> Result<OpenVm, String> {
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".jove/zk"));
+        let keys = self.zk_keys.clone().or_else(home).ok_or("where are the keys? --zk-keys")?;
+        let Self { zk_guest, zk_vm, zk_memory, zk_segment_memory, .. } = self.clone();
+        // Stages run in folders of their own.
+        let absolute =
+            |path: PathBuf| std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()));
+        Ok(OpenVm {
+            program,
+            guest: absolute(zk_guest)?,
+            vm: absolute(zk_vm)?,
+            keys: absolute(keys)?,
+            memory: zk_memory,
+            segment_memory: zk_segment_memory,
+        })
+    }
+
+    /// The program: as said, beside this one, or on the PATH.
+    fn found(&self) -> Option<PathBuf> {
+        if let Some(program) = &self.zk_program {
+            return std::path::absolute(program).ok();
+        }
+        let beside = std::env::current_exe().ok()?.with_file_name(PROGRAM);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::iter::once(beside).chain(std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)));
+        places.into_iter().find(|place| place.is_file())
+    }
+}
+
+/// Prepares this machine.
+///
+/// # Errors
+/// In words.
+#[allow(clippy::print_stdout)] // how far it is, is what it prints
+pub(crate) fn setup(options: &Setup) -> Result<(), String> {
+    println!("{WANTS}");
+    let program = match options.program.found() {
+        Some(program) => program,
+        None => build(&options.source)?,
+    };
+    let backend = options.program.backend(program)?;
+    println!("keys and parameters: {}", backend.keys.display());
+    if options.params.is_none() {
+        println!(
+            "without --params the parameters are unsafe: their secret is public, and production chains refuse them"
+        );
+    }
+    let said = Mutex::new(("", 0));
+    let progress = |Progress { stage, percent, left }: Progress| {
+        let Ok(mut said) = said.lock() else { return };
+        if *said != (stage, percent) {
+            *said = (stage, percent);
+            println!(
+                "{stage}: {percent} %{}",
+                left.map(|left| format!(", {} s left", left.as_secs())).unwrap_or_default()
+            );
+        }
+    };
+    let done = runtime()?.block_on(backend.setup(options.params.as_deref(), &progress));
+    done.map_err(|error| format!("{error}; the same command goes on from here"))?;
+    let commitments = backend.commitments().map_err(|error| error.to_string())?;
+    println!("ready: program {:#x}, machine {:#x}", commitments.program, commitments.vm);
+    Ok(())
+}
+
+/// Builds the program for this machine's processor.
+#[allow(clippy::print_stdout)] // as above
+fn build(source: &Path) -> Result<PathBuf, String> {
+    println!("building {PROGRAM} for this machine: 480 crates, about ten minutes on two cores");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(["build", "--release", "--locked"]).current_dir(source).status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(format!("cargo build in {}: {status}", source.display())),
+        Err(error) => return Err(format!("cargo in {}: {error}; --source says where zk is", source.display())),
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source.join("target"), PathBuf::from);
+    let program = target.join("release").join(PROGRAM);
+    std::path::absolute(&program).map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// Verifies an aggregated proof.
+///
+/// # Errors
+/// In words, if it does not hold, or cannot be verified.
+#[allow(clippy::print_stdout)] // the result is what it prints
+pub(crate) fn verify(options: &Verify) -> Result<(), String> {
+    let backend = options.program.verifier()?;
+    let proof = std::path::absolute(&options.proof).map_err(|error| error.to_string())?;
+    let statement = runtime()?.block_on(backend.verify(&proof)).map_err(|error| error.to_string())?;
+    println!("{statement}");
+    Ok(())
+}
+
+/// What a verifier on L1 pins, of a folder that was prepared.
+///
+/// # Errors
+/// In words.
+pub(crate) fn pins(keys: &Path) -> Result<Pins, String> {
+    let nothing = PathBuf::new();
+    let backend = OpenVm {
+        program: nothing.clone(),
+        guest: nothing.clone(),
+        vm: nothing,
+        keys: keys.to_owned(),
+        memory: None,
+        segment_memory: None,
+    };
+    let words = |error: jove_zk_host::Error| error.to_string();
+    let (commitments, key) = (backend.commitments().map_err(words)?, backend.verifying_key().map_err(words)?);
+    Ok(Pins { program: commitments.program, machine: commitments.vm, key: key.encode() })
+}

@@ -1,0 +1,68 @@
+//! Proofs in zero knowledge: what a prover does with an input, whatever the back end.
+//!
+//! A [`Backend`] proves what the guest makes of an encoded [`Input`](https://docs.rs/jove-proving): the statement that it reveals, and so batch, outputs and payout. There is one,
+//! [`OpenVm`]. Its stages are commands of the program `jove-zk` (the workspace `zk/`, compiled for the machine that it runs on), each a process of its own:
+//!
+//! ```text
+//! input ─► app ─► aggregate ─► root ─► wrap ─► proof
+//!           │         │          │       └ KZG on BN254, for `ZkVerifier`
+//!           │         │          └ the STARK again, under a hash that circuits on BN254 know
+//!           │         └ stark.proof: one STARK of the whole execution
+//!           └ segment-N.proof
+//! ```
+//!
+//! # A job's folder
+//! One for each program and input, named by their hash. A file is written under another name, synced and renamed: what is there is whole, and the stage that
+//! leaves it is not run again. So a job goes on where it was, whatever was killed. `app` goes on within itself: a segment's proof that is there is not made again.
+//!
+//! | file | by | what |
+//! |---|---|---|
+//! | `input` | the host | what the guest reads |
+//! | `execution.json` | `app` | statement, instructions, segments |
+//! | `segment-N.proof`, `revealed.proof` | `app` | a STARK each; what was revealed, against the memory at the end |
+//! | `stark.proof`, `stark.meta` | `aggregate` | one STARK; how deep it is |
+//! | `root.proof` | `root` | |
+//! | `proof`, `proof.json` | `wrap` | 2,656 bytes for the contract; the same with the public inputs, in words |
+//!
+//! # What a stage says
+//! A line of JSON each: `{"stage", "done", "of"}` while it works, and at its end an object with `seconds` and `peakMiB` and what came of it. The end of its standard error says why it
+//! failed. It is killed where the future that waits for it is dropped.
+
+mod error;
+mod openvm;
+mod stage;
+
+pub use error::Error;
+pub use openvm::{Commitments, OpenVm, Stark, VerifyingKey};
+pub use stage::Progress;
+
+use alloy_primitives::{B256, Bytes};
+use std::future::Future;
+
+/// A proof for L1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// What it proves.
+    pub statement: B256,
+    /// What the contract is given.
+    pub proof: Bytes,
+    /// The aggregated STARK, which nodes verify: of at most [`MAX_STARK`] bytes.
+    pub stark: Bytes,
+}
+
+/// Most bytes of an aggregated STARK.
+pub const MAX_STARK: usize = 2 << 20;
+
+/// A proof system.
+pub trait Backend: Send + Sync + 'static {
+    /// Proves what the guest makes of an input, going on where that was interrupted.
+    fn prove(
+        &self,
+        input: &[u8],
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> impl Future<Output = Result<Proven, Error>> + Send;
+    /// The statement that an aggregated proof proves, if it holds.
+    fn verify(&self, proof: &std::path::Path) -> impl Future<Output = Result<B256, Error>> + Send;
+    /// What is to be set up before anything can be proven; nothing if all is there.
+    fn lacking(&self) -> Option<&'static str>;
+}
