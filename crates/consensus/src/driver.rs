@@ -1,7 +1,8 @@
 //! The driver: one thread with the core, the log and the timers. What it does with blocks is in `blocks`, how it leads in `lead`, what becomes final in
-//! `finality`; what it gossips, and how a node without streams follows, in `follow`.
+//! `finality`; what it gossips, and how a node without streams follows, in `follow`; how certificates are found that it lacks, in `certificates`.
 
 mod blocks;
+mod certificates;
 mod finality;
 mod follow;
 mod lead;
@@ -10,15 +11,16 @@ use crate::{
     Blocks, Error, Finals, Fraud, Judgement, Request, SealedBlocks, Store,
     chain::{Chain, Peers},
     reports::{SeedNode, Seeds},
-    wire::encode_blocks,
+    wire::{encode_blocks, encode_certificates},
     worker::{self, Job, is_here},
 };
 use alloy_primitives::{B256, Bytes};
+use certificates::Looking;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use follow::Following;
 use jove_avc::{
-    Anchor, Certificate, Checkpoint, Content, Core, Effect, Event, Kind, MAX_MESSAGE, Message, Outcome, Record, Scheme,
-    Seal, Settings, Signer, Timer, Tip, codec::Wire as _,
+    Anchor, Certificate, Checkpoint, Content, Core, Domain, Effect, Event, Kind, MAX_MESSAGE, Message, Outcome, Record,
+    Scheme, Seal, Settings, Signer, Timer, Tip, codec::Wire as _,
 };
 use jove_primitives::block::Block;
 use metrics::{counter, gauge, histogram};
@@ -175,15 +177,18 @@ struct Shared {
     status: Mutex<Status>,
     certified: broadcast::Sender<Certified>,
     chain: Arc<dyn Chain>,
+    domain: Domain,
+    scheme: Arc<dyn Scheme>,
     /// Messages that wait for the driver, by peer.
     queued: Mutex<HashMap<B256, usize>>,
+    looking: Mutex<Looking>,
 }
 
 /// A running validator, or a node that follows validators.
 pub struct Consensus {
     me: Option<B256>,
-    era: u64,
     shared: Arc<Shared>,
+    peers: Arc<dyn Peers>,
     inputs: Sender<Input>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -215,15 +220,16 @@ impl Consensus {
             votes_from = votes_from.max(store.votes_from()?);
         }
         let (me, domain) = (signer.as_ref().map(|signer| signer.id()), config.settings.domain);
-        let following = Following::new(domain, scheme.clone());
+        let following = Following::new();
         let seeds = Seeds::new(config.seeds, domain, scheme.clone());
-        let core = Core::new(config.settings, scheme, signer, votes_from, &log, Default::default())?;
+        let core = Core::new(config.settings, scheme.clone(), signer, votes_from, &log, Default::default())?;
         let (inputs, received) = crossbeam_channel::bounded(INPUTS);
         let (jobs, asked) = crossbeam_channel::unbounded();
         let certified = broadcast::Sender::new(LISTENERS);
         let blocks = Mutex::new(Blocks::default());
-        let (status, queued) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { store, blocks, status, certified, chain: chain.clone(), queued });
+        let (status, queued, looking) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { store, blocks, status, certified, chain, domain, scheme, queued, looking });
+        let chain = shared.chain.clone();
         // A chain that ended on another branch goes where the core leads it.
         if let Some(last) = shared.store.last()?.filter(|last| is_here(&*chain, &last.checkpoint)) {
             chain.certified(last.digest, &last.checkpoint);
@@ -231,7 +237,7 @@ impl Consensus {
         }
         let mut driver = Driver {
             shared: shared.clone(),
-            peers,
+            peers: peers.clone(),
             core,
             me,
             interval: config.interval,
@@ -273,7 +279,7 @@ impl Consensus {
             spawn("consensus-work", Box::new(move || worker::run(&*chain, seeds, &asked, &answers)))?,
             spawn("consensus", Box::new(move || driver.run(&received)))?,
         ];
-        Ok(Arc::new(Self { me, era: domain.era, shared, inputs, threads: Mutex::new(threads) }))
+        Ok(Arc::new(Self { me, shared, peers, inputs, threads: Mutex::new(threads) }))
     }
 
     /// A message of a validator, from its own stream. False if it is none: its sender is to be blamed.
@@ -327,6 +333,13 @@ impl Consensus {
                     None
                 }
             },
+            Request::Certificates { first, last } => match self.shared.certificates(first, last) {
+                Ok(certificates) => Some(encode_certificates(&certificates)),
+                Err(error) => {
+                    tracing::error!(%error, "final checkpoints cannot be read");
+                    None
+                }
+            },
         }
     }
 
@@ -352,7 +365,7 @@ impl Consensus {
 
     /// The era, which is in all that is signed.
     pub fn era(&self) -> u64 {
-        self.era
+        self.shared.domain.era
     }
 
     /// What is kept.

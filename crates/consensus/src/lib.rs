@@ -28,6 +28,9 @@
 //!
 //! The proposer of a final checkpoint gives it away; where nobody has heard of it half a second later, others do.
 //!
+//! Whoever catches up gets one FinalCert for many checkpoints, and one that a descendant's overtook is not waited for. L1 wants that of the checkpoint with which a
+//! batch ends: where that is lacking, peers are asked ([`Consensus::look_for_certificates`]).
+//!
 //! # Invalid checkpoints
 //! A validator that finds a block invalid says so with what shows it to anyone ([`Fraud`]): the headers from the checkpoint's last block down to the invalid one, that
 //! one's transactions, and the state that it is executed on. It is checked without a node's state, and kept.

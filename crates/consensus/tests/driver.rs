@@ -9,7 +9,8 @@ use jove_avc::{
     codec::Wire as _,
 };
 use jove_consensus::{
-    Chain, ChainError, Config, Consensus, Error, Fraud, Gossip, Peers, Reason, Reply, Request, SealedBlocks, Verdict,
+    Chain, ChainError, Config, Consensus, Error, Fraud, Gossip, Judgement, Peers, Reason, Reply, Request, SealedBlocks,
+    Verdict,
 };
 use jove_primitives::block::Block;
 use parking_lot::{Condvar, Mutex};
@@ -148,6 +149,8 @@ struct Others {
     given: Mutex<Vec<Block>>,
     /// Questions without an answer yet.
     asked: Mutex<Vec<(B256, Reply)>>,
+    /// Those for certificates.
+    asked_for_certificates: Mutex<Vec<(Request, Reply)>>,
     /// What was said to all.
     said: Mutex<Vec<Message>>,
     /// Of messages.
@@ -184,7 +187,14 @@ impl Peers for Others {
     fn publish(&self, _: Gossip, _: Bytes) {}
 
     fn request(&self, _: Option<B256>, request: Bytes, reply: Reply) {
-        let Some(Request::Blocks { hash, .. }) = Request::decode(&request) else { return };
+        let hash = match Request::decode(&request) {
+            Some(Request::Blocks { hash, .. }) => hash,
+            Some(request @ Request::Certificates { .. }) => {
+                self.asked_for_certificates.lock().push((request, reply));
+                return;
+            }
+            _ => return,
+        };
         let given = self.given.lock().iter().find(|block| block.header.hash_slow() == hash).cloned();
         match given {
             Some(block) => Self::answer(&block, reply),
@@ -405,6 +415,69 @@ fn blocks_are_not_compared_with_a_chain_that_they_do_not_follow() {
     chain.gate.open();
     until("it is executed after all", || chain.head().1 == last.header.hash_slow());
     assert!(!*chain.misled.lock());
+    consensus.stop();
+}
+
+/// Two checkpoints that are final by the FinalCert of the second; the first, which has none of its own here.
+fn overtaken(consensus: &Consensus, chain: &Fake, peers: &Others) -> Proposal {
+    let parent = block(1, GENESIS, b"first");
+    let last = block(2, parent.header.hash_slow(), b"second");
+    peers.given.lock().extend([parent.clone(), last.clone()]);
+    let first = proposal(0, &parent);
+    say(consensus, leader(0), Message::Proposal(Box::new(first.clone())));
+    until("the first is executed", || chain.head().1 == parent.header.hash_slow());
+    let notarized = certificate(Kind::Notarize, 0, first.checkpoint.digest());
+    let Message::Certificate(notarized) = notarized else { panic!("a certificate") };
+    let second = after(&first, notarized, &last);
+    let digest = second.checkpoint.digest();
+    say(consensus, leader(0), Message::Proposal(Box::new(second)));
+    until("the second is executed", || chain.head().1 == last.header.hash_slow());
+    say(consensus, leader(0), certificate(Kind::Finalize, 1, digest));
+    until("both are final", || consensus.status().height == 2);
+    first
+}
+
+#[test]
+fn a_certificate_that_was_overtaken_is_had_from_peers() {
+    let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+    let consensus = start(folder.path(), &chain, &peers);
+    let first = overtaken(&consensus, &chain, &peers);
+    let kept = |height| consensus.store().at_height(height).unwrap().unwrap().certificate;
+    let (own, later) = (certificate(Kind::Finalize, 0, first.checkpoint.digest()), kept(2).unwrap());
+    let Message::Certificate(own) = own else { panic!("a certificate") };
+    assert_eq!(kept(1), None);
+    let list = |certificates: &[&Certificate]| -> Bytes {
+        alloy_rlp::encode(certificates.iter().map(|one| Bytes::from(one.encode())).collect::<Vec<_>>()).into()
+    };
+    assert_eq!(consensus.serve(&Request::Certificates { first: 1, last: 2 }.encode()), Some(list(&[&later])));
+
+    let forged = Certificate { signature: [7; 48], ..own.clone() };
+    let elsewhere = Certificate { epoch: 1, ..own.clone() };
+    let answers = [
+        (None, Judgement::Idle),
+        (Some(list(&[])), Judgement::Idle),
+        (Some(Bytes::from_static(b"words")), Judgement::Bad),
+        (Some(list(&[&forged])), Judgement::Bad),
+        (Some(list(&[&elsewhere])), Judgement::Bad),
+        (Some(list(&[&later])), Judgement::Bad),
+        (Some(list(&[&own])), Judgement::Good),
+    ];
+    for (answer, expected) in answers {
+        assert_eq!(kept(1), None, "before {expected:?}");
+        for _ in 0..2 {
+            consensus.look_for_certificates(1, 2).unwrap();
+        }
+        let mut asked = std::mem::take(&mut *peers.asked_for_certificates.lock());
+        let (request, reply) = asked.pop().unwrap();
+        assert!(asked.is_empty(), "one question at a time");
+        assert_eq!(request, Request::Certificates { first: 1, last: 1 });
+        assert_eq!(reply(answer), expected);
+    }
+    assert_eq!(kept(1).as_ref(), Some(&own));
+    consensus.look_for_certificates(1, 2).unwrap();
+    assert!(peers.asked_for_certificates.lock().is_empty(), "nothing is lacking");
+    let both = Some(list(&[&own, &later]));
+    assert_eq!(consensus.serve(&Request::Certificates { first: 1, last: 2 }.encode()), both);
     consensus.stop();
 }
 

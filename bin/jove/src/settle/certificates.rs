@@ -25,8 +25,12 @@ fn words(error: impl std::fmt::Display) -> Error {
 pub(super) struct Certificates(pub(super) Beside);
 
 impl Certificates {
+    fn consensus(&self) -> Result<&Consensus, Error> {
+        Ok(self.0.get().ok_or_else(|| words("consensus has not started"))?)
+    }
+
     fn store(&self) -> Result<&Store, Error> {
-        Ok(self.0.get().ok_or_else(|| words("consensus has not started"))?.store())
+        Ok(self.consensus()?.store())
     }
 
     /// The final checkpoint that ends with a block, if one with a certificate of its own does.
@@ -62,6 +66,11 @@ impl Ends for Certificates {
         };
         let set = self.set(checkpoint.epoch)?;
         Ok(l1::certificate(&checkpoint, &certificate, set.size()).map_err(words)?.into())
+    }
+
+    fn look_for(&self, first: u64, last: u64) -> Result<(), Error> {
+        tracing::debug!(first, last, "peers are asked for the certificates of these blocks' checkpoints");
+        self.consensus()?.look_for_certificates(first, last).map_err(words)
     }
 }
 
