@@ -613,8 +613,8 @@ impl Engine {
         if self.shared.spec.ethereum.is_some() {
             return Err(NodeError::Invalid("a layer 1 takes no messages from another".into()));
         }
-        // A node that follows L1 may step in with them; of validators the leader alone.
-        if self.shared.config.elected {
+        // A node that follows L1 may step in with them, on any chain; of those that validators elect the leader alone.
+        if self.shared.config.elected && self.shared.config.sequencing {
             self.check_sequencing()?;
         }
         let queue = self.shared.head.load().queue;

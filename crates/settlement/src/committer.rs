@@ -86,10 +86,23 @@ pub struct Commit {
     pub first_block: u64,
     /// Last block.
     pub last_block: u64,
-    /// The call of `Rollup`.
-    pub call: Bytes,
+    /// What `Rollup` is told of it.
+    pub request: Rollup::Commit,
+    /// What certifies it.
+    pub certificate: Bytes,
     /// Blobs' contents.
     pub blobs: Vec<Blob>,
+}
+
+impl Commit {
+    /// The operators' call of `Rollup`.
+    pub fn call(&self) -> Bytes {
+        call(&self.request, &self.certificate)
+    }
+}
+
+fn call(request: &Rollup::Commit, certificate: &Bytes) -> Bytes {
+    Rollup::commitCall { request: request.clone(), certificate: certificate.clone() }.abi_encode().into()
 }
 
 /// What is not committed.
@@ -291,13 +304,13 @@ impl Committer {
         let Some(request) = request(&self.storage.view(), parent, last_block)? else { return Ok(None) };
         let index = parent.header.index + 1;
         let certificate = self.ends.certificate(last_block)?;
-        let call = Bytes::from(Rollup::commitCall { request, certificate }.abi_encode());
         Ok(Some(Commit {
-            key: format!("commit/{index}/{:x}", keccak256(&call)),
+            key: format!("commit/{index}/{:x}", keccak256(call(&request, &certificate))),
             index,
             first_block: batch.first_block,
             last_block,
-            call,
+            request,
+            certificate,
             blobs: pack(&batch.stream),
         }))
     }

@@ -9,7 +9,10 @@ use alloy_sol_types::{SolCall, SolValue};
 use chain::{Chain, GENESIS, Shared, committed, genesis, opened, queued, serve, spec, state, watcher};
 use jove_primitives::{
     AccountChange, Change, ChangeSet, ExecutedBlock, Receipt,
-    batch::{BatchHeader, decode},
+    batch::{
+        BatchHeader, decode,
+        hash::{MESSAGES_ALONE, ORDINARY},
+    },
     block::L1Prices,
     header::Extra,
     l1::{L1_QUEUE_SLOT, L1Origin, Queue},
@@ -18,9 +21,10 @@ use jove_primitives::{
 };
 use jove_settlement::{
     Error, L1,
-    committer::{Anywhere, Backlog, Committer, End, Ends, single},
-    contracts::Rollup,
+    committer::{Anywhere, Backlog, Commit, Committer, End, Ends, single},
+    contracts::{ProofSystem, Rollup, TEST_PROOF_DOMAIN},
     origins::{Depth, Step, next_step, origin_at},
+    rescue::Ahead,
     status::instructions,
     watcher::{L1State, Watcher, origin},
 };
@@ -309,7 +313,7 @@ async fn a_commit_names_what_the_contract_checks() {
     assert!(waits.blocks == 5 && waits.bytes > 0, "{waits:?}");
     let commit = cutter.next_commit().unwrap().unwrap();
     assert_eq!((commit.index, commit.first_block, commit.last_block, commit.blobs.len()), (1, 1, 4, 1));
-    let call = Rollup::commitCall::abi_decode(&commit.call).unwrap();
+    let call = Rollup::commitCall::abi_decode(&commit.call()).unwrap();
     let parent = world.state().batch(0).unwrap().unwrap();
     let expected = Rollup::Commit {
         parentBatchHash: parent.hash,
@@ -336,6 +340,52 @@ async fn a_commit_names_what_the_contract_checks() {
     world.l2.unwind(4);
     let (request, blobs) = single(&world.l2.storage.view(), &parent, spec().chain_id).unwrap();
     assert_eq!((request, blobs), (expected, commit.blobs));
+}
+
+#[tokio::test]
+async fn what_anyone_commits_is_that_batch_with_its_proof() {
+    let mut world = World::new(3).await;
+    let second = world.origin(2).await;
+    world.l2.messages(at(2), Some(second), 3);
+    let last = world.l2.plain(at(3));
+    let mut cutter = committer(&world);
+    let (state, payout) = (world.state(), Address::repeat_byte(5));
+    collect(&mut cutter, &state);
+    let commit = Commit { certificate: vec![7].into(), ..cutter.next_commit().unwrap().unwrap() };
+    let (view, parent) = (world.l2.storage.view(), state.batch(0).unwrap().unwrap());
+    let start = parent.settled.unwrap().output;
+
+    // A certified batch.
+    let ahead = Ahead::certified(&view, &spec(), &state, &parent, commit.clone()).unwrap();
+    let header = ahead.batch.header;
+    assert_eq!((header.version, header.era, header.index), (ORDINARY, 0, 1));
+    assert_eq!((header.first_block, header.last_block, header.last_block_hash), (1, 2, last));
+    assert_eq!((header.parent_batch_hash, header.parent_block_hash), (parent.hash, GENESIS));
+    assert_eq!((header.first_message, header.end_message), (0, 3));
+    assert_eq!((header.queue_hash_before, Some(header.queue_hash_after)), (B256::ZERO, state.queue_hash(3).unwrap()));
+    assert_eq!((header.origin_number, header.origin_hash, ahead.start), (2, second.hash, start));
+    let contents: Vec<Bytes> = commit.blobs.iter().map(|blob| Bytes::copy_from_slice(blob.as_slice())).collect();
+    assert_eq!(ahead.contents(), contents);
+    assert_eq!(ahead.batch.hash, header.hash(&ahead.batch.blobs));
+    let data = ahead.call(ProofSystem::Zk, payout, Some(vec![1, 2].into()));
+    let call = Rollup::commitInSilenceCall::abi_decode(&data).unwrap();
+    assert_eq!((&call.request, &call.certificate), (&commit.request, &commit.certificate));
+    let claim = &call.proof.claims[0];
+    assert_eq!((&claim.batch, &claim.blobs), (&Rollup::Batch::from(header), &ahead.batch.blobs));
+    assert_eq!((call.proof.system, call.proof.start, call.proof.payout), (1, start, payout));
+    assert_eq!(call.proof.proof[..], [1, 2], "a prover's");
+    let data = ahead.call(ProofSystem::Tee, payout, None);
+    let proof = Rollup::commitInSilenceCall::abi_decode(&data).unwrap().proof;
+    assert_eq!((proof.system, &proof.claims), (0, &call.proof.claims));
+    let believed = keccak256([TEST_PROOF_DOMAIN, ahead.statement(payout)].concat());
+    assert_eq!(proof.proof[..32], believed[..], "what a test verifier believes");
+
+    // The same blocks as messages alone, of which they are.
+    let ahead = Ahead::messages(&view, &spec(), &state, &parent).unwrap();
+    let header = ahead.batch.header;
+    assert_eq!((header.version, header.era, header.index, header.last_block_hash), (MESSAGES_ALONE, 1, 1, last));
+    let call = Rollup::commitMessagesCall::abi_decode(&ahead.call(ProofSystem::Tee, payout, None)).unwrap();
+    assert_eq!((&call.request, &call.proof.claims[0].batch), (&commit.request, &Rollup::Batch::from(header)));
 }
 
 #[tokio::test]
@@ -396,7 +446,7 @@ async fn a_batch_ends_with_a_checkpoint_and_does_not_cross_an_epoch() {
     let mut cutter = Committer::new(world.l2.storage.clone(), Box::new(checkpoints), spec().chain_id, 6);
     let cut = |cutter: &mut Committer| {
         let commit = cutter.next_commit().unwrap().unwrap();
-        let certificate = Rollup::commitCall::abi_decode(&commit.call).unwrap().certificate;
+        let certificate = Rollup::commitCall::abi_decode(&commit.call()).unwrap().certificate;
         (commit.first_block, commit.last_block, certificate.to_vec())
     };
     collect(&mut cutter, &world.state());
@@ -543,7 +593,7 @@ async fn the_next_batch_follows_the_last_one_on_l1() {
     let other = world.l2.plain(at(3) + 5);
     let waits = collect(&mut cutter, &state);
     assert_eq!(waits.since_ms, Some(at(3) + 5));
-    let call = Rollup::commitCall::abi_decode(&cutter.next_commit().unwrap().unwrap().call).unwrap();
+    let call = Rollup::commitCall::abi_decode(&cutter.next_commit().unwrap().unwrap().call()).unwrap();
     assert_eq!(call.request.lastBlockHash, other);
 
     // Nothing waits.

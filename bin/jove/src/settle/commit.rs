@@ -126,7 +126,9 @@ async fn commit_next(
         return Ok(());
     }
     let commit = tokio::task::block_in_place(|| committer.next_commit())?;
-    let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
+    let Some(commit) = commit else { return Ok(()) };
+    let call = commit.call();
+    let Commit { key, index, first_block, last_block, blobs, .. } = commit;
     if shared.node.is_elected() && !publish(shared, relayer, &state, last_block, &mut progress.published).await? {
         return Ok(());
     }
