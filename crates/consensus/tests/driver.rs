@@ -5,8 +5,8 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use jove_avc::{
     Anchor, Bitmap, Certificate, Checkpoint, Content, Domain, KeyedHash, KeyedHashSigner, Kind, L1Origin, Message,
-    Proposal, Reject, Scheme as _, Seal, Settings, Signer as _, Timing, Tip, Validator, ValidatorSet, WEIGHT_ONE,
-    codec::Wire as _,
+    NextSet, Proposal, Reject, Scheme as _, Seal, Settings, Signer as _, Timing, Tip, Validator, ValidatorSet,
+    WEIGHT_ONE, codec::Wire as _,
 };
 use jove_consensus::{
     Chain, ChainError, Config, Consensus, Error, Fraud, Gossip, Judgement, Peers, Reason, Reply, Request, SealedBlocks,
@@ -65,6 +65,8 @@ struct Fake {
     gate: Gate,
     /// What was called certified, and what the chain had there.
     certified: Mutex<Vec<(B256, Option<B256>)>>,
+    /// By L1.
+    convicted: Mutex<Vec<B256>>,
 }
 
 impl Fake {
@@ -131,6 +133,10 @@ impl Chain for Fake {
 
     fn validators(&self, _: &L1Origin, before: &Arc<ValidatorSet>) -> Result<Arc<ValidatorSet>, ChainError> {
         Ok(before.clone())
+    }
+
+    fn convicted(&self, _: &L1Origin, _: &L1Origin) -> Result<Vec<B256>, ChainError> {
+        Ok(self.convicted.lock().clone())
     }
 
     fn shows(&self, _: &Checkpoint, _: &Fraud) -> bool {
@@ -213,7 +219,7 @@ fn set() -> Arc<ValidatorSet> {
     let validators = (0..4).map(|node| {
         let signer = signer(node);
         let (key, vrf) = (signer.public_key(), signer.vrf_key());
-        Validator { id: signer.id, key, vrf, weight: WEIGHT_ONE, sequencer: true }
+        Validator { id: signer.id, key, vrf, weight: 2 * WEIGHT_ONE, sequencer: true }
     });
     Arc::new(ValidatorSet::new(validators.collect()).unwrap())
 }
@@ -229,10 +235,14 @@ fn own() -> u8 {
 }
 
 fn start(folder: &Path, chain: &Arc<Fake>, peers: &Arc<Others>) -> Arc<Consensus> {
+    start_with(SETTINGS, folder, chain, peers)
+}
+
+fn start_with(settings: Settings, folder: &Path, chain: &Arc<Fake>, peers: &Arc<Others>) -> Arc<Consensus> {
     let tip = Tip { height: 0, digest: GENESIS, last_number: 0, last_hash: GENESIS, origin: L1Origin::default() };
     let genesis = Anchor { epoch: 0, start: tip, certificate: None, set: set(), next: set(), seed: [0; 32] };
     let config = Config {
-        settings: SETTINGS,
+        settings,
         seeds: Vec::new(),
         genesis,
         folder: folder.to_owned(),
@@ -251,6 +261,11 @@ fn block(number: u64, parent_hash: B256, extra: &'static [u8]) -> Block {
 
 /// The first checkpoint, of one block, proposed in the first view of a term.
 fn proposal(term: u64, last: &Block) -> Proposal {
+    proposal_with(term, last, None)
+}
+
+/// The same, with the set two epochs on where it ends the epoch.
+fn proposal_with(term: u64, last: &Block, next: Option<NextSet>) -> Proposal {
     let (view, node) = (term * SETTINGS.term_length, leader(term));
     let signer = signer(node);
     let proof = signer.vrf_prove(&SETTINGS.domain.vrf_input(&[0; 32], view));
@@ -272,7 +287,7 @@ fn proposal(term: u64, last: &Block) -> Proposal {
         set_hash: set().hash(),
         weight_root: set().weight_root(),
         evidence_root: B256::ZERO,
-        next: None,
+        next,
     };
     let statement = SETTINGS.domain.statement(Kind::Proposal, 0, view, &checkpoint.digest());
     Proposal { view, proof, checkpoint, justification: None, signature: signer.sign(&statement) }
@@ -510,6 +525,34 @@ fn witnesses_wait_for_all_else() {
     // This chain believes every witness: what was executed before stands.
     assert_eq!((votes(Kind::Buddy), votes(Kind::Skip)), (1, 0));
     consensus.stop();
+}
+
+#[test]
+fn a_lie_about_whom_l1_convicted_is_refused() {
+    // The first checkpoint is the epoch's last.
+    let settings = Settings { epoch_length: 1, ..SETTINGS };
+    let convicted = signer(0).id;
+    let mut members = set().validators().to_vec();
+    members.iter_mut().filter(|one| one.id == convicted).for_each(|one| one.weight = WEIGHT_ONE);
+    let (truth, lie) = (ValidatorSet::new(members).unwrap(), set());
+    for (next, expected) in [(&truth, Kind::Buddy), (&*lie, Kind::Skip)] {
+        let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+        chain.convicted.lock().push(convicted);
+        let consensus = start_with(settings, folder.path(), &chain, &peers);
+        let last = block(1, GENESIS, b"last");
+        peers.given.lock().push(last.clone());
+        let proposal = proposal_with(0, &last, Some(NextSet::of(next)));
+        say(&consensus, leader(0), Message::Proposal(Box::new(proposal)));
+        let votes = || {
+            let said = peers.said.lock();
+            let kinds =
+                said.iter().map(|message| if let Message::Vote(vote) = message { Some(vote.kind) } else { None });
+            kinds.flatten().collect::<Vec<_>>()
+        };
+        until("it votes", || !votes().is_empty());
+        assert_eq!(votes(), [expected]);
+        consensus.stop();
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use jove_sequencer::{Fault, Imported, Node};
 use jove_settlement::{
     L1,
     origins::{Depth, origin_at},
-    validators::set_at,
+    validators::{set_at, slashed},
     watcher::{self, L1State},
 };
 use jove_storage::View;
@@ -316,6 +316,12 @@ impl Chain for NodeChain {
                 before.clone()
             }
         })
+    }
+
+    fn convicted(&self, after: &Origin, upto: &Origin) -> Result<Vec<B256>, ChainError> {
+        let Some(own) = &self.l1 else { return Ok(Vec::new()) };
+        let first = own.settlement.block.max(after.number + 1);
+        self.runtime.block_on(slashed(&own.l1, own.settlement.authority, first, upto)).map_err(error)
     }
 
     fn shows(&self, checkpoint: &Checkpoint, fraud: &Fraud) -> bool {

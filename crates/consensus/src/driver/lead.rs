@@ -71,8 +71,8 @@ impl Driver {
         if let Some(lowest) = blocks.last_mut() {
             lowest.first = anchor.start.last_number + 1;
         }
-        let (set, next) = (anchor.set.clone(), anchor.next.clone());
-        Ok(Box::new(Epoch { set, next, record, blocks }))
+        let (set, next, start) = (anchor.set.clone(), anchor.next.clone(), anchor.start.origin);
+        Ok(Box::new(Epoch { set, next, start, record, blocks }))
     }
 
     pub(super) fn on_built(&mut self, view: u64, content: Option<Box<Content>>) -> Result<(), Error> {
