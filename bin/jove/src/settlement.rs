@@ -169,6 +169,9 @@ pub(crate) async fn start(
         0 => Depth::Finalized,
         blocks => Depth::Blocks(blocks),
     };
+    if depth != Depth::Finalized && node.is_elected() && !node.spec().development {
+        return Err("--l1-depth: what validators certify is not withdrawn, so it rests on what L1 has finalized".into());
+    }
     let commit = match dev {
         true => Some(dev_key(OPERATOR)?),
         false => key("commit", options.commit_key_file.as_deref(), COMMIT_KEY)?,

@@ -8,7 +8,7 @@ mod follow;
 mod lead;
 
 use crate::{
-    Blocks, Error, Finals, Fraud, Judgement, Request, SealedBlocks, Store,
+    Blocks, Error, Finals, Fraud, Judgement, Kept, Request, SealedBlocks, Store,
     chain::{Chain, Peers},
     reports::{SeedNode, Seeds},
     wire::{encode_blocks, encode_certificates},
@@ -148,6 +148,8 @@ pub(crate) enum Input {
     Imported {
         done: bool,
     },
+    /// A block that is final is invalid here.
+    Invalid(u64),
     Built {
         view: u64,
         content: Option<Box<Content>>,
@@ -230,10 +232,17 @@ impl Consensus {
         let (status, queued, looking) = (Mutex::default(), Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { store, blocks, status, certified, chain, domain, scheme, queued, looking });
         let chain = shared.chain.clone();
-        // A chain that ended on another branch goes where the core leads it.
-        if let Some(last) = shared.store.last()?.filter(|last| is_here(&*chain, &last.checkpoint)) {
-            chain.certified(last.digest, &last.checkpoint);
-            shared.blocks.lock().certified(last.checkpoint.last_number);
+        let mut strayed = None;
+        match shared.store.last()? {
+            Some(last) if is_here(&*chain, &last.checkpoint) => {
+                chain.certified(last.digest, &last.checkpoint);
+                shared.blocks.lock().certified(last.checkpoint.last_number);
+            }
+            // It ended on another branch, or has lost blocks.
+            Some(Kept { digest, checkpoint, .. }) => {
+                strayed = Some(Waiting { digest, checkpoint: Arc::new(checkpoint), not_before: Instant::now() });
+            }
+            None => {}
         }
         let mut driver = Driver {
             shared: shared.clone(),
@@ -250,7 +259,7 @@ impl Consensus {
             out: Vec::new(),
             known: HashMap::new(),
             waiting: Vec::new(),
-            strayed: None,
+            strayed,
             running: HashMap::new(),
             importing: false,
             import_again: None,
@@ -455,7 +464,7 @@ struct Driver {
     /// Checkpoints above the last final one, by digest.
     known: HashMap<B256, Arc<Checkpoint>>,
     waiting: Vec<Waiting>,
-    /// The last final checkpoint, while the chain is on another branch.
+    /// The last final checkpoint, while the chain does not have it.
     strayed: Option<Waiting>,
     running: HashMap<B256, Arc<Checkpoint>>,
     importing: bool,
@@ -605,6 +614,7 @@ impl Driver {
                 self.import_next();
                 Ok(())
             }
+            Input::Invalid(number) => Err(Error::Invalid(number)),
             Input::Built { view, content } => self.on_built(view, content),
             Input::Witnessed { digest, checkpoint, witness, invalid } => {
                 if invalid {

@@ -76,6 +76,12 @@ pub enum Error {
     /// in; 0 for a validator that never ran.
     #[error("there is no log of votes: say from which epoch on this validator may vote")]
     NoLog,
+    /// A block that validators certified is invalid here: the node's state or its L1 is damaged, or L1 has taken back what they held to be final. It does not go on with
+    /// what it has: begin with an empty chain, and keep the log of votes.
+    #[error(
+        "block {0}, which validators certified, is invalid here: this node's state or its L1 is damaged, or L1 has taken back what they held to be final"
+    )]
+    Invalid(u64),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

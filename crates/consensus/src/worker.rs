@@ -39,6 +39,8 @@ pub(crate) enum Job {
     Execute { digest: B256, checkpoint: Arc<Checkpoint>, after: u64, blocks: Vec<Block>, ends: Option<Box<Epoch>> },
     /// To execute blocks that no proposal names yet.
     Import(Vec<Block>),
+    /// To execute blocks that are final.
+    Return(Vec<Block>),
     /// To lead, and hand over what is after this parent; an empty block, if there is nothing and one is wanted. With the epoch where the checkpoint ends one.
     Build { view: u64, parent: Tip, lead: bool, empty: bool, ends: Option<Box<Epoch>> },
     /// To end leading.
@@ -85,8 +87,16 @@ pub(crate) fn run(chain: &dyn Chain, seeds: Seeds, jobs: &Receiver<Job>, inputs:
             Job::Import(blocks) => {
                 let done = follow(chain, blocks)
                     .inspect_err(|error| tracing::debug!(%error, "sealed blocks are not executed yet"));
-                answer(Input::Imported { done: done.is_ok() });
+                answer(Input::Imported { done: matches!(done, Ok(Verdict::Valid)) });
             }
+            Job::Return(blocks) => match follow(chain, blocks) {
+                Ok(Verdict::Valid) => {}
+                Ok(Verdict::Invalid(fraud)) => {
+                    let number = fraud.headers.first().map(|header| header.number).unwrap_or_default();
+                    answer(Input::Invalid(number));
+                }
+                Err(error) => tracing::debug!(%error, "final blocks are not executed yet"),
+            },
             Job::Build { view, parent, lead, empty, ends } => {
                 chain.lead(lead);
                 let content = build(chain, &reports, &parent, empty, ends);

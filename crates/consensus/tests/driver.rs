@@ -67,6 +67,8 @@ struct Fake {
     certified: Mutex<Vec<(B256, Option<B256>)>>,
     /// By L1.
     convicted: Mutex<Vec<B256>>,
+    /// Whether it finds all blocks invalid.
+    damaged: Mutex<bool>,
 }
 
 impl Fake {
@@ -102,6 +104,11 @@ impl Chain for Fake {
 
     fn execute(&self, new: Vec<Block>) -> Result<Verdict, ChainError> {
         let Some(first) = new.first() else { return Ok(Verdict::Valid) };
+        if *self.damaged.lock() {
+            let headers = vec![first.header.clone()];
+            let fraud = Fraud { reason: Reason::L1, headers, transactions: Vec::new(), state: None };
+            return Ok(Verdict::Invalid(Box::new(fraud)));
+        }
         let parent = first.header.number - 1;
         let follows = || self.hash_at(parent) == Some(first.header.parent_hash);
         *self.misled.lock() |= !follows();
@@ -493,6 +500,35 @@ fn a_certificate_that_was_overtaken_is_had_from_peers() {
     assert!(peers.asked_for_certificates.lock().is_empty(), "nothing is lacking");
     let both = Some(list(&[&own, &later]));
     assert_eq!(consensus.serve(&Request::Certificates { first: 1, last: 2 }.encode()), both);
+    consensus.stop();
+}
+
+#[test]
+fn a_chain_that_lost_what_is_final_gets_it_back_or_says_why_not() {
+    let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+    let consensus = start(folder.path(), &chain, &peers);
+    overtaken(&consensus, &chain, &peers);
+    let last = chain.head();
+    consensus.stop();
+    drop(consensus);
+
+    // From peers: who have the last first, and then those before it.
+    chain.set(Vec::new());
+    chain.certified.lock().clear();
+    let consensus = start(folder.path(), &chain, &peers);
+    until("it is certified again", || chain.certified.lock().contains(&(last.1, Some(last.1))));
+    assert_eq!(chain.head(), last);
+    assert_eq!(consensus.status().failed, None);
+    consensus.stop();
+    drop(consensus);
+
+    // What is final is invalid by its own execution: it does not try for ever.
+    chain.set(Vec::new());
+    *chain.damaged.lock() = true;
+    let consensus = start(folder.path(), &chain, &peers);
+    until("it stops", || consensus.status().failed.is_some());
+    let failed = consensus.status().failed.unwrap();
+    assert!(failed.contains("block 1, which validators certified, is invalid here"), "{failed}");
     consensus.stop();
 }
 

@@ -449,11 +449,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Goes back to a block because L1 says so.
+    /// Goes back to a block because L1 says so. What validators certified it takes back with a new era alone.
     fn withdraw(&mut self, number: u64) -> Result<(), NodeError> {
         if self.shared.spec.ethereum.is_some() {
             self.check_safe(number)?;
         }
+        self.check_certified(number)?;
         self.unwind(number, self.withdrawn())
     }
 

@@ -65,8 +65,8 @@ impl Driver {
         Ok(blocks)
     }
 
-    /// Asks for blocks from this one down to the last final one, unless that was asked just now.
-    pub(super) fn fetch(&mut self, (number, hash): (u64, B256), of: Option<B256>) {
+    /// Asks for blocks from this one down to another, unless that was asked just now.
+    pub(super) fn fetch(&mut self, (number, hash): (u64, B256), after: u64, of: Option<B256>) {
         if self.fetching.get(&hash).is_some_and(|since| since.elapsed() < LOST) {
             return;
         }
@@ -74,7 +74,7 @@ impl Driver {
         self.fetching.insert(hash, Instant::now());
         counter!("jove_consensus_fetches_total").increment(1);
         let inputs = self.inputs.clone();
-        let count = number.saturating_sub(self.core.tip().last_number).clamp(1, MAX_BLOCKS);
+        let count = number.saturating_sub(after).clamp(1, MAX_BLOCKS);
         let request = Request::Blocks { number, hash, count }.encode();
         let reply = Box::new(move |answer: Option<Bytes>| {
             let (blocks, judgement) = match answer.map(|answer| decode_blocks(&answer, hash)) {
@@ -88,9 +88,12 @@ impl Driver {
         self.peers.request(of, request, reply);
     }
 
-    /// Executes what waits and has its blocks; asks for those that are lacking.
+    /// Executes what waits and has its blocks; asks for those that are lacking. What follows the last final checkpoint waits for the chain to have that.
     pub(super) fn retry(&mut self) -> Result<(), Error> {
         let now = Instant::now();
+        if self.strayed.is_some() {
+            return self.return_to_final(now);
+        }
         for mut one in std::mem::take(&mut self.waiting) {
             if one.not_before > now || !self.core.wants(&one.digest) {
                 self.waiting.push(one);
@@ -118,13 +121,13 @@ impl Driver {
                     // The proposer first, then whoever may have it.
                     let fresh = self.proposed.get(&one.digest).is_some_and(|(since, _)| since.elapsed() < 2 * RETRY);
                     let of = proposer.map(|one| one.id).filter(|id| fresh && Some(*id) != self.me);
-                    self.fetch(lacking, of);
+                    self.fetch(lacking, self.core.tip().last_number, of);
                     one.not_before = now + RETRY;
                     self.waiting.push(one);
                 }
             }
         }
-        self.return_to_final(now)
+        Ok(())
     }
 
     pub(super) fn on_executed(&mut self, digest: B256, outcome: Outcome, fraud: Option<Fraud>) -> Result<(), Error> {

@@ -1,7 +1,11 @@
 //! What becomes final: kept, given away, and where the chain is brought if it is elsewhere; and what others have done wrong.
 
 use super::{Driver, Out, PROPOSED, RETRY, Waiting, whose};
-use crate::{Certified, Error, Kept, store::Flagged, worker::Job};
+use crate::{
+    Certified, Error, Kept,
+    store::Flagged,
+    worker::{Job, is_here},
+};
 use alloy_primitives::B256;
 use jove_avc::{Certificate, Checkpoint, Evidence, Kind, Message};
 use metrics::{counter, gauge, histogram};
@@ -83,22 +87,42 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes the chain to the branch of the last final checkpoint, which it left for another that was executed later.
+    /// Takes the chain to the branch of the last final checkpoint, which it left for another that was executed later, or has lost: a checkpoint at a time, since of
+    /// many blocks there is no room for all.
     pub(super) fn return_to_final(&mut self, now: Instant) -> Result<(), Error> {
         let Some(mut strayed) = self.strayed.take_if(|strayed| strayed.not_before <= now) else { return Ok(()) };
-        match self.gather(strayed.checkpoint.last_number, strayed.checkpoint.last_hash) {
+        let (after, number, hash) = self.first_absent(&strayed.checkpoint)?;
+        match self.gather(number, hash) {
             Ok(blocks) => {
                 let Waiting { digest, checkpoint, .. } = strayed;
-                let _ = self.jobs.send(Job::Import(blocks));
+                let _ = self.jobs.send(Job::Return(blocks));
                 self.say_certified(digest, checkpoint)?;
             }
             Err(lacking) => {
-                self.fetch(lacking, None);
+                self.fetch(lacking, after, None);
                 strayed.not_before = now + RETRY;
                 self.strayed = Some(strayed);
             }
         }
         Ok(())
+    }
+
+    /// Of the final checkpoints up to one, the first that the chain does not have: its last block's number and hash, after the number of its parent's.
+    fn first_absent(&self, upto: &Checkpoint) -> Result<(u64, u64, B256), Error> {
+        let store = &self.shared.store;
+        let mut after = store.anchor(0)?.map_or(0, |genesis| genesis.start.last_number);
+        let (mut here, mut absent) = (0, (upto.height, upto.last_number, upto.last_hash));
+        while absent.0 - here > 1 {
+            let middle = here + (absent.0 - here) / 2;
+            let kept = store.at_height(middle)?.ok_or(Error::Corrupt("a final checkpoint is missing"))?;
+            let checkpoint = &kept.checkpoint;
+            if is_here(&*self.shared.chain, checkpoint) {
+                (here, after) = (middle, checkpoint.last_number);
+            } else {
+                absent = (middle, checkpoint.last_number, checkpoint.last_hash);
+            }
+        }
+        Ok((after, absent.1, absent.2))
     }
 
     pub(super) fn serve_ancestry(&mut self, to: B256, digest: B256) -> Result<(), Error> {

@@ -40,7 +40,7 @@ impl Driver {
                     self.importing = true;
                     let _ = self.jobs.send(Job::Import(blocks));
                 }
-                Err(lacking) => self.fetch(lacking, None),
+                Err(lacking) => self.fetch(lacking, self.core.tip().last_number, None),
             }
         }
         Ok(())
