@@ -8,6 +8,7 @@ mod commit;
 mod derive;
 mod duties;
 mod enclaves;
+mod era;
 mod prove;
 mod rescue;
 mod silence;
@@ -124,12 +125,16 @@ pub(crate) struct Settle {
     pub(crate) handle: Handle,
     /// Where it settles, and how deep it looks there.
     pub(crate) l1: (L1, Depth),
+    /// Where it has blobs from.
+    pub(crate) blobs: Arc<Blobs>,
     /// The blobs that it keeps.
     pub(crate) archive: Option<Arc<Archive>>,
     /// Where it keeps proofs in zero knowledge.
     pub(crate) proofs: Arc<PathBuf>,
     /// Consensus beside the node: without, a chain with validators commits nothing.
     beside: Beside,
+    /// Whether L1 has begun a new era, and the chain is at its root: all of this is to be started anew.
+    begun: watch::Receiver<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -137,6 +142,15 @@ impl Settle {
     /// Consensus runs beside the node now: what it certifies is committed.
     pub(crate) fn stand_beside(&self, consensus: Arc<Consensus>) {
         let _ = self.beside.set(consensus);
+    }
+
+    /// Ends once L1 has begun a new era, and the chain is at its root.
+    pub(crate) async fn era(&self) {
+        let mut begun = self.begun.clone();
+        if begun.wait_for(|begun| *begun).await.is_err() {
+            // It has none.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Runs something beside it, and as long.
@@ -279,6 +293,11 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
     if let Some(silence) = silence {
         tasks.spawn(silence.stand_by(shared.clone()));
     }
+    let (began, begun) = watch::channel(false);
+    if shared.node.is_elected() && shared.node.is_sequencing() {
+        tasks.spawn(era::follow(shared.clone(), began));
+    }
+    let blobs = shared.blobs.clone();
     match (shared.node.is_sequencing(), prover) {
         (false, prover) => {
             tasks.spawn(derive::follow(shared, prover, rescuer));
@@ -290,7 +309,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
             }
         }
     }
-    Ok(Settle { handle, l1: (l1, depth), archive, proofs, beside, tasks })
+    Ok(Settle { handle, l1: (l1, depth), blobs, archive, proofs, beside, begun, tasks })
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {

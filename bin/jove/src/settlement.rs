@@ -314,12 +314,10 @@ pub(crate) async fn start(
 ///
 /// # Errors
 /// In words for the operator.
-pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, folder: &Path) -> Result<Settle, String> {
-    // Its blocks come from the leader, not from blobs.
-    let blobs = Blobs::new(Vec::<String>::new()).map_err(|error| error.to_string())?;
+pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, blobs: &Blobs, folder: &Path) -> Result<Settle, String> {
     let settings = Settings {
         l1,
-        blobs,
+        blobs: blobs.clone(),
         archive: None,
         depth,
         poll: DEV_POLL,

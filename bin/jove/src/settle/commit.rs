@@ -2,7 +2,7 @@
 
 use super::{
     Attempt, Held, Shared,
-    certificates::{Certificates, publish},
+    certificates::{Certificates, check_era, publish},
     next_attempt, unstuck,
 };
 use alloy_eips::BlockNumberOrTag;
@@ -81,6 +81,9 @@ async fn commit_next(
     }
     if state.latest.halted {
         return Err("the escape has begun: no batch is taken any more".into());
+    }
+    if shared.node.is_elected() {
+        check_era(shared, &state)?;
     }
     // What may be withdrawn yet is not committed.
     let upto = if shared.node.is_elected() { shared.node.certified() } else { u64::MAX };

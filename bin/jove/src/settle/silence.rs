@@ -3,7 +3,7 @@
 
 use super::{
     Held, Shared,
-    certificates::{Certificates, publish},
+    certificates::{Certificates, check_era, publish},
     rescue::Sender,
     unstuck,
 };
@@ -69,6 +69,7 @@ impl Silence {
         if !state.latest.open || state.latest.halted {
             return Ok(());
         }
+        check_era(shared, &state)?;
         if let Some(failed) = self.check(shared, &state)? {
             self.forget(shared);
             return Err(failed.into());

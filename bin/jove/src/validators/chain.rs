@@ -16,7 +16,7 @@ use jove_primitives::{
 };
 use jove_sequencer::{Fault, Imported, Node};
 use jove_settlement::{
-    L1,
+    Blobs, L1,
     origins::{Depth, origin_at},
     validators::{set_at, slashed},
     watcher::{self, L1State},
@@ -41,13 +41,15 @@ pub(crate) struct OwnL1 {
     pub(crate) state: watch::Receiver<L1State>,
     pub(crate) settlement: Settlement,
     pub(crate) depth: Depth,
+    pub(crate) blobs: Arc<Blobs>,
 }
 
 impl OwnL1 {
     /// What `settle` knows of the L1 that the node's chain settles on.
     pub(crate) fn new(node: &Node, l1: L1, settle: &Settle, depth: Depth) -> Option<Self> {
         let settlement = node.spec().settlement.clone()?;
-        Some(Self { l1, state: settle.handle.l1.clone(), settlement, depth })
+        let (state, blobs) = (settle.handle.l1.clone(), settle.blobs.clone());
+        Some(Self { l1, state, settlement, depth, blobs })
     }
 }
 
