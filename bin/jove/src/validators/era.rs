@@ -148,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn who_lost_a_log_once_does_not_vote_sooner_in_the_next_era() {
+    fn who_has_no_log_of_an_earlier_era_is_not_taken_for_silent() {
         let folder = tempfile::tempdir().expect("a folder");
         let era = Era::of_batch(&root(2, B256::ZERO), set());
         assert_eq!(era.votes_from(folder.path(), false), Ok(None), "it was in none");
         drop(Store::open(&folder.path().join("avc"), false).expect("opens"));
-        assert_eq!(era.votes_from(folder.path(), false), Ok(None), "it has said nothing, and may have lost a log");
+        assert_eq!(era.votes_from(folder.path(), false), Ok(None), "an empty one says nothing");
     }
 }
