@@ -3,8 +3,10 @@
 //! Its proof is made like any other: by a prover behind this node's controller, which gets the batch though L1 does not have it, or as a test verifier believes it.
 
 use super::{
-    Held, Shared,
+    Attempt, Held, Shared,
+    commit::is_seen,
     enclaves::Enclaves,
+    next_attempt,
     prove::{QUEUES, enabled, refusal},
     unstuck,
 };
@@ -73,7 +75,11 @@ impl Sender {
                 }
             };
             let data = ahead.call(system, payout, proof);
-            let key = format!("rescue/{index}/{:x}", keccak256(&data));
+            let name = format!("rescue/{index}/{:x}", keccak256(&data));
+            let state = shared.l1_state();
+            let attempt = next_attempt(&self.relayer, &name, |mined| is_seen(&state, mined));
+            // None: it is on its way.
+            let Some(Attempt { key, .. }) = attempt else { return Ok(name) };
             let (to, sidecar) = (shared.settlement.rollup, Some(ahead.sidecar.clone()));
             let request = Request { key: key.clone(), to, value: Default::default(), data, gas_limit: None, sidecar };
             self.relayer.submit(request)?;
