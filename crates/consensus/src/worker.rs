@@ -363,7 +363,10 @@ mod tests {
         let weights = |fake: &Fake| {
             let ends = checkpoint(Some(&before));
             let (outcome, _) = execute(fake, &reports(), &ends, 8, Vec::new(), epoch(&before)).expect("an outcome");
-            let Outcome::Valid { next: Some(next) } = outcome else { panic!("{outcome:?}") };
+            let next = match outcome {
+                Outcome::Valid { next: Some(next) } => next,
+                other => panic!("{other:?}"),
+            };
             // A proposer that leaves it out says another root.
             assert_ne!(jove_avc::NextSet::of(&next), jove_avc::NextSet::of(&before));
             next.validators().iter().map(|one| one.weight).collect::<Vec<_>>()
