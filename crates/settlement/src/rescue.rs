@@ -53,14 +53,24 @@ pub async fn waiting(l1: &L1, settlement: &Settlement, state: &L1State) -> Resul
     Ok(Some(Waiting { proven, overdue_at }))
 }
 
-/// From when on anyone may commit certified batches, by the contracts in the state of L1's head: seconds since the Unix epoch.
+/// The operators' silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silent {
+    /// The last batch with an accepted proof: a proof starts from one.
+    pub proven: u64,
+    /// From when on anyone may commit certified batches: seconds since the Unix epoch.
+    pub silent_at: u64,
+}
+
+/// How silent the operators are, by the contracts in the state of L1's head.
 ///
 /// # Errors
 /// If L1 cannot be reached, or does not have these contracts.
-pub async fn silent_at(l1: &L1, settlement: &Settlement) -> Result<u64, Error> {
+pub async fn silent(l1: &L1, settlement: &Settlement) -> Result<Silent, Error> {
+    let proven = ask(l1, settlement.rollup, &Rollup::provenIndexCall {}).await?;
     let last = ask(l1, settlement.rollup, &Rollup::operatorAtCall {}).await?;
     let delay = ask(l1, settlement.rollup, &Rollup::silenceDelayCall {}).await?;
-    Ok(last.to::<u64>().saturating_add(delay.to()))
+    Ok(Silent { proven, silent_at: last.to::<u64>().saturating_add(delay.to()) })
 }
 
 /// A batch that is not on L1, and is to be committed and proven in one transaction.

@@ -10,7 +10,7 @@ use super::{
 use alloy_primitives::B256;
 use jove_settlement::{
     committer::Committer,
-    rescue::{Ahead, silent_at},
+    rescue::{Ahead, Silent, silent},
     status::Stage,
     watcher::L1State,
 };
@@ -119,10 +119,16 @@ impl Silence {
         }
         self.looked = state.latest.block.hash;
         let age = backlog.since_ms.map_or(0, |since| shared.node.now_ms().saturating_sub(since));
-        if Duration::from_millis(age) < self.deadline
-            || state.latest.block.timestamp < silent_at(&shared.l1, &shared.settlement).await?
-        {
+        if Duration::from_millis(age) < self.deadline {
             return Ok(());
+        }
+        let Silent { proven, silent_at } = silent(&shared.l1, &shared.settlement).await?;
+        if state.latest.block.timestamp < silent_at {
+            return Ok(());
+        }
+        let last = state.latest.head;
+        if proven < last {
+            return Err(format!("anyone can commit now: batch {last} is not proven yet").into());
         }
         let commit = tokio::task::block_in_place(|| self.committer.next_commit())?;
         let Some(commit) = commit else { return Ok(()) };
