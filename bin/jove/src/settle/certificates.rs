@@ -74,6 +74,8 @@ impl Ends for Certificates {
     }
 }
 
+/// Whether this node's certificates count on L1.
+///
 /// # Errors
 /// That L1 is in another era than consensus here, which goes there once that is final: certificates of this one count no more.
 pub(super) fn check_era(shared: &Shared, state: &L1State) -> Result<(), Held> {
