@@ -69,6 +69,8 @@ struct Seat {
     addresses: Vec<Multiaddr>,
     outbox: Arc<Outbox>,
     task: AbortHandle,
+    /// When others may be asked where it is.
+    lookup: Backoff,
 }
 
 /// A gossip message that waits for its verdict.
@@ -296,6 +298,7 @@ impl Node {
                         addresses: validator.addresses,
                         outbox,
                         task: self.tasks.spawn(keep),
+                        lookup: Backoff::new(Instant::now()),
                     });
                 }
             }
@@ -307,6 +310,14 @@ impl Node {
         let Some(seat) = self.seats.values().find(|seat| seat.peer == peer) else { return };
         let addresses = seat.addresses.clone();
         if let Err(DialError::NoAddresses) = self.dial(peer, addresses) {
+            self.look_for(peer);
+        }
+    }
+
+    /// Asks others where a validator is, with pauses: a search dials whom it hears of, and each dial that fails comes back here.
+    fn look_for(&mut self, peer: PeerId) {
+        let seat = self.seats.values_mut().find(|seat| seat.peer == peer);
+        if seat.is_some_and(|seat| seat.lookup.due(Instant::now())) {
             self.swarm.behaviour_mut().kad.get_closest_peers(peer);
         }
     }
@@ -333,7 +344,8 @@ impl Node {
                 self.peers.lock().latency(&peer, latency);
             }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                if let Some(seat) = self.seats.values().find(|seat| seat.peer == peer_id) {
+                if let Some(seat) = self.seats.values_mut().find(|seat| seat.peer == peer_id) {
+                    seat.lookup = Backoff::new(Instant::now());
                     seat.outbox.wake.notify_one();
                 }
             }
@@ -343,14 +355,13 @@ impl Node {
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 tracing::debug!(%peer, %error, "dial failed");
+                self.counters.dials_failed.one();
                 if let DialError::WrongPeerId { obtained, address } = error {
                     tracing::warn!(want = %peer, got = %obtained, %address, "another peer answers there");
                     self.swarm.behaviour_mut().kad.remove_address(&peer, &strip_peer(address));
                 }
-                // it may have moved; the seat's own pauses bound how often this is asked
-                if self.seats.values().any(|seat| seat.peer == peer) {
-                    self.swarm.behaviour_mut().kad.get_closest_peers(peer);
-                }
+                // it may have moved
+                self.look_for(peer);
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.note_addresses(),
             SwarmEvent::ListenerClosed { reason: Err(error), addresses, .. } => {

@@ -6,6 +6,7 @@ mod common;
 use bytes::Bytes;
 use common::{Node, QUIC, TCP, join, until};
 use jove_network::{Error, Event, Network, PeerId, To, Topic};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn direct_messages_arrive_in_order_over_tcp_and_quic() {
@@ -98,6 +99,43 @@ async fn seven_find_each_other_through_one_and_one_comes_back() {
         _ => None,
     });
     assert_eq!(heard.await, "certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validators_that_are_gone_are_looked_for_with_pauses() {
+    let seed = Node::start(|_| {}).await;
+    let bootstrap = seed.addresses();
+    let mut nodes = vec![];
+    for _ in 0..5 {
+        nodes.push(Node::start(|config| config.bootstrap = bootstrap.clone()).await);
+    }
+    let mut validators: Vec<_> = nodes.iter().map(Node::validator).collect();
+    validators.iter_mut().for_each(|validator| validator.addresses.clear());
+    for node in &nodes {
+        node.network.set_validators(validators.clone()).await.unwrap();
+    }
+    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+    for node in &mut nodes {
+        let others: Vec<_> = ids.iter().copied().filter(|id| *id != node.id).collect();
+        node.connected(&others).await;
+    }
+    // three go, and everybody who is asked still has their addresses: a search that fails must not begin the next
+    let gone: Vec<_> = nodes.drain(..3).map(|node| node.id).collect();
+    for node in &mut nodes {
+        let mut missing = gone.clone();
+        while !missing.is_empty() {
+            if let Event::Disconnected(id) = node.next().await {
+                missing.retain(|missing| *missing != id);
+            }
+        }
+    }
+    until("dials", || nodes.iter().all(|node| node.network.stats().dials_failed >= 3)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for node in &nodes {
+        // each pause is longer than the last; without pauses there are thousands a second
+        let failed = node.network.stats().dials_failed;
+        assert!(failed < 300, "{failed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
