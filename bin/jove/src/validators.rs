@@ -744,7 +744,7 @@ fn address(file: &Path, peer: PeerId, held: &mut Vec<std::net::TcpListener>) -> 
     // Each peer looks from another one on.
     let hash = keccak256(peer.to_bytes());
     let first = u16::from_be_bytes([hash[0], hash[1]]);
-    let mut ports = (0..0x4000).map(|number| 0x4000 | first.wrapping_add(number) & 0x3fff);
+    let mut ports = (0..0x4000).map(|number| 0x4000 | (first.wrapping_add(number) & 0x3fff));
     let bind = |port| Some((port, std::net::TcpListener::bind(("127.0.0.1", port)).ok()?));
     let (port, socket) = ports.find_map(bind).ok_or("no free port")?;
     held.push(socket);
