@@ -40,6 +40,8 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(500);
 /// How long an idle connection is kept: gossip and discovery reuse it.
 const IDLE: Duration = Duration::from_secs(300);
+/// How much of a penalty counts in gossip's score: so little that a peer is heard until it is banned, whenever that is counted.
+const SCORED: f64 = 0.3;
 /// Addresses of a peer that are believed and kept.
 const MAX_ADDRESSES: usize = 8;
 
@@ -508,8 +510,9 @@ impl Node {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         let mut worst = vec![];
         for info in infos {
-            gossip.set_application_score(&info.peer, -info.penalty);
-            if gossip.peer_score(&info.peer).is_some_and(|score| score + info.penalty < gossip::GRAYLIST) {
+            let counted = SCORED * info.penalty;
+            gossip.set_application_score(&info.peer, -counted);
+            if gossip.peer_score(&info.peer).is_some_and(|score| score + counted < gossip::GRAYLIST) {
                 worst.push(info.peer);
             }
         }
