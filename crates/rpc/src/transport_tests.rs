@@ -166,8 +166,7 @@ async fn open(address: SocketAddr) -> Socket {
 
 async fn next(socket: &mut Socket) -> Value {
     loop {
-        let message =
-            timeout(LONG, socket.next()).await.expect("in time").expect("open").expect("a message");
+        let message = timeout(LONG, socket.next()).await.expect("in time").expect("open").expect("a message");
         if let Message::Text(text) = message {
             return serde_json::from_str(&text).expect("JSON");
         }
