@@ -16,7 +16,7 @@ l2=http://127.0.0.1:$(port) l1=http://127.0.0.1:$(port)
 jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$l2 "$JOVE_BIN" "$@"; }
 reached() { [[ $(js "Boolean(\$.rungs.$1)" "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")") == true ]]; }
 
-"$JOVE_BIN" dev --zk --commit-deadline 20s --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
+"$JOVE_BIN" dev --zk --commit-deadline 2m --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
 pids+=($!)
 until_true 60 serves "$l2" || fail "jove dev --zk starts" "$(tail -5 "$data/log")"
 
@@ -34,7 +34,7 @@ hash=$(grep -oE '0x[0-9a-f]{64}' <<<"$out" | head -1)
 is "the deposit and a transfer have arrived" 6000000000000000000 "$(balance "$l2" "$someone")"
 is "and the token" 7 "$(js 'Number(BigInt($))' "\"$(cast call --rpc-url "$l2" "$token" 'balanceOf(address)' "$someone")\"")"
 
-if until_true 120 reached committed; then pass "the batch is on L1"; else fail "the batch is on L1" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
+if until_true 240 reached committed; then pass "the batch is on L1"; else fail "the batch is on L1" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 if until_true 60 reached attested; then pass "an enclave has attested it"; else fail "it is attested" "$(tail -5 "$data/log")"; fi
 begin=$SECONDS
 if until_true "${ZK_TIMEOUT:-5400}" reached proven; then pass "it is proven in zero knowledge, after $((SECONDS - begin)) s"; else fail "it is proven" "$(tail -5 "$data/log")"; fi

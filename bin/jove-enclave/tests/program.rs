@@ -13,7 +13,7 @@ use jove_enclave::{
 use jove_proving::{Input, judge};
 use jove_tee::{Binding, Pki, Platform, Policy, TcbStatus, software};
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -118,6 +118,10 @@ fn keys_survive_restarts_and_belong_to_a_program_on_a_machine() {
     let copy = folders[1].path().join("jove-enclave");
     std::fs::copy(PROGRAM, &copy).expect("copied");
     std::fs::OpenOptions::new().append(true).open(&copy).expect("ours").write_all(&[0]).expect("written");
+    // What it was written through, another test's child may hold until it runs.
+    while Command::new(&copy).output().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy) {
+        std::thread::yield_now();
+    }
     let launch = Launch::find(Some(&copy), &quotes(folders[0].path(), 0)).expect("it is there");
     let mut other = Enclave::new(launch, DEADLINE);
     assert_ne!(other.hello().expect("answered").measurement, first.hello().expect("answered").measurement);

@@ -39,8 +39,6 @@ pub(crate) struct Options {
 enum Command {
     /// Prepare this machine to prove in zero knowledge: program, parameters, keys; the same command goes on after an interruption
     Setup(zk::Setup),
-    /// Verify an aggregated proof, offline, and print the statement that it proves
-    Verify(zk::Verify),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -66,14 +64,13 @@ struct Run {
     log: String,
 }
 
-/// Proves until it is told to stop; or prepares, or verifies.
+/// Proves until it is told to stop; or prepares.
 ///
 /// # Errors
 /// In words, if the program or the secret cannot be had.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.command {
         Some(Command::Setup(setup)) => zk::setup(setup),
-        Some(Command::Verify(verify)) => zk::verify(verify),
         None => prove(&options.run),
     }
 }

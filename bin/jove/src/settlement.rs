@@ -181,7 +181,8 @@ pub(crate) async fn start(
     if deadline < Duration::from_secs(1) {
         return Err(format!("--commit-deadline {deadline:?}: L1 takes batches in seconds"));
     }
-    let policy = Policy { deadline, margin: deadline / 10, ..Default::default() };
+    let usual = Policy::default();
+    let policy = Policy { deadline, margin: deadline / 10, tick: usual.tick.min(deadline / 10), ..usual };
     let instructions = options.max_batch_instructions.unwrap_or(u64::MAX);
     let prove = match key("prove", options.prove_key_file.as_deref(), PROVE_KEY)? {
         None if dev => Some(dev_key(PROVER)?),

@@ -727,7 +727,7 @@ pub(crate) fn develop(
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let keys = Keys::of_file(&folder.join(KEY_FILE))?;
         let identity = Identity::load_or_create(&folder.join(PEER_FILE)).map_err(|error| error.to_string())?;
-        let address = address(&folder.join(ADDRESS_FILE), &mut held)?;
+        let address = address(&folder.join(ADDRESS_FILE), identity.peer(), &mut held)?;
         let mut entry = keys.entry(&identity, index < sequencers)?;
         entry.addresses = vec![address.to_string()];
         entries.push(entry);
@@ -739,15 +739,20 @@ pub(crate) fn develop(
     Ok(Development { members, listen })
 }
 
-/// Where a validator of a development chain listens: as before, or on a port that is free now. `held` keeps such ports until all are chosen.
-fn address(file: &Path, held: &mut Vec<std::net::TcpListener>) -> Result<Multiaddr, String> {
+/// Where a validator of a development chain listens: as before, or on a port that is free now, and below those that the system gives to whoever asks for any, so
+/// that it is free again at the next start. `held` keeps such ports until all are chosen.
+fn address(file: &Path, peer: PeerId, held: &mut Vec<std::net::TcpListener>) -> Result<Multiaddr, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", file.display());
     if file.exists() {
         let text = std::fs::read_to_string(file).map_err(failed)?;
         return text.trim().parse().map_err(|_| format!("{}: not an address", file.display()));
     }
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no free port: {error}"))?;
-    let port = socket.local_addr().map_err(|error| format!("no free port: {error}"))?.port();
+    // Each peer looks from another one on.
+    let hash = keccak256(peer.to_bytes());
+    let first = u16::from_be_bytes([hash[0], hash[1]]);
+    let mut ports = (0..0x4000).map(|number| 0x4000 | (first.wrapping_add(number) & 0x3fff));
+    let bind = |port| Some((port, std::net::TcpListener::bind(("127.0.0.1", port)).ok()?));
+    let (port, socket) = ports.find_map(bind).ok_or("no free port")?;
     held.push(socket);
     let text = format!("/ip4/127.0.0.1/tcp/{port}");
     write_file(file, &text).map_err(failed)?;

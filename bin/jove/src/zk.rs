@@ -21,7 +21,7 @@ const WANTS: &str = "setup takes about 20 minutes on two idle cores, 10 GiB of d
 /// The program and its folders.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Program {
-    /// The program that proves in zero knowledge [default: jove-zk beside this one, or on the PATH]
+    /// The program that proves in zero knowledge [default: jove-zk in the folder of keys, beside this one, or on the PATH]
     #[arg(long, env = "JOVE_ZK_PROGRAM", value_name = "FILE")]
     zk_program: Option<PathBuf>,
     /// The guest's image: an ELF file
@@ -52,16 +52,6 @@ pub(crate) struct Setup {
     /// Where the workspace zk is, if the program has to be built
     #[arg(long, value_name = "DIR", default_value = "zk")]
     source: PathBuf,
-}
-
-/// What is verified.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    program: Program,
-    /// The aggregated proof: a job's stark.proof
-    #[arg(long, value_name = "FILE")]
-    proof: PathBuf,
 }
 
 impl Program {
@@ -100,8 +90,7 @@ impl Program {
     }
 
     fn backend(&self, program: PathBuf) -> Result<OpenVm, String> {
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".jove/zk"));
-        let keys = self.zk_keys.clone().or_else(home).ok_or("where are the keys? --zk-keys")?;
+        let keys = self.folder().ok_or("where are the keys? --zk-keys")?;
         let Self { zk_guest, zk_vm, zk_memory, zk_segment_memory, .. } = self.clone();
         // Stages run in folders of their own.
         let absolute =
@@ -117,14 +106,21 @@ impl Program {
     }
 
     /// The program: as said, beside this one, or on the PATH.
+    fn folder(&self) -> Option<PathBuf> {
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".jove/zk"));
+        self.zk_keys.clone().or_else(home)
+    }
+
     fn found(&self) -> Option<PathBuf> {
         if let Some(program) = &self.zk_program {
             return std::path::absolute(program).ok();
         }
-        let beside = std::env::current_exe().ok()?.with_file_name(PROGRAM);
+        let set_up = self.folder().map(|keys| keys.join(PROGRAM));
+        let beside = std::env::current_exe().ok().map(|jove| jove.with_file_name(PROGRAM));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let places = std::iter::once(beside).chain(std::env::split_paths(&path).map(|folder| folder.join(PROGRAM)));
-        places.into_iter().find(|place| place.is_file())
+        let on_path = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM));
+        let found = set_up.into_iter().chain(beside).chain(on_path).find(|place| place.is_file())?;
+        std::path::absolute(found).ok()
     }
 }
 
@@ -137,7 +133,12 @@ pub(crate) fn setup(options: &Setup) -> Result<(), String> {
     println!("{WANTS}");
     let program = match options.program.found() {
         Some(program) => program,
-        None => build(&options.source)?,
+        None => {
+            let folder = options.program.folder().ok_or("where shall the keys be? --zk-keys")?;
+            let program = folder.join(PROGRAM);
+            install(&build(&options.source)?, &program).map_err(|error| format!("{}: {error}", program.display()))?;
+            program
+        }
     };
     let backend = options.program.backend(program)?;
     println!("keys and parameters: {}", backend.keys.display());
@@ -164,6 +165,16 @@ pub(crate) fn setup(options: &Setup) -> Result<(), String> {
     Ok(())
 }
 
+/// Puts the program where it is found whoever asks, whole or not at all.
+fn install(built: &Path, program: &Path) -> std::io::Result<()> {
+    let part = program.with_added_extension("part");
+    if let Some(folder) = program.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::copy(built, &part)?;
+    std::fs::rename(part, program)
+}
+
 /// Builds the program for this machine's processor.
 #[allow(clippy::print_stdout)] // as above
 fn build(source: &Path) -> Result<PathBuf, String> {
@@ -178,19 +189,6 @@ fn build(source: &Path) -> Result<PathBuf, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source.join("target"), PathBuf::from);
     let program = target.join("release").join(PROGRAM);
     std::path::absolute(&program).map_err(|error| format!("{}: {error}", program.display()))
-}
-
-/// Verifies an aggregated proof.
-///
-/// # Errors
-/// In words, if it does not hold, or cannot be verified.
-#[allow(clippy::print_stdout)] // the result is what it prints
-pub(crate) fn verify(options: &Verify) -> Result<(), String> {
-    let backend = options.program.verifier()?;
-    let proof = std::path::absolute(&options.proof).map_err(|error| error.to_string())?;
-    let statement = runtime()?.block_on(backend.verify(&proof)).map_err(|error| error.to_string())?;
-    println!("{statement}");
-    Ok(())
 }
 
 /// What a verifier on L1 pins, of a folder that was prepared.

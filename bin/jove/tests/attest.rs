@@ -11,7 +11,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     routing::get,
 };
-use client::layer1::{Layer1, chain_file, jove, refused, stdout};
+use client::{
+    free_port,
+    layer1::{Layer1, chain_file, jove, refused, stdout},
+};
 use jove_settlement::{
     Key, L1, Wallet,
     attestation::{Registration, Registry, collateral, keeper},
@@ -23,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Account 1 of the development mnemonic deploys, and is governor.
@@ -287,7 +290,8 @@ fn a_deployment_with_attestation_goes_on_where_it_was_stopped() {
         }
         child.wait().expect("a child");
     }
-    assert!((8..200).contains(&kills), "{kills} kills");
+    // A run that is killed late has sent more than one.
+    assert!((2..200).contains(&kills), "{kills} kills");
     assert_eq!(layer1.nonce(DEPLOYER), whole.nonce(DEPLOYER), "nothing was sent twice");
     let (mut one, mut two) = (chain_file(&first), chain_file(&out));
     for file in [&mut one, &mut two] {
@@ -515,22 +519,21 @@ async fn the_keeper_renews_before_the_end_and_puts_in_what_must_not_wait() {
     assert!(String::from_utf8_lossy(&said.stderr).contains("TCB info of FF4A4F564500"), "{said:?}");
 
     // As a service it goes on until it is told to stop, and serves metrics.
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let port = free_port();
     let address = format!("127.0.0.1:{port}");
     let (file, l1, keys) = (chain.path("chain.json"), chain.layer1.process.url(), chain.path("keys"));
     let usual =
         ["attest", "--chain", &file, "--l1-url", &l1, "--log", "warn", "keep", "--software", "--tee-keys", &keys];
     let mut keep = jove(&[&usual[..], &["--metrics", &address], &ANYONE].concat()).spawn().expect("runs");
-    let mut text = String::new();
-    for _ in 0..400 {
-        text = client::Client::at(port).get("/metrics").map(|(_, text)| text).unwrap_or_default();
+    let started = Instant::now();
+    let text = loop {
+        let text = client::Client::at(port).get("/metrics").map(|(_, text)| text).unwrap_or_default();
         if text.contains("jove_collateral_expires_seconds{part=\"QE identity\"}") {
-            break;
+            break text;
         }
+        assert!(started.elapsed() < Duration::from_secs(120), "{text}");
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(text.contains("jove_collateral_expires_seconds{part=\"QE identity\"}"), "{text}");
+    };
     assert!(text.contains("jove_collateral_failures_total 0"), "{text}");
     let asked = std::process::Command::new("kill").args(["-TERM", &keep.id().to_string()]).status().expect("kill runs");
     assert!(asked.success() && keep.wait().expect("a child").success());

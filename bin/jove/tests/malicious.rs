@@ -7,7 +7,7 @@ mod client;
 use alloy_primitives::{Address, B256, Bytes, U256, map::HashSet};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent};
-use client::{Process, layer1::chain_file};
+use client::{Process, free_port, layer1::chain_file};
 use jove_enclave::{Attested, Proved, keys};
 use jove_primitives::batch::hash::{Roots, output_hash};
 use jove_prover::{Challenge, Secret};
@@ -25,18 +25,14 @@ use jove_tee::{Binding, Pki, Platform, QuoteSource, Software};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::{
-    net::TcpListener,
     process::{Child, Command},
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Only a hang is as long: a proof, and blocks of L1 upon it, may be waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Not the honest one's, which is 0.
 const MACHINE: u64 = 1;
-
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port().to_string()
-}
 
 /// Asks until there is an answer.
 async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
@@ -163,7 +159,7 @@ fn prove_call(rollup: Address, input: &Input, lie: &Judgement, key: &keys::Key) 
 async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let (l1_port, prover_port) = (free_port(), free_port());
+    let (l1_port, prover_port) = (free_port().to_string(), free_port());
     let (listen, url) = (format!("127.0.0.1:{prover_port}"), format!("http://127.0.0.1:{prover_port}"));
     let flags = ["--l1-http-port", &l1_port, "--prover-listen", &listen];
 
@@ -176,9 +172,7 @@ async fn a_wrong_output_that_an_enclave_signed_goes_nowhere() {
     let registry = Registry::of_chain(&l1, proofs).await.expect("a registry");
     let honest =
         until("no enclave is registered", async || registry.registrations(0).await.ok()?.into_iter().next()).await;
-    let stopping = Instant::now();
     assert_eq!(node.interrupt(), Some(0));
-    assert!(stopping.elapsed() < Duration::from_secs(10), "it ends at once");
     let node = Process::run("dev", folder.path(), &[&flags[..], &["--enclave", "false"]].concat());
 
     // Whoever has the development root's seed makes quotes of the honest program, on another machine.

@@ -14,8 +14,17 @@ use jove_consensus::{
 };
 use jove_primitives::block::Block;
 use parking_lot::{Condvar, Mutex};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+/// Only a hang is as long.
+const LONG: Duration = Duration::from_secs(120);
 const GENESIS: B256 = B256::repeat_byte(7);
 const SETTINGS: Settings = Settings {
     domain: Domain { chain_id: 9, era: 0 },
@@ -69,6 +78,8 @@ struct Fake {
     convicted: Mutex<Vec<B256>>,
     /// Whether it finds all blocks invalid.
     damaged: Mutex<bool>,
+    /// How often the driver looked at its head.
+    looks: AtomicUsize,
 }
 
 impl Fake {
@@ -79,6 +90,9 @@ impl Fake {
 
 impl Chain for Fake {
     fn head(&self) -> (u64, B256) {
+        if std::thread::current().name() == Some("consensus") {
+            self.looks.fetch_add(1, Ordering::SeqCst);
+        }
         let blocks = self.blocks.lock();
         blocks.last().map_or((0, GENESIS), |last| (last.header.number, last.header.hash_slow()))
     }
@@ -337,13 +351,17 @@ fn say(consensus: &Consensus, node: u8, message: Message) {
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..2_000 {
-        if condition() {
-            return;
-        }
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LONG, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    panic!("{what}: not in ten seconds");
+}
+
+/// Waits until the driver has made jobs of all that it was told: in each round it takes what there is, looks at the chain, and makes jobs.
+fn settled(chain: &Fake) {
+    let before = chain.looks.load(Ordering::SeqCst);
+    until("the driver goes on", || chain.looks.load(Ordering::SeqCst) >= before + 5);
 }
 
 /// A proposal whose blocks are withheld, the end of its term, and another that is notarized in the next.
@@ -431,8 +449,7 @@ fn blocks_are_not_compared_with_a_chain_that_they_do_not_follow() {
     let second = after(&first, notarized, &last);
     say(&consensus, leader(0), Message::Proposal(Box::new(second)));
     until("its block is here", || consensus.serve(&ask(&last)).is_some_and(|answer| answer.len() > 8));
-    // Time for the job to be made.
-    std::thread::sleep(Duration::from_millis(300));
+    settled(&chain);
     chain.set(vec![block(1, GENESIS, b"rival")]);
     chain.gate.open();
     until("it is executed after all", || chain.head().1 == last.header.hash_slow());
@@ -549,9 +566,8 @@ fn witnesses_wait_for_all_else() {
     for node in (0..4).filter(|node| *node != own()) {
         say(&consensus, node, Message::Reject(Box::new(lie.clone())));
     }
-    std::thread::sleep(Duration::from_millis(100));
     peers.give(&last);
-    std::thread::sleep(Duration::from_millis(300));
+    settled(&chain);
     chain.gate.open();
     let votes = |kind| {
         let said = peers.said.lock();

@@ -78,6 +78,8 @@ numbers! {
     connections: Counter = "jove_network_connections_total" counter,
     /// Connections refused by a limit or a list.
     refused: Counter = "jove_network_connections_refused_total" counter,
+    /// Peers dialled in vain.
+    dials_failed: Counter = "jove_network_dials_failed_total" counter,
     /// Peers dropped that belong to another chain.
     foreign: Counter = "jove_network_peers_foreign_total" counter,
     /// Peers dropped that did not identify themselves.

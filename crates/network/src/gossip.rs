@@ -6,7 +6,7 @@
 //!   verification a hop, prove nothing, and tell who sent a transaction first. Blame goes to the peer that forwarded.
 //! - **Validated first.** Nothing is forwarded before the host's [`Verdict`].
 //! - **Scored.** Invalid messages and broken promises lower a peer's score, being the first with good ones raises it. The penalty of
-//!   [`Offence`](crate::Offence) counts in it, and a score at the bottom is a penalty. Rates of delivery are not scored: topics may be silent for hours.
+//!   [`Offence`](crate::Offence) counts in it, a little, and a score at the bottom is a penalty. Rates of delivery are not scored: topics may be silent for hours.
 //! - **Topics** are named by chain and fixed; subscriptions to others are refused.
 //! - From [`IDONTWANT`] bytes on, a node that has a message says so (gossipsub 1.2) before duplicates of it are sent.
 

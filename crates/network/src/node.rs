@@ -40,6 +40,8 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(500);
 /// How long an idle connection is kept: gossip and discovery reuse it.
 const IDLE: Duration = Duration::from_secs(300);
+/// How much of a penalty counts in gossip's score: so little that a peer is heard until it is banned, whenever that is counted.
+const SCORED: f64 = 0.3;
 /// Addresses of a peer that are believed and kept.
 const MAX_ADDRESSES: usize = 8;
 
@@ -69,6 +71,8 @@ struct Seat {
     addresses: Vec<Multiaddr>,
     outbox: Arc<Outbox>,
     task: AbortHandle,
+    /// When others may be asked where it is.
+    lookup: Backoff,
 }
 
 /// A gossip message that waits for its verdict.
@@ -296,6 +300,7 @@ impl Node {
                         addresses: validator.addresses,
                         outbox,
                         task: self.tasks.spawn(keep),
+                        lookup: Backoff::new(Instant::now()),
                     });
                 }
             }
@@ -307,6 +312,14 @@ impl Node {
         let Some(seat) = self.seats.values().find(|seat| seat.peer == peer) else { return };
         let addresses = seat.addresses.clone();
         if let Err(DialError::NoAddresses) = self.dial(peer, addresses) {
+            self.look_for(peer);
+        }
+    }
+
+    /// Asks others where a validator is, with pauses: a search dials whom it hears of, and each dial that fails comes back here.
+    fn look_for(&mut self, peer: PeerId) {
+        let seat = self.seats.values_mut().find(|seat| seat.peer == peer);
+        if seat.is_some_and(|seat| seat.lookup.due(Instant::now())) {
             self.swarm.behaviour_mut().kad.get_closest_peers(peer);
         }
     }
@@ -333,7 +346,8 @@ impl Node {
                 self.peers.lock().latency(&peer, latency);
             }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                if let Some(seat) = self.seats.values().find(|seat| seat.peer == peer_id) {
+                if let Some(seat) = self.seats.values_mut().find(|seat| seat.peer == peer_id) {
+                    seat.lookup = Backoff::new(Instant::now());
                     seat.outbox.wake.notify_one();
                 }
             }
@@ -343,14 +357,13 @@ impl Node {
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 tracing::debug!(%peer, %error, "dial failed");
+                self.counters.dials_failed.one();
                 if let DialError::WrongPeerId { obtained, address } = error {
                     tracing::warn!(want = %peer, got = %obtained, %address, "another peer answers there");
                     self.swarm.behaviour_mut().kad.remove_address(&peer, &strip_peer(address));
                 }
-                // it may have moved; the seat's own pauses bound how often this is asked
-                if self.seats.values().any(|seat| seat.peer == peer) {
-                    self.swarm.behaviour_mut().kad.get_closest_peers(peer);
-                }
+                // it may have moved
+                self.look_for(peer);
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.note_addresses(),
             SwarmEvent::ListenerClosed { reason: Err(error), addresses, .. } => {
@@ -497,8 +510,9 @@ impl Node {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         let mut worst = vec![];
         for info in infos {
-            gossip.set_application_score(&info.peer, -info.penalty);
-            if gossip.peer_score(&info.peer).is_some_and(|score| score + info.penalty < gossip::GRAYLIST) {
+            let counted = SCORED * info.penalty;
+            gossip.set_application_score(&info.peer, -counted);
+            if gossip.peer_score(&info.peer).is_some_and(|score| score + counted < gossip::GRAYLIST) {
                 worst.push(info.peer);
             }
         }

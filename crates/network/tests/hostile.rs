@@ -7,7 +7,7 @@ mod hostile;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use common::{Node, join, until};
+use common::{LONG, Node, join, until};
 use hostile::{Hostile, protocol, version};
 use jove_network::{Config, Event, Rate, To, Topic, Validator};
 use libp2p::{
@@ -15,7 +15,7 @@ use libp2p::{
     futures::{AsyncReadExt, AsyncWriteExt},
     identity::Keypair,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Validators `nodes` and the hostile one, on both sides of everything.
 async fn join_with(nodes: &mut [&mut Node], hostile: &Hostile) -> B256 {
@@ -42,6 +42,7 @@ async fn exchange(a: &mut Node, b: &mut Node, count: u32) {
 }
 
 async fn gossip(from: &Node, to: &mut Node, text: &str) {
+    until("a mesh", || from.network.stats().mesh >= 1).await;
     from.network.publish(Topic::Blocks, Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
     loop {
         if to.gossip().await == text {
@@ -157,20 +158,18 @@ async fn who_does_not_read_loses_messages_and_nobody_else_does() {
     let (mut a, mut b) = (Node::start(bounded).await, Node::start(|_| {}).await);
     let hostile = Hostile::start(&version()).await;
     let mut incoming = hostile.control.clone().accept(protocol("direct/1")).unwrap();
-    let id = join_with(&mut [&mut a, &mut b], &hostile).await;
     // it takes messages, it says, and reads none
-    let mut held = vec![];
-    loop {
+    let held = tokio::spawn(async move {
         use libp2p::futures::StreamExt;
-        let (peer, mut stream) = incoming.next().await.unwrap();
-        drop(stream.write_all(&[1]).await);
-        drop(stream.flush().await);
-        held.push(stream);
-        if peer == a.network.local_peer() {
-            break;
+        let mut held = vec![];
+        while let Some((_, mut stream)) = incoming.next().await {
+            drop(stream.write_all(&[1]).await);
+            drop(stream.flush().await);
+            held.push(stream);
         }
-    }
-    a.connected(&[id]).await;
+    });
+    join_with(&mut [&mut a, &mut b], &hostile).await;
+    until("all streams are there", || a.network.stats().validators == 2).await;
     for number in 0..400u32 {
         let message = [&number.to_be_bytes()[..], &[7; 100_000]].concat();
         a.network.broadcast(message.into()).unwrap();
@@ -181,6 +180,7 @@ async fn who_does_not_read_loses_messages_and_nobody_else_does() {
     let stats = a.network.stats();
     assert!(stats.direct_dropped > 0 && stats.direct_dropped < 400, "{stats:?}");
     assert!(stats.queued <= 50, "{stats:?}");
+    held.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,14 +193,16 @@ async fn a_flood_of_gossip_is_throttled_and_its_sender_banned() {
     assert!(hostile.dial(&a.addresses()[0]).await);
     until("a mesh", || a.network.stats().mesh == 2 && b.network.stats().mesh >= 1).await;
     let target = a.addresses()[0].clone();
+    let began = Instant::now();
     for number in 0..1_000u32 {
         hostile.publish(Topic::Transactions, number.to_be_bytes().to_vec());
     }
-    until("banned", || a.network.stats().bans == 1).await;
+    until("banned", || a.network.stats().bans >= 1).await;
     until("dropped", || hostile.connections() == 0).await;
     let stats = a.network.stats();
-    assert!(stats.gossip_received <= 110 && stats.gossip_throttled >= 99, "{stats:?}");
-    assert!(stats.verdicts <= 100, "{stats:?}");
+    let allowed = 101 + began.elapsed().as_secs();
+    assert!(stats.gossip_received <= allowed && stats.gossip_throttled >= 99, "{stats:?}");
+    assert!(stats.verdicts <= allowed, "{stats:?}");
     // a new connection does not help it
     hostile.dial(&target).await;
     until("refused", || a.network.stats().refused >= 1).await;
@@ -226,6 +228,8 @@ async fn garbage_in_gossip_bans_whoever_forwards_it() {
             _ => None,
         });
         assert_eq!(from.await, hostile.peer);
+        // its penalty counts in its score meanwhile, and it is heard all the same
+        tokio::time::sleep(Duration::from_millis(600)).await;
     }
     until("banned", || a.network.stats().bans == 1).await;
     until("dropped", || hostile.connections() == 0).await;
@@ -293,7 +297,7 @@ async fn a_flood_of_requests_is_throttled_and_others_are_served() {
     let change = |config: &mut Config| {
         config.limits.requests = Rate::new(1, 100);
         config.limits.serving_per_peer = 4;
-        config.limits.stall = Duration::from_secs(2);
+        config.limits.stall = Duration::from_secs(5);
     };
     let mut a = Node::start(change).await;
     let honest = Node::start(|config| config.bootstrap = a.addresses()).await;
@@ -301,15 +305,14 @@ async fn a_flood_of_requests_is_throttled_and_others_are_served() {
     assert!(hostile.dial(&a.addresses()[0]).await);
     until("connected", || a.network.stats().peers == 2).await;
     let target = a.network.local_peer();
-    // half a request each, and they are kept open
+    // half a request each, and they are kept open; four are waited for at a time, until they are given up
     let mut held = vec![];
-    for _ in 0..50 {
-        let Some(mut stream) = hostile.stream(target, protocol("request/1")).await else { break };
+    while a.network.stats().requests_throttled < 40 {
+        let mut stream = hostile.stream(target, protocol("request/1")).await.expect("it is not banned yet");
         drop(stream.write_all(&[0, 0, 0, 9, 1]).await);
         drop(stream.flush().await);
         held.push(stream);
     }
-    until("throttled", || a.network.stats().requests_throttled >= 40).await;
     let serve = async {
         loop {
             if let Event::Request { bytes, responder, .. } = a.events.recv().await.unwrap() {
@@ -337,7 +340,7 @@ async fn a_flood_of_requests_is_throttled_and_others_are_served() {
             break;
         }
     }
-    until("banned", || a.network.stats().bans == 1).await;
+    until("banned", || a.network.stats().bans >= 1).await;
     until("dropped", || hostile.connections() == 0).await;
 }
 
@@ -346,7 +349,7 @@ async fn slow_readers_of_answers_hold_bounded_room() {
     let change = |config: &mut Config| {
         config.limits.serving_per_peer = 6;
         config.limits.answers_size = 16 << 20;
-        config.limits.stall = Duration::from_secs(3);
+        config.limits.stall = Duration::from_secs(5);
     };
     let mut a = Node::start(change).await;
     let honest = Node::start(|config| config.bootstrap = a.addresses()).await;
@@ -396,7 +399,7 @@ async fn peers_of_another_chain_are_dropped() {
         config.bootstrap = a.addresses();
     })
     .await;
-    until("both", || a.network.stats().foreign == 2 || other.network.stats().foreign >= 1).await;
+    until("both", || a.network.stats().foreign >= 2 || other.network.stats().foreign >= 1).await;
     until("dropped", || a.network.stats().peers == 0 && other.network.stats().peers == 0).await;
     assert!(a.network.stats().banned >= 1 && a.network.stats().bans == 0, "out for a while, and no offence");
 }
@@ -423,7 +426,7 @@ async fn who_does_not_say_who_it_is_is_dropped() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), closed).await.expect("dropped");
+    tokio::time::timeout(LONG, closed).await.expect("dropped");
     assert!(a.network.stats().unidentified >= 1);
     let good = good.network.local_peer();
     until("the other stays", || a.network.peers().iter().map(|info| info.peer).eq([good])).await;

@@ -6,6 +6,8 @@ mod common;
 use bytes::Bytes;
 use common::{Node, QUIC, TCP, join, until};
 use jove_network::{Error, Event, Network, PeerId, To, Topic};
+use libp2p::futures::future::join_all;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn direct_messages_arrive_in_order_over_tcp_and_quic() {
@@ -72,11 +74,9 @@ async fn seven_find_each_other_through_one_and_one_comes_back() {
         }
     }
     nodes[2].network.publish(Topic::Blocks, Bytes::from_static(b"block")).await.unwrap();
-    for (index, node) in nodes.iter_mut().enumerate() {
-        if index != 2 {
-            assert_eq!(node.gossip().await, "block");
-        }
-    }
+    // at once: what one has is for it to accept, or others may not have it
+    let heard = nodes.iter_mut().enumerate().filter(|(index, _)| *index != 2).map(|(_, node)| node.gossip());
+    assert!(join_all(heard).await.iter().all(|bytes| bytes == "block"));
 
     // one dies, and the others notice; it comes back elsewhere under its key, and knows nobody but the seed
     let Node { network, events, identity, id } = nodes.remove(4);
@@ -91,13 +91,53 @@ async fn seven_find_each_other_through_one_and_one_comes_back() {
         node.connected(&[id]).await;
     }
     assert_eq!(back.direct(nodes[0].id).await, "while you were away");
+    until("a mesh", || back.network.stats().mesh >= 1).await;
     nodes[5].network.publish(Topic::Certificates, Bytes::from_static(b"certificate")).await.unwrap();
     // it is new to the mesh: what was published before may be offered to it again, and comes first then
     let heard = back.find(|event| match event {
         Event::Gossip { topic: Topic::Certificates, bytes, .. } => Some(bytes),
         _ => None,
     });
-    assert_eq!(heard.await, "certificate");
+    let others = join_all(nodes[..5].iter_mut().map(Node::gossip));
+    let (heard, _) = tokio::join!(heard, others);
+    assert_eq!(heard, "certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validators_that_are_gone_are_looked_for_with_pauses() {
+    let seed = Node::start(|_| {}).await;
+    let bootstrap = seed.addresses();
+    let mut nodes = vec![];
+    for _ in 0..5 {
+        nodes.push(Node::start(|config| config.bootstrap = bootstrap.clone()).await);
+    }
+    let mut validators: Vec<_> = nodes.iter().map(Node::validator).collect();
+    validators.iter_mut().for_each(|validator| validator.addresses.clear());
+    for node in &nodes {
+        node.network.set_validators(validators.clone()).await.unwrap();
+    }
+    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+    for node in &mut nodes {
+        let others: Vec<_> = ids.iter().copied().filter(|id| *id != node.id).collect();
+        node.connected(&others).await;
+    }
+    // three go, and everybody who is asked still has their addresses: a search that fails must not begin the next
+    let gone: Vec<_> = nodes.drain(..3).map(|node| node.id).collect();
+    for node in &mut nodes {
+        let mut missing = gone.clone();
+        while !missing.is_empty() {
+            if let Event::Disconnected(id) = node.next().await {
+                missing.retain(|missing| *missing != id);
+            }
+        }
+    }
+    until("dials", || nodes.iter().all(|node| node.network.stats().dials_failed >= 3)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for node in &nodes {
+        // each pause is longer than the last; without pauses there are thousands a second
+        let failed = node.network.stats().dials_failed;
+        assert!(failed < 300, "{failed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +175,7 @@ async fn gossip_goes_on_only_where_it_is_accepted() {
     let stats = middle.network.stats();
     assert_eq!((stats.gossip_received, stats.gossip_accepted, stats.gossip_rejected), (4, 1, 1));
     let info = middle.network.peers().into_iter().find(|info| info.peer == first.network.local_peer()).unwrap();
-    assert!(info.penalty > 28.0 && info.penalty <= 30.0, "{}", info.penalty);
+    assert!(info.penalty > 15.0 && info.penalty <= 30.0, "half is forgotten in five minutes: {}", info.penalty);
 
     // the same bytes again are the same message
     let again = first.network.publish(Topic::Transactions, Bytes::from_static(b"accepted")).await;
@@ -232,7 +272,12 @@ async fn who_leaves_the_set_is_no_longer_heard() {
 async fn lists_work_while_running_and_after() {
     let folder = tempfile::tempdir().unwrap();
     let lists = Some(folder.path().join("lists"));
-    let a = Node::start(|config| config.lists = lists.clone()).await;
+    // an address of its own: nobody takes its port while it is restarted
+    let a = Node::start(|config| {
+        config.lists = lists.clone();
+        config.listen = vec!["/ip4/127.0.0.9/tcp/0".parse().unwrap()];
+    })
+    .await;
     let b = Node::start(|config| config.bootstrap = a.addresses()).await;
     let peer = b.network.local_peer();
     until("connected", || a.network.stats().peers == 1).await;

@@ -21,6 +21,8 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// Only a hang is as long, and a lease that is not to run out.
+const LONG: Duration = Duration::from_secs(120);
 /// The quote that L1 refuses.
 const BAD_QUOTE: &[u8] = b"bad";
 
@@ -200,7 +202,7 @@ impl Served {
 
 #[tokio::test]
 async fn nobody_without_a_token_and_an_enclave_gets_work() {
-    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    let served = serve(Fake::default(), &[1], LONG).await;
     for path in [
         "challenge",
         "jobs",
@@ -257,7 +259,7 @@ async fn nobody_without_a_token_and_an_enclave_gets_work() {
 
 #[tokio::test]
 async fn what_a_malicious_worker_says_is_not_believed() {
-    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    let served = serve(Fake::default(), &[1], LONG).await;
     assert_eq!(served.register("evil", b"good").await, 200);
     assert_eq!(served.register("good", b"good").await, 200);
     for lie in [proof("evil", 2), b"junk".to_vec(), Vec::new()] {
@@ -276,7 +278,7 @@ async fn what_a_malicious_worker_says_is_not_believed() {
 
 #[tokio::test]
 async fn a_worker_that_dies_loses_its_lease() {
-    let served = serve(Fake::default(), &[1], Duration::from_secs(3)).await;
+    let served = serve(Fake::default(), &[1], Duration::from_secs(5)).await;
     assert_eq!(served.register("dead", b"good").await, 200);
     assert_eq!(served.register("alive", b"good").await, 200);
     let (old, _) = served.lease("dead").await;
@@ -293,13 +295,15 @@ async fn a_worker_that_dies_loses_its_lease() {
 
 #[tokio::test]
 async fn a_lease_does_not_run_out_while_its_input_is_made() {
-    let fake = Fake { slow: Duration::from_secs(3), ..Default::default() };
-    let served = serve(fake, &[1], Duration::from_secs(1)).await;
+    let fake = Fake { slow: Duration::from_secs(7), ..Default::default() };
+    let served = serve(fake, &[1], Duration::from_secs(3)).await;
     assert_eq!(served.register("a", b"good").await, 200);
     assert_eq!(served.register("b", b"good").await, 200);
     let (first, second) = tokio::join!(served.lease("a"), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        tokio::time::timeout(Duration::from_secs(2), served.ask("b", "lease", Vec::new())).await
+        while served.states() == [State::Waiting] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::timeout(Duration::from_secs(5), served.ask("b", "lease", Vec::new())).await
     });
     assert!(second.is_err(), "it is not for another");
     assert_eq!(served.status("a", &format!("lease/{}/finish", first.0), proof("a", 1)).await, 200);
@@ -308,7 +312,7 @@ async fn a_lease_does_not_run_out_while_its_input_is_made() {
 
 #[tokio::test]
 async fn who_says_nothing_is_cut_off() {
-    let served = serve(Fake::default(), &[], Duration::from_secs(9)).await;
+    let served = serve(Fake::default(), &[], LONG).await;
     let address = served.url.trim_start_matches("http://").trim_end_matches("/v1/").to_owned();
     let token = served.secret.token("a").unwrap();
     let half = [
@@ -321,7 +325,7 @@ async fn who_says_nothing_is_cut_off() {
     let cut = half.map(|half| {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         tokio::task::spawn_blocking(move || {
-            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            stream.set_read_timeout(Some(LONG)).unwrap();
             stream.write_all(half.as_bytes()).unwrap();
             // To the connection's end, which may be a reset.
             let mut said = Vec::new();
@@ -339,7 +343,7 @@ async fn who_says_nothing_is_cut_off() {
 #[tokio::test]
 async fn several_work_side_by_side_past_a_poison_batch() {
     let fake = Fake { poison: [2].into(), ..Default::default() };
-    let served = Arc::new(serve(fake, &[1, 2, 3, 4, 5], Duration::from_secs(9)).await);
+    let served = Arc::new(serve(fake, &[1, 2, 3, 4, 5], LONG).await);
     let work = |name: &'static str| {
         let served = served.clone();
         tokio::spawn(async move {
@@ -358,7 +362,7 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     };
     let (first, second) = (work("a"), work("b"));
     // Whoever waits for the poison batch is not waited for.
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(LONG, async {
         while served.controller.proofs(System::Tee).len() < 4 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -414,7 +418,7 @@ fn zk_worker(served: &Served, name: &str, lacking: bool) -> ZkWorker<Echo> {
 
 #[tokio::test]
 async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
-    let served = serve(Fake::default(), &[1], Duration::from_secs(9)).await;
+    let served = serve(Fake::default(), &[1], LONG).await;
     served.controller.want(System::Zk, &[job(1), job(2), job(3), job(4)]).unwrap();
     // One that is not set up asks for nothing.
     let idle = tokio::spawn(run_zk(zk_worker(&served, "idle", true)));
@@ -423,12 +427,15 @@ async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
     idle.abort();
 
     let worker = tokio::spawn(run_zk(zk_worker(&served, "zk", false)));
-    for _ in 0..100 {
-        if served.controller.proofs(System::Zk).len() == 2 && served.controller.jobs(System::Zk)[2].failures > 0 {
-            break;
+    let is_done =
+        || served.controller.proofs(System::Zk).len() == 2 && served.controller.jobs(System::Zk)[2].failures > 0;
+    tokio::time::timeout(LONG, async {
+        while !is_done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    })
+    .await
+    .unwrap();
     worker.abort();
     let proof = |index: u8| (job(index.into()), Bytes::from(vec![index]));
     assert_eq!(served.controller.proofs(System::Zk), [proof(1), proof(2)]);
@@ -446,7 +453,7 @@ async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
 async fn a_system_without_a_queue_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder.path(), Options { sync: false }).unwrap();
-    let queue = Queue::open(storage, System::Tee, Duration::from_secs(9)).unwrap();
+    let queue = Queue::open(storage, System::Tee, LONG).unwrap();
     let secret = Secret::random();
     let controller = Controller::new(Fake::default(), secret.clone(), Some(queue), None);
     assert!(controller.want(System::Zk, &[job(1)]).is_err() && !controller.has(System::Zk));

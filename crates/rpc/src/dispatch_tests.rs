@@ -13,6 +13,8 @@ pub(crate) struct Fake {
     /// How many sends reached the pool together.
     pub(crate) sends: Arc<Mutex<Vec<usize>>>,
     pub(crate) notified: Arc<Mutex<usize>>,
+    /// Slow calls that have begun.
+    pub(crate) begun: Arc<Mutex<usize>>,
     allowance: Arc<Mutex<usize>>,
 }
 
@@ -23,6 +25,7 @@ impl Fake {
             config: Arc::new(config),
             sends: Arc::default(),
             notified: Arc::default(),
+            begun: Arc::default(),
             allowance: Arc::new(Mutex::new(usize::MAX)),
         }
     }
@@ -56,11 +59,12 @@ impl Backend for Fake {
             "big" => Ok(format!("\"{}\"", "x".repeat(1000)).into_bytes()),
             "huge" => Ok(format!("\"{}\"", "x".repeat(4_000_000)).into_bytes()),
             "slow" => {
+                *self.begun.lock() += 1;
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 Ok(b"\"slow\"".to_vec())
             }
             "linger" => {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(std::time::Duration::from_secs(3)).await;
                 Ok(b"\"lingered\"".to_vec())
             }
             "count" => {

@@ -19,6 +19,9 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 
+/// Only a hang is as long.
+const LONG: Duration = Duration::from_secs(120);
+
 struct Running {
     address: SocketAddr,
     stop: Stop,
@@ -51,13 +54,13 @@ fn echo(id: u64) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "echo", "params": [id]})
 }
 
-/// Sends raw bytes and reads to the end.
+/// Sends raw bytes and reads to the end. Who is refused early may find nobody who reads the rest.
 async fn raw(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
-    answer
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time");
+    String::from_utf8(answer).expect("text")
 }
 
 fn post(headers: &str, body: &str) -> String {
@@ -146,7 +149,7 @@ async fn connections_are_bounded() {
         tokio::task::yield_now().await;
     }
     let mut third = TcpStream::connect(running.address).await.expect("accepted by the system");
-    let read = timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("closed at once");
+    let read = timeout(LONG, third.read(&mut [0; 1])).await.expect("closed at once");
     assert!(matches!(read, Ok(0) | Err(_)));
     drop(held);
     while running.places.free() < 2 {
@@ -163,8 +166,7 @@ async fn open(address: SocketAddr) -> Socket {
 
 async fn next(socket: &mut Socket) -> Value {
     loop {
-        let message =
-            timeout(Duration::from_secs(10), socket.next()).await.expect("in time").expect("open").expect("a message");
+        let message = timeout(LONG, socket.next()).await.expect("in time").expect("open").expect("a message");
         if let Message::Text(text) = message {
             return serde_json::from_str(&text).expect("JSON");
         }
@@ -192,7 +194,7 @@ async fn websocket_answers_batches_and_subscriptions() {
     socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "tick"}).to_string())).await.expect("sent");
     assert_eq!(next(&mut socket).await["error"]["code"], -32005);
     socket.send(Message::Ping(vec![1].into())).await.expect("sent");
-    let pong = timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+    let pong = timeout(LONG, socket.next()).await.expect("in time");
     assert!(matches!(pong, Some(Ok(Message::Pong(_)))), "{pong:?}");
 }
 
@@ -228,7 +230,7 @@ async fn a_long_answer_goes_out_in_frames_that_leave_no_long_buffer() {
     let tokio_tungstenite::MaybeTlsStream::Plain(mut stream) = socket.into_inner() else {
         panic!("it is not encrypted")
     };
-    let read = timeout(Duration::from_secs(10), async { [frames(&mut stream).await, frames(&mut stream).await] });
+    let read = timeout(LONG, async { [frames(&mut stream).await, frames(&mut stream).await] });
     for (payload, lengths) in read.await.expect("in time") {
         let answer: Value = serde_json::from_slice(&payload).expect("JSON");
         let (last, full) = lengths.split_last().expect("a frame");
@@ -259,7 +261,7 @@ async fn a_handshake_that_is_none_is_refused() {
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     stream.write_all(get(&format!("{whole}{key}")).as_bytes()).await.expect("sent");
     let mut answer = vec![0; 1000];
-    let length = timeout(Duration::from_secs(10), stream.read(&mut answer)).await.expect("in time").expect("read");
+    let length = timeout(LONG, stream.read(&mut answer)).await.expect("in time").expect("read");
     let answer = String::from_utf8_lossy(&answer[..length]).to_lowercase();
     assert!(answer.starts_with("http/1.1 101 "), "{answer}");
     assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{answer}");
@@ -284,7 +286,7 @@ async fn websocket_keeps_its_gates() {
     let mut socket = open(address).await;
     // The server closes once it has seen the length: the rest may find nobody.
     let _ = socket.send(Message::text(" ".repeat(1_000_000))).await;
-    let end = timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = socket.next().await {} });
+    let end = timeout(LONG, async { while let Some(Ok(_)) = socket.next().await {} });
     end.await.expect("an oversized message ends the connection");
 }
 
@@ -294,7 +296,7 @@ async fn a_subscriber_that_does_not_read_is_disconnected() {
     let running = start(config).await;
     let mut socket = open(running.address).await;
     socket.send(Message::text(json!({"jsonrpc": "2.0", "id": 1, "method": "flood"}).to_string())).await.expect("sent");
-    let ended = timeout(Duration::from_secs(20), async {
+    let ended = timeout(LONG, async {
         while running.places.free() < ServerConfig::default().max_connections {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -305,23 +307,23 @@ async fn a_subscriber_that_does_not_read_is_disconnected() {
 
 #[tokio::test]
 async fn a_stop_answers_what_is_in_hand_and_closes_the_rest() {
-    let running = start(ServerConfig::default()).await;
+    let backend = Fake::new(ServerConfig::default());
+    let begun = backend.begun.clone();
+    let running = start_with(backend).await;
     let mut socket = open(running.address).await;
     let slow = json!({"jsonrpc": "2.0", "id": 1, "method": "slow"}).to_string();
     let request = tokio::spawn({
         let (address, body) = (running.address, post(JSON, &slow));
         async move { raw(address, &body).await }
     });
-    while running.places.free() + 2 > ServerConfig::default().max_connections {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    until("it is in hand", || *begun.lock() == 1).await;
     running.stop.graceful.cancel();
     assert!(request.await.expect("no panic").ends_with(r#""result":"slow"}"#));
-    let closed = timeout(Duration::from_secs(5), async { while let Some(Ok(_)) = socket.next().await {} });
+    let closed = timeout(LONG, async { while let Some(Ok(_)) = socket.next().await {} });
     closed.await.expect("the WebSocket is closed");
-    timeout(Duration::from_secs(5), running.places.ended()).await.expect("every connection ended");
-    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens");
+    timeout(LONG, running.places.ended()).await.expect("every connection ended");
+    let nobody = async { while TcpStream::connect(running.address).await.is_ok() {} };
+    timeout(LONG, nobody).await.expect("nobody listens");
 }
 
 #[tokio::test]
@@ -338,7 +340,7 @@ async fn ipc_answers_a_stream_of_values() {
     stream.write_all(requests.as_bytes()).await.expect("sent");
     stream.shutdown().await.expect("closed one half");
     let mut answers = String::new();
-    timeout(Duration::from_secs(10), stream.read_to_string(&mut answers)).await.expect("in time").expect("read");
+    timeout(LONG, stream.read_to_string(&mut answers)).await.expect("in time").expect("read");
     let mut answers: Vec<&str> = answers.lines().collect();
     answers.sort_unstable();
     assert_eq!(answers.len(), 4, "{answers:?}");
@@ -352,12 +354,12 @@ async fn ipc_answers_a_stream_of_values() {
     let mut buffer = [0; 1000];
     let mut seen = String::new();
     while !seen.contains("tick") {
-        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.expect("in time").expect("read");
+        let read = timeout(LONG, stream.read(&mut buffer)).await.expect("in time").expect("read");
         seen.push_str(std::str::from_utf8(&buffer[..read]).expect("text"));
     }
     assert_eq!(seen.lines().next(), Some(r#"{"jsonrpc":"2.0","id":1,"result":1}"#));
     stop.graceful.cancel();
-    assert_eq!(timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.expect("closed").expect("read"), 0);
+    assert_eq!(timeout(LONG, stream.read(&mut buffer)).await.expect("closed").expect("read"), 0);
 }
 
 /// A WebSocket client that asks for big answers for as long as anyone listens, and never reads.
@@ -376,7 +378,7 @@ async fn what_clients_leave_unread_is_bounded_in_all() {
     let config = ServerConfig { max_unread_bytes: room, max_connections_per_address: 0, ..Default::default() };
     let running = start(config).await;
     let deaf: Vec<_> = (0..6).map(|_| tokio::spawn(ask_deaf(running.address))).collect();
-    let used_up = timeout(Duration::from_secs(20), async {
+    let used_up = timeout(LONG, async {
         let mut full = 0;
         while full < 20 {
             full = if running.budget.left() < 4_000_000 { full + 1 } else { 0 };
@@ -392,7 +394,7 @@ async fn what_clients_leave_unread_is_bounded_in_all() {
     assert!(seen.contains(r#""id":77,"error":{"code":-32005"#), "{}", &seen[..seen.len().min(300)]);
 
     deaf.iter().for_each(tokio::task::JoinHandle::abort);
-    let free = timeout(Duration::from_secs(20), async {
+    let free = timeout(LONG, async {
         while running.budget.left() < room {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -410,7 +412,7 @@ async fn an_answer_over_http_holds_room_until_it_is_read() {
     socket.set_recv_buffer_size(1 << 16).expect("set");
     let mut stream = socket.connect(running.address).await.expect("connected");
     stream.write_all(post(JSON, &batch).as_bytes()).await.expect("sent");
-    timeout(Duration::from_secs(10), async {
+    timeout(LONG, async {
         while running.budget.left() == 20_000_000 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -420,9 +422,9 @@ async fn an_answer_over_http_holds_room_until_it_is_read() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(running.budget.left() < 20_000_000, "nobody has read it yet");
     let mut answer = Vec::new();
-    timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("in time").expect("read");
+    timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time").expect("read");
     assert!(answer.len() > 16_000_000);
-    timeout(Duration::from_secs(10), async {
+    timeout(LONG, async {
         while running.budget.left() < 20_000_000 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -442,7 +444,7 @@ async fn one_address_cannot_take_every_place() {
         tokio::task::yield_now().await;
     }
     let mut third = TcpStream::connect(running.address).await.expect("accepted by the system");
-    let read = timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("closed at once");
+    let read = timeout(LONG, third.read(&mut [0; 1])).await.expect("closed at once");
     assert!(matches!(read, Ok(0) | Err(_)));
     drop(held);
 }
@@ -468,10 +470,10 @@ async fn until(what: &str, ready: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+    timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
-/// A call that takes a second, in a request of `bytes`.
+/// A call that takes seconds, in a request of `bytes`.
 fn lingering(bytes: usize) -> String {
     let call = |padding: &str| format!(r#"{{"jsonrpc":"2.0","id":9,"method":"linger","params":["{padding}"]}}"#);
     call(&"x".repeat(bytes - call("").len()))
@@ -502,7 +504,7 @@ async fn what_clients_have_begun_to_send_is_bounded_in_all() {
     until("unfinished messages draw on the budget", || budget.left() < MIB + MIB / 4).await;
 
     let mut refused = begin(address, 2 * MIB).await;
-    let end = timeout(Duration::from_secs(10), async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
+    let end = timeout(LONG, async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
     end.await.expect("what finds no room ends its connection");
     let body = raw(address, &post(JSON, &lingering(2 * MIB))).await;
     assert!(body.starts_with("HTTP/1.1 503 ") && body.contains(r#""error":{"code":-32005"#), "{body}");
@@ -540,7 +542,7 @@ async fn a_request_holds_room_until_it_is_answered() {
     // More than there is room for: the connection ends, once those that had room are answered.
     let (mut sink, mut answers) = socket.split();
     let sending = tokio::spawn(async move { while sink.send(Message::text(lingering(2 * MIB))).await.is_ok() {} });
-    let end = timeout(Duration::from_secs(20), async { while let Some(Ok(_)) = answers.next().await {} });
+    let end = timeout(LONG, async { while let Some(Ok(_)) = answers.next().await {} });
     end.await.expect("the connection ends");
     sending.await.expect("no panic");
     drop(answers);
@@ -559,7 +561,7 @@ async fn what_is_sent_over_ipc_draws_on_the_same_budget() {
     until("an unfinished value draws on the budget", || budget.left() <= MIB + 64 * 1024).await;
     let mut refused = UnixStream::connect(&path).await.expect("connected");
     let _ = refused.write_all(&vec![b'['; 3 * MIB]).await;
-    let end = timeout(Duration::from_secs(10), async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
+    let end = timeout(LONG, async { while matches!(refused.read(&mut [0; 64]).await, Ok(1..)) {} });
     end.await.expect("what finds no room ends its connection");
     drop(held);
     until("the room is given back", || budget.left() == 4 * MIB).await;
@@ -584,7 +586,7 @@ async fn one_address_cannot_fill_what_is_unread() {
         stream.write_all(batch.as_bytes()).await.expect("sent");
         // It reads, a little: the status line.
         let mut status = [0; 12];
-        timeout(Duration::from_secs(10), stream.read_exact(&mut status)).await.expect("in time").expect("read");
+        timeout(LONG, stream.read_exact(&mut status)).await.expect("in time").expect("read");
         slow.push(stream);
     }
     let held = 260_000_000 - running.budget.left();

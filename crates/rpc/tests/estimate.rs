@@ -219,7 +219,7 @@ impl Chain {
     }
 
     async fn send(&self, raw: &Bytes) -> Result<Value, String> {
-        self.ask("eth_sendRawTransactionSync", json!([raw, 5_000])).await
+        self.ask("eth_sendRawTransactionSync", json!([raw, 60_000])).await
     }
 
     /// An L1 origin whose prices are higher by the most that one L1 block can raise them (EIP-1559; EIP-4844 with EIP-7691's numbers).

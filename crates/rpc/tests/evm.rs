@@ -6,7 +6,10 @@ use jove_primitives::ChainSpec;
 use jove_rpc::{Server, ServerConfig};
 use jove_sequencer::{L1Config, Node, NodeConfig, PoolConfig};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 const ALICE: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
 /// slot 0 += 1, logs the value and returns it.
@@ -68,14 +71,15 @@ impl Chain {
     async fn send(&self, mut request: Value) -> Value {
         request["from"] = json!(ALICE);
         let hash = self.ask("eth_sendTransaction", json!([request])).await;
-        for _ in 0..500 {
+        let started = Instant::now();
+        loop {
             let receipt = self.ask("eth_getTransactionReceipt", json!([hash])).await;
             if !receipt.is_null() {
                 return receipt;
             }
+            assert!(started.elapsed() < Duration::from_secs(120), "{request} is never included");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{request} is never included");
     }
 
     /// Deploys `code` and gives its address.

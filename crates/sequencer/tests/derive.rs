@@ -409,7 +409,7 @@ fn a_restart_in_the_middle_of_a_batch_goes_on() {
         });
         let started = Instant::now();
         while node.head().header.number == before && !deriving.is_finished() {
-            assert!(started.elapsed() < Duration::from_secs(60), "blocks come");
+            assert!(started.elapsed() < Duration::from_secs(120), "blocks come");
             std::thread::yield_now();
         }
         node.stop();

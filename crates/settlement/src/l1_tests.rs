@@ -42,8 +42,8 @@ async fn node(replies: Vec<Reply>) -> (String, Arc<Mutex<Vec<Value>>>) {
 
 fn quick() -> L1Config {
     L1Config {
-        connect_timeout: Duration::from_secs(2),
-        timeout: Duration::from_millis(300),
+        connect_timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(20),
         retries: 2,
         backoff: Duration::from_millis(1),
         max_answer: 4096,
@@ -51,8 +51,12 @@ fn quick() -> L1Config {
 }
 
 async fn client(replies: Vec<Reply>) -> (L1, Arc<Mutex<Vec<Value>>>) {
+    client_with(quick(), replies).await
+}
+
+async fn client_with(config: L1Config, replies: Vec<Reply>) -> (L1, Arc<Mutex<Vec<Value>>>) {
     let (url, questions) = node(replies).await;
-    (L1::with_config(&url, quick()).expect("a client"), questions)
+    (L1::with_config(&url, config).expect("a client"), questions)
 }
 
 #[test]
@@ -87,7 +91,7 @@ async fn questions_are_json_rpc_and_answers_are_typed() {
 
 #[tokio::test]
 async fn failures_of_transport_are_retried_and_others_are_not() {
-    let (l1, questions) = client(vec![
+    let replies = vec![
         Reply::Raw(503, String::new()),
         Reply::Silence,
         Reply::Json(json!({"result": "0x1"})),
@@ -96,8 +100,9 @@ async fn failures_of_transport_are_retried_and_others_are_not() {
         Reply::Raw(502, String::new()),
         Reply::Raw(502, String::new()),
         Reply::Raw(429, String::new()),
-    ])
-    .await;
+    ];
+    // Silence is waited for.
+    let (l1, questions) = client_with(L1Config { timeout: Duration::from_secs(3), ..quick() }, replies).await;
     assert_eq!(l1.block_number().await.expect("the third attempt"), 1);
     assert!(matches!(l1.block_number().await, Err(Error::HttpStatus { status: 401, .. })));
     match l1.block_number().await {
@@ -112,9 +117,10 @@ async fn failures_of_transport_are_retried_and_others_are_not() {
 
 #[tokio::test]
 async fn a_node_that_is_not_there_is_an_error_without_secrets() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    // A port that is taken, where nobody listens.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = socket.local_addr().expect("an address");
     let l1 = L1::with_config(&format!("http://u:hunter2@{address}/hunter2"), quick()).expect("a client");
     let error = l1.chain_id().await.expect_err("nobody listens");
     assert!(matches!(error, Error::Transport { .. }) && error.is_transient());

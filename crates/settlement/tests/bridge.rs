@@ -34,7 +34,7 @@ async fn node(answer: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Syn
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(handler))).await });
-    let config = L1Config { retries: 0, timeout: Duration::from_secs(5), ..L1Config::default() };
+    let config = L1Config { retries: 0, timeout: Duration::from_secs(60), ..L1Config::default() };
     L1::with_config(&format!("http://{address}"), config).expect("a URL")
 }
 

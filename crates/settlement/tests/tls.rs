@@ -81,7 +81,7 @@ async fn answer(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
 #[ignore = "the other test runs it, with an environment"]
 async fn ask() {
     let url = std::env::var("TEST_URL").unwrap();
-    let config = L1Config { retries: 0, timeout: Duration::from_secs(10), ..L1Config::default() };
+    let config = L1Config { retries: 0, timeout: Duration::from_secs(60), ..L1Config::default() };
     let chain_id = match L1::with_config(&format!("{url}/secret"), config) {
         Ok(l1) => l1.chain_id().await,
         Err(error) => Err(error),

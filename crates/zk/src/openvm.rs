@@ -332,7 +332,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A program that does what `jove-zk` does to files, and keeps count.
     const SCRIPT: &str = r#"#!/bin/sh
@@ -352,8 +351,10 @@ echo '{"seconds":1,"peakMiB":1,"program":"0x1","vm":"0x2","statement":"0x0101010
     fn backend() -> (tempfile::TempDir, OpenVm) {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        fs::write(at("jove-zk"), SCRIPT).unwrap();
-        fs::set_permissions(at("jove-zk"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(at("script"), SCRIPT).unwrap();
+        // Copied by another process: what this one wrote, another test's child could hold open while it is started.
+        let mut install = std::process::Command::new("install");
+        assert!(install.args(["-m", "755"]).args([at("script"), at("jove-zk")]).status().unwrap().success());
         fs::write(at("guest"), "guest").unwrap();
         fs::write(at("vm"), "vm").unwrap();
         fs::create_dir(at("keys")).unwrap();

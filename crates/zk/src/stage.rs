@@ -162,11 +162,20 @@ mod tests {
     async fn a_stage_ends_with_whoever_waits_for_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let script = format!("echo $$ > {}; exec sleep 60", file.display());
-        let waiting = tokio::time::timeout(Duration::from_millis(500), shell(&script)).await;
-        assert!(waiting.is_err());
-        let pid = std::fs::read_to_string(file).unwrap();
-        for _ in 0..50 {
+        let script = format!("echo $$ > {}; exec sleep 1000", file.display());
+        let begun = async {
+            loop {
+                match std::fs::read_to_string(&file) {
+                    Ok(pid) if pid.ends_with('\n') => return pid,
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let pid = tokio::select! {
+            _ = shell(&script) => panic!("it ends by itself"),
+            pid = begun => pid,
+        };
+        for _ in 0..1_000 {
             if !Path::new("/proc").join(pid.trim()).join("fd").read_dir().is_ok_and(|mut list| list.next().is_some()) {
                 return;
             }

@@ -1,5 +1,6 @@
 //! A chain with validators, and what is done on it.
 
+use super::free_port;
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, Signature, U256, address, hex};
@@ -7,13 +8,13 @@ use jove_primitives::{ChainSpec, Transaction};
 use secp256k1::{Message, SecretKey, ecdsa::RecoverableSignature};
 use serde_json::{Value, json};
 use std::{
-    net::TcpListener,
     path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Only a hang is as long.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Who is paid.
 pub(crate) const SOMEONE: Address = address!("00000000000000000000000000000000000f0c01");
 
@@ -41,10 +42,9 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
     }
 }
 
-/// An address of the network that was free a moment ago.
+/// An address of the network that is free.
 pub(crate) fn free_address() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    format!("/ip4/127.0.0.1/tcp/{port}")
+    format!("/ip4/127.0.0.1/tcp/{}", free_port())
 }
 
 /// Writes a chain file; its path.

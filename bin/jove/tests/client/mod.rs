@@ -10,13 +10,26 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 /// Longest wait for a start, which may be that of a chain with its L1 and its contracts; and for an answer.
 const START: Duration = Duration::from_secs(240);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A port that is free, and stays so until whoever it is for listens: it is below those that the system gives to whoever asks for any, and is given once.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = std::process::id().wrapping_mul(128).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (next % 6_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// A running node; killed when dropped.
 pub(crate) struct Process {
@@ -32,8 +45,7 @@ impl Process {
 
     /// Starts a command that runs a node, as [`Self::start`].
     pub(crate) fn run(command: &str, datadir: &Path, flags: &[&str]) -> Self {
-        // Free a moment ago; nobody else on this machine is likely to take it.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_jove"))
             .args([command, "--log", "warn", "--datadir"])
             .arg(datadir)
@@ -147,6 +159,19 @@ impl Client {
         let mut body = vec![0; length.ok_or_else(|| io::Error::other("no content length"))?];
         reader.read_exact(&mut body)?;
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The receipt of a transaction, once a block has it.
+    pub(crate) fn receipt(&self, hash: &Value) -> Value {
+        let started = Instant::now();
+        loop {
+            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).expect("answered");
+            if !receipt.is_null() {
+                return receipt;
+            }
+            assert!(started.elapsed() < PATIENCE, "{hash} is in no block");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Number of the head.

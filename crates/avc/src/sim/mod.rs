@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// How long after the heal all must have gone on, in virtual milliseconds.
-const PATIENCE: u64 = 400_000;
+pub const PATIENCE: u64 = 400_000;
 /// How many past messages the adversary remembers.
 const MEMORY: usize = 512;
 
@@ -595,8 +595,7 @@ impl Simulation {
                 continue;
             }
             if !self.checker.is_honest(from) {
-                let era = self.now / 3_000;
-                let side = (node as u64).wrapping_mul(0x9E37_79B9).wrapping_add(era * 31 + self.plan.seed) >> 3 & 1;
+                let side = self.plan.side(self.now, node);
                 let hidden = match &*message {
                     Message::Proposal(_) => 150,
                     Message::Certificate(_) => 400,
@@ -629,10 +628,7 @@ impl Simulation {
             let delay = if self.now >= self.plan.heal {
                 self.random.within(5, 60)
             } else {
-                let cut = self.plan.partitions.iter().any(|(start, end, sides)| {
-                    (*start..*end).contains(&self.now) && (sides >> from & 1) != (sides >> node & 1)
-                });
-                if cut || self.random.chance(self.plan.loss) {
+                if self.plan.cut(self.now, from, node) || self.random.chance(self.plan.loss) {
                     continue;
                 }
                 let slow = match &**message {

@@ -207,4 +207,18 @@ impl Plan {
     pub fn nodes(&self) -> usize {
         self.validators + self.spares
     }
+
+    /// Whether a partition keeps what the one node sends from the other, at a time in milliseconds. Never after the heal.
+    pub fn cut(&self, now: u64, from: usize, to: usize) -> bool {
+        now < self.heal
+            && self
+                .partitions
+                .iter()
+                .any(|(start, end, sides)| (*start..*end).contains(&now) && (sides >> from & 1) != (sides >> to & 1))
+    }
+
+    /// Which of two twins a node hears, 0 or 1; the halves change every three seconds.
+    pub fn side(&self, now: u64, node: usize) -> u64 {
+        (node as u64).wrapping_mul(0x9E37_79B9).wrapping_add(now / 3_000 * 31 + self.seed) >> 3 & 1
+    }
 }

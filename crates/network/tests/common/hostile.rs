@@ -1,23 +1,24 @@
 //! A peer that keeps no rules, written on libp2p itself.
 #![allow(dead_code)]
 
-use crate::common::{CHAIN, TCP, until};
+use crate::common::{CHAIN, LONG, TCP, until};
 use jove_network::{Identity, Multiaddr, Topic};
 use libp2p::{
     PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder,
     futures::StreamExt,
-    gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode},
+    gossipsub::{self, IdentTopic, MessageAuthenticity, PublishError, ValidationMode},
     identify,
     identity::Keypair,
+    multiaddr::Protocol,
     noise,
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
+use libp2p_stream::OpenStreamError;
+use parking_lot::Mutex;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -35,11 +36,12 @@ pub(crate) struct Hostile {
     pub(crate) control: libp2p_stream::Control,
     publish: mpsc::UnboundedSender<(IdentTopic, Vec<u8>)>,
     dial: mpsc::UnboundedSender<Multiaddr>,
-    /// Connections now, and those that ended or failed.
-    pub(crate) open: Arc<AtomicUsize>,
-    pub(crate) ended: Arc<AtomicUsize>,
+    connections: Connections,
     task: tokio::task::JoinHandle<()>,
 }
+
+/// By peer: connections now, and those that ended or failed.
+type Connections = Arc<Mutex<HashMap<PeerId, (usize, usize)>>>;
 
 impl Drop for Hostile {
     fn drop(&mut self) {
@@ -98,38 +100,49 @@ impl Hostile {
         };
         let (publish, publishing) = mpsc::unbounded_channel();
         let (dial, dialling) = mpsc::unbounded_channel();
-        let (open, ended): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
-        let task = tokio::spawn(run(swarm, publishing, dialling, open.clone(), ended.clone()));
-        Self { peer, address, control, publish, dial, open, ended, task }
+        let connections = Connections::default();
+        let task = tokio::spawn(run(swarm, publishing, dialling, connections.clone()));
+        Self { peer, address, control, publish, dial, connections, task }
     }
 
-    /// Connects, and waits until the connection is there or refused.
+    /// Connections with a peer now, and those that ended or failed.
+    fn with(&self, peer: PeerId) -> (usize, usize) {
+        self.connections.lock().get(&peer).copied().unwrap_or_default()
+    }
+
+    /// Connects, and waits until a connection with that peer is there, or one was refused.
     pub(crate) async fn dial(&self, address: &Multiaddr) -> bool {
-        let ended = self.ended.load(Ordering::SeqCst);
+        let Some(Protocol::P2p(peer)) = address.iter().last() else { panic!("{address} names no peer") };
+        let (_, ended) = self.with(peer);
         self.dial.send(address.clone()).unwrap();
-        until("dialled", || self.open.load(Ordering::SeqCst) > 0 || self.ended.load(Ordering::SeqCst) > ended).await;
-        self.open.load(Ordering::SeqCst) > 0
+        until("dialled", || self.with(peer).0 > 0 || self.with(peer).1 > ended).await;
+        self.with(peer).0 > 0
     }
 
+    /// Publishes, as soon as somebody has subscribed.
     pub(crate) fn publish(&self, to: Topic, bytes: Vec<u8>) {
         drop(self.publish.send((topic(to), bytes)));
     }
 
+    /// A stream; none if the peer does not speak the protocol, or is connected no more.
     pub(crate) async fn stream(&self, peer: PeerId, name: StreamProtocol) -> Option<Stream> {
         let mut control = self.control.clone();
-        // of two connections one may be closing
-        for _ in 0..3 {
-            let opening = control.open_stream(peer, name.clone());
-            if let Ok(stream) = tokio::time::timeout(Duration::from_secs(20), opening).await.ok()? {
-                return Some(stream);
+        let opening = async {
+            while self.with(peer).0 > 0 {
+                match control.open_stream(peer, name.clone()).await {
+                    Ok(stream) => return Some(stream),
+                    Err(OpenStreamError::UnsupportedProtocol(_)) => return None,
+                    // of two connections one may be closing
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        None
+            None
+        };
+        tokio::time::timeout(LONG, opening).await.ok()?
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.connections.lock().values().map(|(open, _)| open).sum()
     }
 }
 
@@ -137,22 +150,35 @@ async fn run(
     mut swarm: Swarm<Behaviour>,
     mut publish: mpsc::UnboundedReceiver<(IdentTopic, Vec<u8>)>,
     mut dial: mpsc::UnboundedReceiver<Multiaddr>,
-    open: Arc<AtomicUsize>,
-    ended: Arc<AtomicUsize>,
+    connections: Connections,
 ) {
+    let mut waiting: VecDeque<(IdentTopic, Vec<u8>)> = VecDeque::new();
     loop {
         tokio::select! {
             event = swarm.select_next_some() => match event {
-                SwarmEvent::ConnectionEstablished { .. } => drop(open.fetch_add(1, Ordering::SeqCst)),
-                SwarmEvent::ConnectionClosed { .. } => {
-                    open.fetch_sub(1, Ordering::SeqCst);
-                    ended.fetch_add(1, Ordering::SeqCst);
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                    connections.lock().entry(peer_id).or_default().0 += 1;
                 }
-                SwarmEvent::OutgoingConnectionError { .. } => drop(ended.fetch_add(1, Ordering::SeqCst)),
+                SwarmEvent::ConnectionClosed { peer_id, .. } => {
+                    let mut connections = connections.lock();
+                    let (open, ended) = connections.entry(peer_id).or_default();
+                    *open -= 1;
+                    *ended += 1;
+                }
+                SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), .. } => {
+                    connections.lock().entry(peer).or_default().1 += 1;
+                }
                 _ => {}
             },
-            Some((topic, bytes)) = publish.recv() => drop(swarm.behaviour_mut().gossip.publish(topic, bytes)),
+            Some(message) = publish.recv() => waiting.push_back(message),
             Some(address) = dial.recv() => drop(swarm.dial(address)),
+        }
+        while let Some((topic, bytes)) = waiting.front() {
+            let published = swarm.behaviour_mut().gossip.publish(topic.clone(), bytes.clone());
+            if matches!(published, Err(PublishError::NoPeersSubscribedToTopic)) {
+                break;
+            }
+            waiting.pop_front();
         }
     }
 }

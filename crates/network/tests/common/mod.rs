@@ -12,7 +12,7 @@ pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// Only a hang is as long.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 pub(crate) struct Node {
     pub(crate) network: Network,
@@ -21,9 +21,18 @@ pub(crate) struct Node {
     pub(crate) id: B256,
 }
 
-/// Limits that a test hits soon, and that nobody honest hits.
+/// Limits that nobody honest hits, however slow the machine is; a test sets what it means to hit.
 pub(crate) fn limits() -> Limits {
-    Limits { per_source: 1_000, new_connections: jove_network::Rate::new(1_000, 1_000), ..Limits::default() }
+    let patience = LONG / 2;
+    Limits {
+        per_source: 1_000,
+        new_connections: jove_network::Rate::new(1_000, 1_000),
+        handshake: patience,
+        identify: patience,
+        request: patience,
+        stall: patience,
+        ..Limits::default()
+    }
 }
 
 pub(crate) fn id(identity: &Identity) -> B256 {

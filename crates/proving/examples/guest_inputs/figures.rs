@@ -29,6 +29,14 @@ pub(crate) fn write(folder: &mut Folder) {
         }
     }
 
+    // What proving is timed with, besides.
+    for count in [1, 100] {
+        let mut ready = Ready::new();
+        let transactions = (0..count).map(|index| ready.transfer(index)).collect();
+        let block = ready.chain.block(10, transactions);
+        ready.write(folder, format!("transfer-{count}"), vec![block]);
+    }
+
     let mut ready = Ready::new();
     let signatures = |ready: &mut Ready, count| {
         let signed = |index| {

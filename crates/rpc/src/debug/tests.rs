@@ -28,7 +28,6 @@ use jove_primitives::{
 use jove_stf::{BlockContext, BlockExecutor, next_header, seal};
 use revm::context::TxEnv;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 fn tracer(options: Value) -> Tracer {
     Tracer::new(serde_json::from_value(options).expect("options"), soon(), 25 << 20).expect("a tracer")
@@ -224,14 +223,12 @@ fn traces_too_large_or_too_long_are_given_up() {
     let stores = hex!("60005b600101808055600256").to_vec();
     let contracts: &[(Address, &[u8])] = &[(at(1), &endless), (at(2), &stores)];
     for (to, options) in [
-        (at(1), json!({})),
-        (at(1), json!({"disableStack": true, "disableStorage": true})),
-        (at(2), json!({"disableStack": true})),
+        (at(1), json!({"timeout": "100s"})),
+        (at(1), json!({"timeout": "100s", "disableStack": true, "disableStorage": true})),
+        (at(2), json!({"timeout": "100s", "disableStack": true})),
     ] {
-        let start = Instant::now();
         let error = call(contracts, json!({"to": to}), options).expect_err("too large");
         assert_eq!(error.code, RpcError::LIMIT, "{error:?}");
-        assert!(start.elapsed() < Duration::from_secs(10));
     }
     let limited = call(contracts, json!({"to": at(1)}), json!({"limit": 5})).expect("a limit bounds it");
     assert_eq!(limited["structLogs"].as_array().map(Vec::len), Some(5));

@@ -74,7 +74,7 @@ pub(crate) fn stage(contracts: &[(Address, &[u8])]) -> Stage<Db> {
 }
 
 pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+    Instant::now() + Duration::from_secs(120)
 }
 
 pub(crate) fn request(json: Value) -> TransactionRequest {

@@ -340,8 +340,11 @@ mod tests {
             let error = pcs.bundle(&fmspcs()).await.expect_err("refused").to_string();
             assert!(error.contains(words), "{part}: {error} has no {words:?}");
         }
-        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.and_then(|socket| socket.local_addr());
-        let pcs = Pcs::new(&format!("http://secret:hunter2@{}", nobody.expect("an address")), None).expect("a service");
+        // A port that is taken, where nobody listens.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let nobody = socket.local_addr().expect("an address");
+        let pcs = Pcs::new(&format!("http://secret:hunter2@{nobody}"), None).expect("a service");
         let error = pcs.bundle(&fmspcs()).await.expect_err("refused").to_string();
         assert!(error.starts_with("127.0.0.1:") && !error.contains("hunter2"), "{error}");
         assert!(!format!("{pcs:?}").contains("hunter2"));

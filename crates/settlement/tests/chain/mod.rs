@@ -174,7 +174,7 @@ pub async fn serve(chain: Shared) -> L1 {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/", post(answer)).with_state(chain);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let config = L1Config { retries: 0, timeout: Duration::from_secs(5), ..Default::default() };
+    let config = L1Config { retries: 0, timeout: Duration::from_secs(60), ..Default::default() };
     L1::with_config(&url, config).unwrap()
 }
 

@@ -199,7 +199,7 @@ impl Scripted {
 
     pub(crate) fn client(&self) -> L1 {
         let config = L1Config {
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(20),
             timeout: Duration::from_secs(20),
             retries: 0,
             backoff: Duration::ZERO,
