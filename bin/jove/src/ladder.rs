@@ -200,7 +200,7 @@ impl Ladder {
         })))
     }
 
-    /// A final checkpoint: by height, by tag (`latest`), or by one of its blocks; with the first FinalCert from it on, which certifies it. Null if there is none.
+    /// A final checkpoint of the era: by height, by tag (`latest`), or by one of its blocks; with the first FinalCert from it on, which certifies it. Null if there is none.
     fn checkpoint(&self, selector: Selector) -> Result<Option<Value>, Failure> {
         let Some(consensus) = &self.consensus else { return refuse("this chain has no validators") };
         let store = consensus.store();
@@ -215,6 +215,7 @@ impl Ladder {
         let by = store.certified_from(kept.checkpoint.height)?;
         let checkpoint = &kept.checkpoint;
         Ok(Some(json!({
+            "era": checkpoint.era,
             "height": checkpoint.height,
             "digest": kept.digest,
             "at": kept.at_ms,
@@ -239,7 +240,7 @@ impl Ladder {
         })))
     }
 
-    /// The validators of an epoch that was entered, the current one without; and where consensus stands. Null for an epoch that was not.
+    /// The validators of an epoch of the era that was entered, the current one without; and where consensus stands. Null for an epoch that was not.
     fn validators(&self, params: Vec<Value>) -> Result<Option<Value>, Failure> {
         let Some(consensus) = &self.consensus else { return refuse("this chain has no validators") };
         let epoch: Option<U64> = match params.first() {
@@ -264,6 +265,7 @@ impl Ladder {
             })
         });
         Ok(Some(json!({
+            "era": consensus.era(),
             "epoch": anchor.epoch,
             "setHash": anchor.set.hash(),
             "quorum": anchor.set.quorum(),

@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// How often the recorder drops what it no longer needs.
@@ -58,96 +59,140 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
         None => default_datadir(&template, &mode)?,
     };
     std::fs::create_dir_all(&datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
-    runtime.block_on(async {
-        // Heard from the first moment on, so that an early Ctrl-C is clean as well.
-        let signal = shutdown_signal()?;
-        let input = end_of_input(options.stop_with_stdin.unwrap_or(false));
-        let stop = async {
+    // Heard from the first moment on, so that an early Ctrl-C is clean as well, and between two lives of a node.
+    let listening = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let listening = listening.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let stop = {
+        let _context = listening.enter();
+        let (signal, input) = (shutdown_signal()?, end_of_input(options.stop_with_stdin.unwrap_or(false)));
+        let (stopped, stop) = watch::channel(false);
+        listening.spawn(async move {
             tokio::select! {
                 () = signal => {}
                 () = input => {}
             }
-        };
-        tokio::pin!(stop);
-        let started = async {
-            let (template, development) = elect(&options, template, &datadir, &mode)?;
-            let (l1, spec) = match &mode {
-                Mode::Dev if settles(&options, &template) => {
-                    settlement::develop(&options, template, development.as_ref(), &datadir, &metrics).await?
-                }
-                _ => (None, template),
-            };
-            let config = node_config(&options, spec, datadir.clone(), &mode);
-            let node = start_node(config.clone()).await?;
-            let l1_url = l1.as_ref().map(|l1: &Running| format!("http://{}", l1.server.local_addr()));
-            let settle = settlement::start(&options, &mode, node.clone(), l1_url.clone(), &datadir).await?;
-            let handle = settle.as_ref().map(|settle| settle.handle.clone());
-            let own = settle.as_ref().and_then(|settle| {
-                let (l1, depth) = settle.l1.clone();
-                OwnL1::new(&node, l1, settle, depth)
-            });
-            let (validators, processes) = match development {
-                Some(development) if options.processes.unwrap_or(false) => {
-                    let processes = Processes::start(&development, &options, &config, l1_url)?;
-                    (validators::start_development(development, 1, &node, &config, own).await?, processes)
-                }
-                Some(development) => {
-                    let all = usize::MAX;
-                    (validators::start_development(development, all, &node, &config, own).await?, Processes::default())
-                }
-                None if joins_network(&options, &mode, node.spec())? => {
-                    (vec![validators::start_one(&options, &node, &config, own).await?], Processes::default())
-                }
-                None => (Vec::new(), Processes::default()),
-            };
-            let consensus = validators.first().map(|first| first.consensus.clone());
-            if let (Some(settle), Some(consensus)) = (&settle, &consensus) {
-                settle.stand_beside(consensus.clone());
+            stopped.send_replace(true);
+        });
+        stop
+    };
+    loop {
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
+        let life = live(&options, &mode, template.clone(), &datadir, &metrics, stop.clone());
+        match runtime.block_on(life)? {
+            Ended::Stopped => return Ok(()),
+            // With this life's runtime ends whatever was left of it.
+            Ended::Era => tracing::info!("starting anew, in the era that L1 has begun"),
+        }
+    }
+}
+
+/// Why a node's life ended.
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// L1 has begun a new era: another life goes on from there.
+    Era,
+}
+
+/// Runs a node until it is told to stop, or L1 begins a new era.
+async fn live(
+    options: &Options,
+    mode: &Mode,
+    template: ChainSpec,
+    datadir: &Path,
+    metrics: &PrometheusHandle,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Ended, String> {
+    let stop = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    tokio::pin!(stop);
+    let started = async {
+        let (template, development) = elect(options, template, datadir, mode)?;
+        let (l1, spec) = match mode {
+            Mode::Dev if settles(options, &template) => {
+                settlement::develop(options, template, development.as_ref(), datadir, metrics).await?
             }
-            let proofs = settle.as_ref().map(|settle| settle.proofs.clone());
-            let mut methods = ladder::methods(node.clone(), handle, consensus, proofs);
-            methods.extend(ledger::methods(validators.first().and_then(validators::Running::ledger)));
-            let archive = settle.as_ref().and_then(|settle| settle.archive.clone());
-            let routes = match archive {
-                Some(archive) => jove_rpc::archive_router(move |hash| archive.get(hash)),
-                None => jove_rpc::beacon_router(node.clone()),
-            };
-            let server = serve(&node, server_config(&options, &datadir), methods, routes, &metrics)?;
-            Ok::<_, String>((l1, settle, validators, processes, Running { node, server }))
+            _ => (None, template),
         };
-        let (l1, settle, validators, mut processes, l2) = tokio::select! {
-            () = &mut stop => return Ok(()),
-            started = started => started?,
+        let config = node_config(options, spec, datadir.to_owned(), mode);
+        let node = start_node(config.clone()).await?;
+        let l1_url = l1.as_ref().map(|l1: &Running| format!("http://{}", l1.server.local_addr()));
+        let settle = settlement::start(options, mode, node.clone(), l1_url.clone(), datadir).await?;
+        let handle = settle.as_ref().map(|settle| settle.handle.clone());
+        let own = settle.as_ref().and_then(|settle| {
+            let (l1, depth) = settle.l1.clone();
+            OwnL1::new(&node, l1, settle, depth)
+        });
+        let (validators, processes) = match development {
+            Some(development) if options.processes.unwrap_or(false) => {
+                let processes = Processes::start(&development, options, &config, l1_url)?;
+                (validators::start_development(development, 1, &node, &config, own).await?, processes)
+            }
+            Some(development) => {
+                let all = usize::MAX;
+                (validators::start_development(development, all, &node, &config, own).await?, Processes::default())
+            }
+            None if joins_network(options, mode, node.spec())? => {
+                (vec![validators::start_one(options, &node, &config, own).await?], Processes::default())
+            }
+            None => (Vec::new(), Processes::default()),
         };
-        announce(&l2, l1.as_ref(), &datadir, &mode);
-        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
-        let failed = loop {
+        let consensus = validators.first().map(|first| first.consensus.clone());
+        if let (Some(settle), Some(consensus)) = (&settle, &consensus) {
+            settle.stand_beside(consensus.clone());
+        }
+        let proofs = settle.as_ref().map(|settle| settle.proofs.clone());
+        let mut methods = ladder::methods(node.clone(), handle, consensus, proofs);
+        methods.extend(ledger::methods(validators.first().and_then(validators::Running::ledger)));
+        let archive = settle.as_ref().and_then(|settle| settle.archive.clone());
+        let routes = match archive {
+            Some(archive) => jove_rpc::archive_router(move |hash| archive.get(hash)),
+            None => jove_rpc::beacon_router(node.clone()),
+        };
+        let server = serve(&node, server_config(options, datadir), methods, routes, metrics)?;
+        Ok::<_, String>((l1, settle, validators, processes, Running { node, server }))
+    };
+    let (l1, settle, validators, mut processes, l2) = tokio::select! {
+        () = &mut stop => return Ok(Ended::Stopped),
+        started = started => started?,
+    };
+    announce(&l2, l1.as_ref(), datadir, mode);
+    let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
+    let ended = {
+        let era = async {
+            for settle in settle.iter().chain(validators.iter().filter_map(|one| one.settle.as_ref())) {
+                settle.era().await;
+            }
+        };
+        tokio::pin!(era);
+        loop {
             tokio::select! {
-                () = &mut stop => break false,
+                () = &mut stop => break Ok(Ended::Stopped),
+                () = &mut era, if settle.is_some() => break Ok(Ended::Era),
                 _ = upkeep.tick() => {
                     metrics.run_upkeep();
                     processes.look();
                     if !l2.node.is_running() || l1.as_ref().is_some_and(|l1| !l1.node.is_running()) {
-                        break true;
+                        break Err("the engine stopped; the log says why".to_owned());
                     }
                 }
             }
-        };
-        tracing::info!("stopping");
-        let stopped = tokio::task::spawn_blocking(move || {
-            validators.iter().for_each(validators::Running::stop);
-            validators
-        });
-        drop(stopped.await);
-        processes.stop().await;
-        drop(settle);
-        l2.stop().await?;
-        if let Some(l1) = l1 {
-            l1.stop().await?;
         }
-        if failed { Err("the engine stopped; the log says why".into()) } else { Ok(()) }
-    })
+    };
+    tracing::info!("stopping");
+    let stopped = tokio::task::spawn_blocking(move || {
+        validators.iter().for_each(validators::Running::stop);
+        validators
+    });
+    drop(stopped.await);
+    processes.stop().await;
+    drop(settle);
+    l2.stop().await?;
+    if let Some(l1) = l1 {
+        l1.stop().await?;
+    }
+    ended
 }
 
 /// A node and its server.

@@ -230,7 +230,7 @@ options! {
     /// Prove in zero knowledge, in the background, on a machine that `jove prover setup` prepared: minutes a batch, and withdrawals wait for it; said where a chain is begun, and so for ever (dev only) [default: false: a test verifier believes this node]
     #[arg(long, env = "JOVE_ZK", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     zk: bool,
-    /// File with the private key that a full node commits messages with which the operators leave waiting; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]
+    /// File with the private key that this node steps in with for the operators: a full node commits messages that they leave waiting, one on a chain with validators what those certified; another account than the one that proofs are sent with [default: the environment variable JOVE_RESCUE_KEY; without, it does not step in]
     #[arg(long, env = "JOVE_RESCUE_KEY_FILE", value_name = "FILE")]
     rescue_key_file: PathBuf,
     /// File with the private key that a validator's node brings evidence against others to L1 with, and claims of its rewards [default: the environment variable JOVE_DUTY_KEY; without, it brings none; for dev: an account of its own]

@@ -8,10 +8,12 @@ mod commit;
 mod derive;
 mod duties;
 mod enclaves;
+mod era;
 mod prove;
 mod rescue;
+mod silence;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use certificates::Beside;
 use enclaves::Enclaves;
 use jove_consensus::Consensus;
@@ -19,11 +21,12 @@ use jove_primitives::spec::Settlement;
 use jove_prover::{Controller, Queue, Secret, System};
 use jove_sequencer::{Node, NodeError, Tags};
 use jove_settlement::{
-    Archive, Blobs, Error, Key, L1, committer,
+    Archive, BlobError, Blobs, Error, Key, L1, committer,
     origins::{self, Depth, Step},
     outbox::Outbox,
     policy::Policy,
     relayer::{Mined, Relayer, RelayerConfig, State},
+    rescue::Ahead,
     status::{Counter, DebtLimits, Handle, Rebuild, Stage, Status},
     test_proofs::Judged,
     watcher::{Batch, L1State, Watcher},
@@ -31,7 +34,8 @@ use jove_settlement::{
 use metrics::gauge;
 use parking_lot::Mutex;
 use prove::Prover;
-use rescue::Rescuer;
+use rescue::{Rescuer, Sender};
+use silence::Silence;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -64,9 +68,8 @@ pub(crate) struct Settings {
     pub(crate) prove: Option<Key>,
     /// Where provers get batches, on a chain whose proofs are made by them.
     pub(crate) enclaves: Option<Serving>,
-    /// Who commits messages that the operators leave waiting, if this node does. An account of its own: L1's nodes take either blob transactions of an
-    /// account or others, not both.
-    pub(crate) rescue: Option<Key>,
+    /// Who steps in for the operators, if this node does.
+    pub(crate) rescue: Option<Rescuing>,
     /// Who brings evidence against validators and claims of rewards to L1, if this node does, beside consensus.
     pub(crate) duties: Option<Key>,
     /// What may wait before the pool is closed.
@@ -101,6 +104,16 @@ pub(crate) struct Committing {
     pub(crate) eager: bool,
 }
 
+/// Who commits what the operators leave undone: a full node messages, one on a chain with validators what they certified.
+pub(crate) struct Rescuing {
+    /// The account, its own: L1's nodes take either blob transactions of an account or others, not both.
+    pub(crate) signer: Key,
+    /// The age at which a certified block is committed, once anyone may.
+    pub(crate) deadline: Duration,
+    /// As in [`Committing`].
+    pub(crate) instructions: u64,
+}
+
 /// How long a prover has a batch that it does not say it is still proving.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -112,12 +125,16 @@ pub(crate) struct Settle {
     pub(crate) handle: Handle,
     /// Where it settles, and how deep it looks there.
     pub(crate) l1: (L1, Depth),
+    /// Where it has blobs from.
+    pub(crate) blobs: Arc<Blobs>,
     /// The blobs that it keeps.
     pub(crate) archive: Option<Arc<Archive>>,
     /// Where it keeps proofs in zero knowledge.
     pub(crate) proofs: Arc<PathBuf>,
     /// Consensus beside the node: without, a chain with validators commits nothing.
     beside: Beside,
+    /// Whether L1 has begun a new era, and the chain is at its root: all of this is to be started anew.
+    begun: watch::Receiver<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -125,6 +142,15 @@ impl Settle {
     /// Consensus runs beside the node now: what it certifies is committed.
     pub(crate) fn stand_beside(&self, consensus: Arc<Consensus>) {
         let _ = self.beside.set(consensus);
+    }
+
+    /// Ends once L1 has begun a new era, and the chain is at its root.
+    pub(crate) async fn era(&self) {
+        let mut begun = self.begun.clone();
+        if begun.wait_for(|begun| *begun).await.is_err() {
+            // It has none.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Runs something beside it, and as long.
@@ -150,6 +176,8 @@ struct Shared {
     effects: Option<L1>,
     /// The batches that were derived from their blobs, by index.
     derived: Arc<Mutex<BTreeMap<u64, B256>>>,
+    /// A batch that is to be committed with its proof: provers are asked for that, though L1 does not have it.
+    ahead: Arc<Mutex<Option<Arc<Ahead>>>>,
     /// The folder of proofs in zero knowledge.
     proofs: Arc<PathBuf>,
 }
@@ -203,7 +231,8 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         Some(archive) => blobs.keeping(archive.clone()),
         None => blobs,
     };
-    let (blobs, invalid, overdue, derived) = (Arc::new(blobs), Arc::default(), Arc::default(), Arc::default());
+    let (blobs, invalid, overdue) = (Arc::new(blobs), Arc::default(), Arc::default());
+    let (derived, ahead) = Default::default();
     let proofs = Arc::new(proofs);
     let beside = Beside::default();
     let shared = Shared {
@@ -218,6 +247,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         overdue,
         effects,
         derived,
+        ahead,
         proofs: proofs.clone(),
     };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
@@ -231,32 +261,43 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
     if let Some(signer) = duties {
         tasks.spawn(duties::attend(shared.clone(), relayer(signer)?));
     }
-    let prover = match prove {
-        Some(signer) => {
-            let controller = match enclaves {
-                Some(Serving { tee, zk, listener, secret }) => {
-                    let open = |is: bool, system| {
-                        let queue = is.then(|| Queue::open(shared.node.storage().clone(), system, LEASE));
-                        queue.transpose().map_err(|error| error.to_string())
-                    };
-                    let (tee, zk) = (open(tee, System::Tee)?, open(zk, System::Zk)?);
-                    let chain = Enclaves::new(shared.clone(), signer.address());
-                    let controller = Controller::new(chain, secret, tee, zk);
-                    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-                    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
-                    tasks.spawn(controller.clone().serve(listener));
-                    Some(controller)
-                }
-                None => None,
+    let payout = prove.as_ref().map(Key::address).unwrap_or_default();
+    let controller = match (&prove, enclaves) {
+        (Some(_), Some(Serving { tee, zk, listener, secret })) => {
+            let open = |is: bool, system| {
+                let queue = is.then(|| Queue::open(shared.node.storage().clone(), system, LEASE));
+                queue.transpose().map_err(|error| error.to_string())
             };
-            Some(Prover::new(relayer(signer)?, rescue.is_some(), controller))
+            let (tee, zk) = (open(tee, System::Tee)?, open(zk, System::Zk)?);
+            let chain = Enclaves::new(shared.clone(), payout);
+            let controller = Controller::new(chain, secret, tee, zk);
+            listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+            tasks.spawn(controller.clone().serve(listener));
+            Some(controller)
         }
+        _ => None,
+    };
+    let prover = match prove {
+        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.is_some(), controller.clone())),
         None => None,
     };
-    let rescuer = match rescue {
-        Some(signer) => Some(Rescuer::new(relayer(signer)?, depth)),
-        None => None,
-    };
+    let (mut rescuer, mut silence) = (None, None);
+    if let Some(Rescuing { signer, deadline, instructions }) = rescue {
+        let sender = Sender::new(relayer(signer)?, controller, payout);
+        match shared.node.is_sequencing() {
+            true => silence = Some(Silence::new(&shared, sender, deadline, instructions)),
+            false => rescuer = Some(Rescuer::new(sender, depth)),
+        }
+    }
+    if let Some(silence) = silence {
+        tasks.spawn(silence.stand_by(shared.clone()));
+    }
+    let (began, begun) = watch::channel(false);
+    if shared.node.is_elected() && shared.node.is_sequencing() {
+        tasks.spawn(era::follow(shared.clone(), began));
+    }
+    let blobs = shared.blobs.clone();
     match (shared.node.is_sequencing(), prover) {
         (false, prover) => {
             tasks.spawn(derive::follow(shared, prover, rescuer));
@@ -268,7 +309,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
             }
         }
     }
-    Ok(Settle { handle, l1: (l1, depth), archive, proofs, beside, tasks })
+    Ok(Settle { handle, l1: (l1, depth), blobs, archive, proofs, beside, begun, tasks })
 }
 
 fn relayer_config(poll: Duration) -> RelayerConfig {
@@ -300,6 +341,15 @@ impl Shared {
         let Some(Invalid { index, hash, reason }) = self.invalid.lock().clone() else { return Ok(None) };
         let waits = self.l1_state().batch(index)?.is_some_and(|batch| batch.hash == hash);
         Ok(waits.then(|| format!("batch {index} on L1 is invalid ({reason}): it waits to be dropped")))
+    }
+
+    /// The contents of a batch's blobs: of one on L1, or ahead of it.
+    async fn contents(&self, batch: &Batch) -> Result<Vec<Bytes>, BlobError> {
+        let ahead = self.ahead.lock().clone();
+        match ahead.filter(|ahead| ahead.batch.hash == batch.hash) {
+            Some(ahead) => Ok(ahead.contents()),
+            None => self.blobs.get(batch.committed.block(), &batch.blobs).await,
+        }
     }
 
     /// Waits until L1 says something new, or for a while.

@@ -6,7 +6,7 @@ use crate::{
     node::{Mode, Running, node_config, serve, server_config, start_node},
     options::{Options, Span},
     prover::link,
-    settle::{self, Committing, Serving, Settings, Settle},
+    settle::{self, Committing, Rescuing, Serving, Settings, Settle},
     validators::{self, Development},
     zk,
 };
@@ -169,6 +169,9 @@ pub(crate) async fn start(
         0 => Depth::Finalized,
         blocks => Depth::Blocks(blocks),
     };
+    if depth != Depth::Finalized && node.is_elected() && !node.spec().development {
+        return Err("--l1-depth: what validators certify is not withdrawn, so it rests on what L1 has finalized".into());
+    }
     let commit = match dev {
         true => Some(dev_key(OPERATOR)?),
         false => key("commit", options.commit_key_file.as_deref(), COMMIT_KEY)?,
@@ -180,6 +183,7 @@ pub(crate) async fn start(
     }
     let usual = Policy::default();
     let policy = Policy { deadline, margin: deadline / 10, tick: usual.tick.min(deadline / 10), ..usual };
+    let instructions = options.max_batch_instructions.unwrap_or(u64::MAX);
     let prove = match key("prove", options.prove_key_file.as_deref(), PROVE_KEY)? {
         None if dev => Some(dev_key(PROVER)?),
         prove => prove,
@@ -236,8 +240,11 @@ pub(crate) async fn start(
     }
     let rescue = key("rescue", options.rescue_key_file.as_deref(), RESCUE_KEY)?;
     if let Some(rescue) = &rescue {
-        if node.is_sequencing() {
-            return Err("a key to rescue with is for full nodes".into());
+        if node.is_sequencing() && !node.is_elected() {
+            return Err("a key to rescue with is for full nodes, and for those on a chain with validators".into());
+        }
+        if commit.as_ref().is_some_and(|commit| commit.address() == rescue.address()) {
+            return Err("the keys to rescue and to commit with must be of two accounts: each sends its own transactions in order".into());
         }
         let prove = prove.as_ref().ok_or("a key to rescue with needs one to prove with: --prove-key-file")?;
         if prove.address() == rescue.address() {
@@ -249,9 +256,9 @@ pub(crate) async fn start(
         duties => duties,
     };
     let duties = duties.filter(|_| node.is_elected());
-    let others = [&commit, &prove].map(|key| key.as_ref().map(Key::address));
+    let others = [&commit, &prove, &rescue].map(|key| key.as_ref().map(Key::address));
     if duties.as_ref().is_some_and(|duties| others.contains(&Some(duties.address()))) {
-        return Err("a validator's duties want an account of their own, not that of commits or proofs".into());
+        return Err("a validator's duties want an account of their own, not one that commits or proves".into());
     }
     let seconds = |span: Option<Span>, default: u64| span.map_or(default, |span| span.0.as_secs());
     let limits = DebtLimits {
@@ -272,15 +279,10 @@ pub(crate) async fn start(
         // Validators vote on what they have seen of L1 themselves.
         poll: if dev || node.is_elected() && node.spec().development { DEV_POLL } else { POLL },
         // A proof in zero knowledge takes minutes, whatever is in the batch: each has more, and its deadline says when it is committed.
-        commit: commit.map(|signer| Committing {
-            signer,
-            policy,
-            eager: dev && !zk_proven,
-            instructions: options.max_batch_instructions.unwrap_or(u64::MAX),
-        }),
+        commit: commit.map(|signer| Committing { signer, policy, eager: dev && !zk_proven, instructions }),
         prove,
         enclaves,
-        rescue,
+        rescue: rescue.map(|signer| Rescuing { signer, deadline, instructions }),
         duties,
         limits,
         effects: options.sync_by_proof.as_ref().map(|url| L1::new(url).map_err(words)).transpose()?,
@@ -313,12 +315,10 @@ pub(crate) async fn start(
 ///
 /// # Errors
 /// In words for the operator.
-pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, folder: &Path) -> Result<Settle, String> {
-    // Its blocks come from the leader, not from blobs.
-    let blobs = Blobs::new(Vec::<String>::new()).map_err(|error| error.to_string())?;
+pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, blobs: &Blobs, folder: &Path) -> Result<Settle, String> {
     let settings = Settings {
         l1,
-        blobs,
+        blobs: blobs.clone(),
         archive: None,
         depth,
         poll: DEV_POLL,

@@ -4,6 +4,7 @@
 
 mod chain;
 pub(crate) mod command;
+pub(crate) mod era;
 mod keys;
 pub(crate) mod processes;
 mod seed;
@@ -20,9 +21,9 @@ use alloy_rlp::Decodable as _;
 use alloy_sol_types::SolCall as _;
 use chain::NodeChain;
 pub(crate) use chain::OwnL1;
+use era::Era;
 use jove_avc::{
-    Anchor, Bls, Domain, L1Origin, Settings, Signer, Timing, Tip, ValidatorSet, codec::Wire as _, verify_possession,
-    weights::MAX_SEEDS,
+    Bls, Domain, Settings, Signer, Timing, ValidatorSet, codec::Wire as _, verify_possession, weights::MAX_SEEDS,
 };
 use jove_consensus::{Config, Consensus, Finals, Gossip, Judgement, Peers, Reply, SealedBlocks, SeedNode};
 use jove_ledger::{Entry, Flag, FlagKind, Flagged, Ledger};
@@ -89,7 +90,8 @@ pub(crate) struct Running {
     ledger: Option<Arc<Ledger>>,
     /// Its node, if it is not the binary's own.
     node: Option<Arc<Node>>,
-    _settle: Option<Settle>,
+    /// What it has of settlement, if that is not the binary's own.
+    pub(crate) settle: Option<Settle>,
     _tasks: JoinSet<()>,
 }
 
@@ -173,22 +175,15 @@ fn seeds(seeds: &[GenesisSeed]) -> Result<Vec<SeedNode>, String> {
     nodes.collect()
 }
 
-/// What all validators of a chain agree on.
-fn settings(spec: &ChainSpec, validators: &Validators) -> Settings {
+/// What all validators of a chain agree on in an era.
+fn settings(spec: &ChainSpec, validators: &Validators, era: u64) -> Settings {
     Settings {
-        domain: Domain { chain_id: spec.chain_id, era: 0 },
+        domain: Domain { chain_id: spec.chain_id, era },
         epoch_length: validators.epoch_length,
         term_length: validators.term_length,
         seats: validators.seats as usize,
         timing: Timing { base: 2_000, cap: 16_000, buddy: 600, empty: 1_000, gap: 100 },
     }
-}
-
-/// Where epoch 0 begins.
-fn genesis(spec: &ChainSpec, hash: B256, set: &Arc<ValidatorSet>) -> Anchor {
-    let start = Tip { height: 0, digest: hash, last_number: 0, last_hash: hash, origin: L1Origin::default() };
-    let seed = keccak256([b"jove/avc/genesis".as_slice(), &spec.chain_id.to_be_bytes(), hash.as_slice()].concat()).0;
-    Anchor { epoch: 0, start, certificate: None, set: set.clone(), next: set.clone(), seed }
 }
 
 /// Who is who in the network, and since which block of L1: 0 in the chain spec.
@@ -215,7 +210,8 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let validators = spec.validators.as_ref().ok_or("this chain has no validators")?;
     let set = Arc::new(Founders::of(validators).map_err(|error| error.to_string())?.set);
     let hash = node.storage().view().block_hash(0).map_err(|error| error.to_string())?.unwrap_or_default();
-    let chain = jove_network::Chain { id: spec.chain_id, genesis: hash };
+    let era = Era::kept(&node)?.unwrap_or_else(|| Era::first(spec.chain_id, hash, &set));
+    let chain = jove_network::Chain { id: spec.chain_id, genesis: era.start.start.digest };
     let directory = directory(validators)?;
     let mut config = jove_network::Config::new(identity, chain);
     (config.listen, config.external, config.bootstrap) = (places.listen, places.external, places.bootstrap);
@@ -238,8 +234,9 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let (network, events) = Network::start(config).await.map_err(|error| format!("network: {error}"))?;
     let voter = if let Who::Validator(keys) = &keys { Some(keys) } else { None };
     let signer = voter.map(Keys::signer).transpose()?.map(|signer| Arc::new(signer) as Arc<dyn Signer>);
-    let ledgers = voter.map(|keys| Ledgers::open(&folder, keys, spec.chain_id)).transpose()?.map(Arc::new);
-    let settings = settings(&spec, validators);
+    let ledgers = voter.map(|keys| Ledgers::open(&folder, keys, spec.chain_id, &era)).transpose()?.map(Arc::new);
+    let settings = settings(&spec, validators, era.number);
+    let votes_from = votes_from.map_or_else(|| era.votes_from(&folder, sync), |epoch| Ok(Some(epoch)))?;
     let seed = match &keys {
         Who::Seed(keys) => {
             let (network, node) = (network.clone(), node.clone());
@@ -255,8 +252,8 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let config = Config {
         settings,
         seeds: seeds(&spec.seeds)?,
-        genesis: genesis(&spec, hash, &set),
-        folder: folder.join("avc"),
+        folder: era.place(&folder, era::LOG),
+        genesis: era.start,
         sync,
         votes_from,
         interval: INTERVAL,
@@ -276,28 +273,37 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let gossiped = Arc::new(Mutex::new(Remembered::default()));
     tasks.spawn(from_network(events, consensus.clone(), node.clone(), gossiped.clone()));
     tasks.spawn(from_node(node.events(), consensus.clone(), node, network, gossiped));
-    Ok(Running { consensus, ledger, node: None, _settle: settle, _tasks: tasks })
+    if let Some(settle) = &settle {
+        settle.stand_beside(consensus.clone());
+    }
+    Ok(Running { consensus, ledger, node: None, settle, _tasks: tasks })
 }
 
 /// What became final, and what was refused: each in a ledger that only grows.
 struct Ledgers {
     blocks: Arc<Ledger>,
+    /// The first block of the era.
+    first: u64,
     flagged: Flagged,
     /// How many invalid checkpoints, and proofs of misbehaviour, were looked at since the start.
     seen: Mutex<(u64, u64)>,
 }
 
 impl Ledgers {
-    fn open(folder: &Path, keys: &Keys, chain_id: u64) -> Result<Self, String> {
-        let key = |what: &str| {
-            let name = format!("jove.{chain_id}.{}.{what}", alloy_primitives::hex::encode(&keys.id()[..4]));
+    fn open(folder: &Path, keys: &Keys, chain_id: u64, era: &Era) -> Result<Self, String> {
+        let key = |what: &str, of: &str| {
+            let name = format!("jove.{chain_id}.{}.{what}{of}", alloy_primitives::hex::encode(&keys.id()[..4]));
             jove_ledger::Key::new(&name, &keys.ledger(what)).map_err(|error| error.to_string())
         };
         let words = |what: &str, error: jove_ledger::Error| format!("{}: {error}", folder.join(what).display());
-        let blocks = Ledger::open(&folder.join("ledger"), key("blocks")?).map_err(|error| words("ledger", error))?;
-        let flagged = Flagged::open(&folder.join("flagged"), key("flagged")?, FLAGGED_BYTES);
+        // Its name is in all that it signs: no ledger takes back what another has.
+        let of = if era.number == 0 { String::new() } else { format!(".{}", era.number) };
+        let blocks = Ledger::open(&era.place(folder, "ledger"), key("blocks", &of)?);
+        let blocks = blocks.map_err(|error| words("ledger", error))?;
+        let flagged = Flagged::open(&folder.join("flagged"), key("flagged", "")?, FLAGGED_BYTES);
         let flagged = flagged.map_err(|error| words("flagged", error))?;
-        Ok(Self { blocks: Arc::new(blocks), flagged, seen: Mutex::default() })
+        let first = era.start.start.last_number + 1;
+        Ok(Self { blocks: Arc::new(blocks), first, flagged, seen: Mutex::default() })
     }
 
     /// Adds what has become final, and what was found invalid, now and from now on. A crash in between leaves less, and the next start goes on from there.
@@ -319,7 +325,7 @@ impl Ledgers {
     fn catch_up(&self, consensus: &Consensus, node: &Node) -> Result<(), String> {
         let store = consensus.store();
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let first = self.blocks.last().map_or(1, |last| last.number + 1);
+        let first = self.blocks.last().map_or(self.first, |last| last.number + 1);
         let mut height = match store.of_block(first).map_err(|error| words(&error))? {
             Some(kept) => kept.checkpoint.height,
             None => u64::MAX,
@@ -771,7 +777,7 @@ pub(crate) async fn start_development(
     first: Option<OwnL1>,
 ) -> Result<Vec<Running>, String> {
     let mut running = Vec::new();
-    let other = first.as_ref().map(|own| (own.l1.clone(), own.depth));
+    let other = first.as_ref().map(|own| (own.l1.clone(), own.depth, own.blobs.clone()));
     let mut first = Some(first);
     for (index, (keys, identity)) in development.members.into_iter().take(count).enumerate() {
         let folder = folder(&config.datadir, index);
@@ -783,8 +789,8 @@ pub(crate) async fn start_development(
                 config.pool.journal = None;
                 let node = start_node(config).await?;
                 let (l1, settle) = match other.clone() {
-                    Some((l1, depth)) => {
-                        let settle = settlement::follow(node.clone(), l1.clone(), depth, &folder)?;
+                    Some((l1, depth, blobs)) => {
+                        let settle = settlement::follow(node.clone(), l1.clone(), depth, &blobs, &folder)?;
                         (OwnL1::new(&node, l1, &settle, depth), Some(settle))
                     }
                     None => (None, None),

@@ -18,7 +18,7 @@
 //! # What is agreed on
 //! A *checkpoint* is one height: a range of at most [`MAX_BLOCKS`] blocks after its parent's. Its digest is the hash of its preimage, [`Checkpoint`]. A
 //! checkpoint that is *certified* has a FinalCert of its own or of a descendant; the digest of one fixes all before it. Genesis is
-//! height 0.
+//! height 0; of a later *era*, which is in all that is signed, the root that L1 gave the chain is.
 //!
 //! Heights come in *epochs* of L: epoch e has the heights (eL, (e+1)L]. Each epoch has its validators V_e, n of them, with weights W_e, and a seed.
 //! F = ⌊(n−1)/3⌋ may be Byzantine; a quorum is Q = n − F. Views count from 0 in each epoch; T of them are a *term* with one *leader*: view v is in term ⌊v/T⌋.

@@ -10,7 +10,8 @@
 //!
 //! **The rule.** A validator's score is its participation, or the median of its reports if that is lower. Its weight goes towards 1 + score, by at most a
 //! twentieth of what it is (rounded down), and stays in \[1, 2\]. Who was not in V_e, or of whose epoch no bitmap is known, keeps its weight; who is new has 1. Who
-//! was convicted by evidence in the final blocks of e has 1 at once, and its place in V_{e+2} is the registry's to take.
+//! was convicted in e has 1 at once, and its place in V_{e+2} is the registry's to take: L1 has taken its bond, for evidence that the contract there checked, in a block after
+//! the L1 origin of the last checkpoint of e − 1, up to that of e's.
 //!
 //! Weights steer who is drawn, never a quorum: what they could leak at most is in the range (`WEIGHT_ONE`).
 
@@ -154,7 +155,7 @@ impl Record {
         }
     }
 
-    /// Notes evidence in a final block of the epoch, which was verified: who it is against.
+    /// Notes who was convicted in the epoch.
     pub fn convict(&mut self, validator: u16) {
         if usize::from(validator) < self.signed.len() {
             self.convicted.insert(validator);

@@ -68,6 +68,12 @@ pub trait Chain: Send + Sync + 'static {
     /// If this node's L1 does not say.
     fn validators(&self, origin: &L1Origin, before: &Arc<ValidatorSet>) -> Result<Arc<ValidatorSet>, ChainError>;
 
+    /// The validators that were convicted on L1 in the blocks after one origin, up to another: their bonds were taken, for evidence that the registry checked.
+    ///
+    /// # Errors
+    /// If this node's L1 does not say.
+    fn convicted(&self, after: &L1Origin, upto: &L1Origin) -> Result<Vec<B256>, ChainError>;
+
     /// Whether this shows that a checkpoint is invalid.
     fn shows(&self, checkpoint: &Checkpoint, fraud: &crate::Fraud) -> bool;
 

@@ -1,21 +1,26 @@
-//! The driver: one thread with the core, the log and the timers. What it gossips, and how a node without streams follows, is in `follow`.
+//! The driver: one thread with the core, the log and the timers. What it does with blocks is in `blocks`, how it leads in `lead`, what becomes final in
+//! `finality`; what it gossips, and how a node without streams follows, in `follow`; how certificates are found that it lacks, in `certificates`.
 
+mod blocks;
+mod certificates;
+mod finality;
 mod follow;
+mod lead;
 
 use crate::{
-    Blocks, Error, Finals, Fraud, Gossip, Judgement, Kept, Request, SealedBlocks, Store,
+    Blocks, Error, Finals, Fraud, Judgement, Kept, Request, SealedBlocks, Store,
     chain::{Chain, Peers},
-    reports::{Range, SeedNode, Seeds},
-    store::Flagged,
-    wire::{decode_blocks, encode_blocks},
-    worker::{self, Epoch, Job, is_here},
+    reports::{SeedNode, Seeds},
+    wire::{encode_blocks, encode_certificates},
+    worker::{self, Job, is_here},
 };
 use alloy_primitives::{B256, Bytes};
+use certificates::Looking;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use follow::Following;
 use jove_avc::{
-    Anchor, Certificate, Checkpoint, Content, Core, Effect, Event, Evidence, Kind, MAX_BLOCKS, MAX_MESSAGE, Message,
-    Outcome, Record, Scheme, Seal, Settings, Signer, Timer, Tip, codec::Wire as _, weights,
+    Anchor, Certificate, Checkpoint, Content, Core, Domain, Effect, Event, Kind, MAX_MESSAGE, Message, Outcome, Record,
+    Scheme, Seal, Settings, Signer, Timer, Tip, codec::Wire as _,
 };
 use jove_primitives::block::Block;
 use metrics::{counter, gauge, histogram};
@@ -26,7 +31,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::broadcast;
 
@@ -40,14 +45,8 @@ const AT_ONCE: usize = 256;
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two tries to have a block that is lacking, and two to execute what could not be.
 const RETRY: Duration = Duration::from_millis(100);
-/// After so long a question counts as lost, and is asked again.
-const LOST: Duration = Duration::from_secs(1);
-/// How far blocks may be ahead of the last certified one before their leader seals no more: what nobody certifies may be withdrawn.
-const AHEAD: Duration = Duration::from_secs(30);
 /// Proposals whose arrival is remembered.
 const PROPOSED: usize = 1024;
-/// FinalCerts of checkpoints that are not final here yet, at most.
-const FINAL_CERTIFICATES: usize = 1024;
 /// Final checkpoints that a slow listener may be behind.
 const LISTENERS: usize = 256;
 
@@ -149,6 +148,8 @@ pub(crate) enum Input {
     Imported {
         done: bool,
     },
+    /// A block that is final is invalid here.
+    Invalid(u64),
     Built {
         view: u64,
         content: Option<Box<Content>>,
@@ -178,15 +179,18 @@ struct Shared {
     status: Mutex<Status>,
     certified: broadcast::Sender<Certified>,
     chain: Arc<dyn Chain>,
+    domain: Domain,
+    scheme: Arc<dyn Scheme>,
     /// Messages that wait for the driver, by peer.
     queued: Mutex<HashMap<B256, usize>>,
+    looking: Mutex<Looking>,
 }
 
 /// A running validator, or a node that follows validators.
 pub struct Consensus {
     me: Option<B256>,
-    era: u64,
     shared: Arc<Shared>,
+    peers: Arc<dyn Peers>,
     inputs: Sender<Input>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -218,23 +222,31 @@ impl Consensus {
             votes_from = votes_from.max(store.votes_from()?);
         }
         let (me, domain) = (signer.as_ref().map(|signer| signer.id()), config.settings.domain);
-        let following = Following::new(domain, scheme.clone());
+        let following = Following::new();
         let seeds = Seeds::new(config.seeds, domain, scheme.clone());
-        let core = Core::new(config.settings, scheme, signer, votes_from, &log, Default::default())?;
+        let core = Core::new(config.settings, scheme.clone(), signer, votes_from, &log, Default::default())?;
         let (inputs, received) = crossbeam_channel::bounded(INPUTS);
         let (jobs, asked) = crossbeam_channel::unbounded();
         let certified = broadcast::Sender::new(LISTENERS);
         let blocks = Mutex::new(Blocks::default());
-        let (status, queued) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { store, blocks, status, certified, chain: chain.clone(), queued });
-        // A chain that ended on another branch goes where the core leads it.
-        if let Some(last) = shared.store.last()?.filter(|last| is_here(&*chain, &last.checkpoint)) {
-            chain.certified(last.digest, &last.checkpoint);
-            shared.blocks.lock().certified(last.checkpoint.last_number);
+        let (status, queued, looking) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { store, blocks, status, certified, chain, domain, scheme, queued, looking });
+        let chain = shared.chain.clone();
+        let mut strayed = None;
+        match shared.store.last()? {
+            Some(last) if is_here(&*chain, &last.checkpoint) => {
+                chain.certified(last.digest, &last.checkpoint);
+                shared.blocks.lock().certified(last.checkpoint.last_number);
+            }
+            // It ended on another branch, or has lost blocks.
+            Some(Kept { digest, checkpoint, .. }) => {
+                strayed = Some(Waiting { digest, checkpoint: Arc::new(checkpoint), not_before: Instant::now() });
+            }
+            None => {}
         }
         let mut driver = Driver {
             shared: shared.clone(),
-            peers,
+            peers: peers.clone(),
             core,
             me,
             interval: config.interval,
@@ -247,7 +259,7 @@ impl Consensus {
             out: Vec::new(),
             known: HashMap::new(),
             waiting: Vec::new(),
-            strayed: None,
+            strayed,
             running: HashMap::new(),
             importing: false,
             import_again: None,
@@ -276,7 +288,7 @@ impl Consensus {
             spawn("consensus-work", Box::new(move || worker::run(&*chain, seeds, &asked, &answers)))?,
             spawn("consensus", Box::new(move || driver.run(&received)))?,
         ];
-        Ok(Arc::new(Self { me, era: domain.era, shared, inputs, threads: Mutex::new(threads) }))
+        Ok(Arc::new(Self { me, shared, peers, inputs, threads: Mutex::new(threads) }))
     }
 
     /// A message of a validator, from its own stream. False if it is none: its sender is to be blamed.
@@ -330,6 +342,13 @@ impl Consensus {
                     None
                 }
             },
+            Request::Certificates { first, last } => match self.shared.certificates(first, last) {
+                Ok(certificates) => Some(encode_certificates(&certificates)),
+                Err(error) => {
+                    tracing::error!(%error, "final checkpoints cannot be read");
+                    None
+                }
+            },
         }
     }
 
@@ -355,7 +374,7 @@ impl Consensus {
 
     /// The era, which is in all that is signed.
     pub fn era(&self) -> u64 {
-        self.era
+        self.shared.domain.era
     }
 
     /// What is kept.
@@ -445,7 +464,7 @@ struct Driver {
     /// Checkpoints above the last final one, by digest.
     known: HashMap<B256, Arc<Checkpoint>>,
     waiting: Vec<Waiting>,
-    /// The last final checkpoint, while the chain is on another branch.
+    /// The last final checkpoint, while the chain does not have it.
     strayed: Option<Waiting>,
     running: HashMap<B256, Arc<Checkpoint>>,
     importing: bool,
@@ -595,6 +614,7 @@ impl Driver {
                 self.import_next();
                 Ok(())
             }
+            Input::Invalid(number) => Err(Error::Invalid(number)),
             Input::Built { view, content } => self.on_built(view, content),
             Input::Witnessed { digest, checkpoint, witness, invalid } => {
                 if invalid {
@@ -725,16 +745,6 @@ impl Driver {
         }
     }
 
-    /// A FinalCert may be overtaken by that of a descendant before its checkpoint is executed: L1 wants it yet, where a batch ends there.
-    fn keep_certificate(&mut self, certificate: &Certificate) {
-        if certificate.kind == Kind::Finalize {
-            if self.final_certificates.len() >= FINAL_CERTIFICATES {
-                self.final_certificates.clear();
-            }
-            self.final_certificates.insert(certificate.digest, certificate.clone());
-        }
-    }
-
     fn tip_of(&self, digest: &B256) -> Option<Tip> {
         if self.core.tip().digest == *digest {
             return Some(*self.core.tip());
@@ -760,363 +770,6 @@ impl Driver {
         gauge!("jove_consensus_quorum").set(status.quorum as f64);
     }
 
-    fn stop_leading(&mut self) {
-        if std::mem::take(&mut self.leading) {
-            let _ = self.jobs.send(Job::Follow);
-        }
-    }
-
-    // --- final checkpoints, evidence ---
-
-    fn finalized(
-        &mut self,
-        digest: B256,
-        checkpoint: Arc<Checkpoint>,
-        certificate: Option<Certificate>,
-    ) -> Result<(), Error> {
-        let at_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let overtaken = self.final_certificates.remove(&digest);
-        let certificate = certificate.or(overtaken);
-        let kept = self.shared.store.at_height(checkpoint.height)?;
-        // After a restart the core says again what is kept.
-        if kept.as_ref().is_none_or(|kept| kept.certificate.is_none() && certificate.is_some()) {
-            let at_ms = kept.as_ref().map_or(at_ms, |kept| kept.at_ms);
-            let checkpoint = Checkpoint::clone(&checkpoint);
-            self.shared.store.put_final(&Kept { at_ms, digest, certificate: certificate.clone(), checkpoint })?;
-        }
-        self.ahead = None;
-        self.known.retain(|_, known| known.height > checkpoint.height);
-        self.running.retain(|_, known| known.height > checkpoint.height);
-        self.waiting.retain(|waiting| waiting.checkpoint.height > checkpoint.height);
-        self.following.heard.retain(|_, heard| heard.height > checkpoint.height);
-        if kept.is_none() {
-            self.give_final_away(&checkpoint, certificate.as_ref());
-        }
-        if let Some((since, own)) = self.proposed.remove(&digest)
-            && kept.is_none()
-        {
-            histogram!("jove_consensus_final_seconds", "proposal" => whose(own)).record(since.elapsed());
-        }
-        if self.proposed.len() >= PROPOSED {
-            self.proposed.clear();
-        }
-        self.strayed = None;
-        self.say_certified(digest, checkpoint.clone())?;
-        gauge!("jove_consensus_height").set(checkpoint.height as f64);
-        let mut status = self.shared.status.lock();
-        (status.height, status.block) = (checkpoint.height, checkpoint.last_number);
-        if let Some(certificate) = &certificate {
-            status.signers = certificate.signers.count();
-            gauge!("jove_consensus_participation").set(status.signers as f64 / status.validators.max(1) as f64);
-        }
-        drop(status);
-        if kept.is_none() {
-            let _ = self.shared.certified.send(Certified { digest, checkpoint, certificate });
-        }
-        Ok(())
-    }
-
-    fn accuse(&mut self, evidence: &Evidence) -> Result<(), Error> {
-        tracing::warn!(?evidence, "a validator misbehaved");
-        counter!("jove_consensus_evidence_total").increment(1);
-        self.shared.store.put_evidence(evidence)
-    }
-
-    fn flag(&mut self, checkpoint: &Checkpoint, reason: u16, witness: Vec<u8>) -> Result<(), Error> {
-        tracing::warn!(height = checkpoint.height, proposer = checkpoint.proposer, reason, "a checkpoint is invalid");
-        counter!("jove_consensus_invalid_total").increment(1);
-        let at_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        self.shared.store.put_flagged(&Flagged { at_ms, reason, checkpoint: checkpoint.clone(), witness })
-    }
-
-    fn serve_ancestry(&mut self, to: B256, digest: B256) -> Result<(), Error> {
-        let mut checkpoints = Vec::new();
-        let Some(newest) = self.shared.store.by_digest(digest)? else { return Ok(()) };
-        let mut next = Some(newest);
-        while let Some(kept) = next
-            && checkpoints.len() < jove_avc::MAX_CHECKPOINTS
-        {
-            next = match kept.checkpoint.height {
-                0 | 1 => None,
-                height => self.shared.store.at_height(height - 1)?,
-            };
-            checkpoints.push(kept.checkpoint);
-        }
-        self.out.push(Out::One(to, Arc::new(Message::Checkpoints(checkpoints))));
-        Ok(())
-    }
-
-    // --- blocks ---
-
-    fn on_blocks(&mut self, sealed: SealedBlocks, judge: Judge) -> Result<(), Error> {
-        let SealedBlocks { seal, blocks } = sealed;
-        self.handle(Event::Message { from: B256::ZERO, message: Arc::new(Message::Seal(seal.clone())) })?;
-        if !self.core.has_seal(&seal) {
-            judge(if self.core.is_forged(&seal) { Judgement::Bad } else { Judgement::Idle });
-            return Ok(());
-        }
-        judge(Judgement::Good);
-        let mut cache = self.shared.blocks.lock();
-        let mut new = false;
-        for block in blocks {
-            new |= cache.insert(block.header.hash_slow(), block);
-        }
-        drop(cache);
-        let (_, view) = self.core.position();
-        if new && !self.follows() && seal.term == view / self.core.term_length() {
-            self.import_next();
-        }
-        Ok(())
-    }
-
-    /// Has the leader's blocks executed that follow the chain's last, before a proposal names them.
-    fn import_next(&mut self) {
-        let Some((number, hash)) = self.core.last_seal() else { return };
-        let (head, head_hash) = self.shared.chain.head();
-        let waits = self.importing || self.import_again.is_some_and(|again| again > Instant::now());
-        if self.leading || waits || number <= head || number - head > MAX_BLOCKS {
-            return;
-        }
-        if let Ok(blocks) = self.gather(number, hash)
-            && blocks.first().is_some_and(|first| first.header.parent_hash == head_hash)
-        {
-            self.importing = true;
-            let _ = self.jobs.send(Job::Import(blocks));
-        }
-    }
-
-    /// The blocks from the chain to this one, oldest first; else the number and hash of one that is lacking.
-    fn gather(&self, number: u64, hash: B256) -> Result<Vec<Block>, (u64, B256)> {
-        let cache = self.shared.blocks.lock();
-        let (mut blocks, mut number, mut hash) = (Vec::new(), number, hash);
-        while self.shared.chain.hash_at(number) != Some(hash) {
-            let block = cache.get(&hash).filter(|block| block.header.number == number).ok_or((number, hash))?;
-            (number, hash) = (number.checked_sub(1).ok_or((number, hash))?, block.header.parent_hash);
-            blocks.push(Block::clone(&block));
-        }
-        blocks.reverse();
-        Ok(blocks)
-    }
-
-    /// Asks for blocks from this one down to the last final one, unless that was asked just now.
-    fn fetch(&mut self, (number, hash): (u64, B256), of: Option<B256>) {
-        if self.fetching.get(&hash).is_some_and(|since| since.elapsed() < LOST) {
-            return;
-        }
-        self.fetching.retain(|_, since| since.elapsed() < LOST);
-        self.fetching.insert(hash, Instant::now());
-        counter!("jove_consensus_fetches_total").increment(1);
-        let inputs = self.inputs.clone();
-        let count = number.saturating_sub(self.core.tip().last_number).clamp(1, MAX_BLOCKS);
-        let request = Request::Blocks { number, hash, count }.encode();
-        let reply = Box::new(move |answer: Option<Bytes>| {
-            let (blocks, judgement) = match answer.map(|answer| decode_blocks(&answer, hash)) {
-                Some(Some(blocks)) if !blocks.is_empty() => (blocks, Judgement::Good),
-                Some(None) => (Vec::new(), Judgement::Bad),
-                _ => (Vec::new(), Judgement::Idle),
-            };
-            let _ = inputs.try_send(Input::Fetched { hash, blocks });
-            judgement
-        });
-        self.peers.request(of, request, reply);
-    }
-
-    /// Executes what waits and has its blocks; asks for those that are lacking.
-    fn retry(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        for mut one in std::mem::take(&mut self.waiting) {
-            if one.not_before > now || !self.core.wants(&one.digest) {
-                self.waiting.push(one);
-                continue;
-            }
-            let Some(parent) = self.tip_of(&one.checkpoint.parent) else {
-                one.not_before = now + RETRY;
-                self.waiting.push(one);
-                continue;
-            };
-            match self.gather(one.checkpoint.last_number, one.checkpoint.last_hash) {
-                Ok(blocks) => {
-                    let Waiting { digest, checkpoint, .. } = one;
-                    let ends = match checkpoint.next {
-                        Some(_) => Some(self.epoch_until(checkpoint.parent)?),
-                        None => None,
-                    };
-                    self.running.insert(digest, checkpoint.clone());
-                    let _ =
-                        self.jobs.send(Job::Execute { digest, checkpoint, after: parent.last_number, blocks, ends });
-                }
-                Err(lacking) => {
-                    let lacking = self.with_those_after(lacking);
-                    let proposer = self.core.anchor().set.validators().get(usize::from(one.checkpoint.proposer));
-                    // The proposer first, then whoever may have it.
-                    let fresh = self.proposed.get(&one.digest).is_some_and(|(since, _)| since.elapsed() < 2 * RETRY);
-                    let of = proposer.map(|one| one.id).filter(|id| fresh && Some(*id) != self.me);
-                    self.fetch(lacking, of);
-                    one.not_before = now + RETRY;
-                    self.waiting.push(one);
-                }
-            }
-        }
-        self.return_to_final(now)
-    }
-
-    /// Tells the chain of a final checkpoint.
-    fn say_certified(&mut self, digest: B256, checkpoint: Arc<Checkpoint>) -> Result<(), Error> {
-        let parent = match checkpoint.height {
-            0 | 1 => None,
-            height => self.shared.store.at_height(height - 1)?,
-        };
-        let first = parent.map_or(0, |parent| parent.checkpoint.last_number) + 1;
-        let _ = self.jobs.send(Job::Certified { digest, checkpoint, first });
-        Ok(())
-    }
-
-    /// Takes the chain to the branch of the last final checkpoint, which it left for another that was executed later.
-    fn return_to_final(&mut self, now: Instant) -> Result<(), Error> {
-        let Some(mut strayed) = self.strayed.take_if(|strayed| strayed.not_before <= now) else { return Ok(()) };
-        match self.gather(strayed.checkpoint.last_number, strayed.checkpoint.last_hash) {
-            Ok(blocks) => {
-                let Waiting { digest, checkpoint, .. } = strayed;
-                let _ = self.jobs.send(Job::Import(blocks));
-                self.say_certified(digest, checkpoint)?;
-            }
-            Err(lacking) => {
-                self.fetch(lacking, None);
-                strayed.not_before = now + RETRY;
-                self.strayed = Some(strayed);
-            }
-        }
-        Ok(())
-    }
-
-    fn on_executed(&mut self, digest: B256, outcome: Outcome, fraud: Option<Fraud>) -> Result<(), Error> {
-        if let Some(checkpoint) = self.running.remove(&digest)
-            && let Outcome::Invalid { reason, witness } = &outcome
-        {
-            debug_assert!(fraud.is_some());
-            self.view.invalid |= self.view.digest == Some(digest);
-            self.flag(&checkpoint, *reason, witness.clone())?;
-        }
-        self.view.executed |= self.view.digest == Some(digest);
-        self.handle(Event::Executed { digest, outcome })
-    }
-
-    // --- leading ---
-
-    fn build(&mut self) -> Result<(), Error> {
-        let stalled = self.is_stalled();
-        let Some(building) = &mut self.building else { return Ok(()) };
-        if building.asked || building.not_before > Instant::now() {
-            return Ok(());
-        }
-        let Building { view, parent, empty, last, .. } = *building;
-        if self.shared.chain.hash_at(parent.last_number) == Some(parent.last_hash) {
-            building.asked = true;
-            let ends = if last { Some(self.epoch_until(parent.digest)?) } else { None };
-            let lead = !stalled;
-            if lead && !self.leading {
-                self.published = parent.last_number;
-            }
-            self.leading = lead;
-            let _ = self.jobs.send(Job::Build { view, parent, lead, empty, ends });
-        } else {
-            building.not_before = Instant::now() + RETRY;
-            // The parent was executed once, and another branch since.
-            match self.gather(parent.last_number, parent.last_hash) {
-                Ok(_) if self.importing => {}
-                Ok(blocks) => {
-                    self.importing = true;
-                    let _ = self.jobs.send(Job::Import(blocks));
-                }
-                Err(lacking) => self.fetch(lacking, None),
-            }
-        }
-        Ok(())
-    }
-
-    /// The epoch up to a checkpoint of it, whose ancestors are all known or kept here.
-    fn epoch_until(&self, parent: B256) -> Result<Box<Epoch>, Error> {
-        let anchor = self.core.anchor();
-        let mut record = weights::Record::new(anchor.set.size());
-        let mut blocks: Vec<Range> = Vec::new();
-        let mut digest = parent;
-        while digest != anchor.start.digest {
-            let kept = match self.known.get(&digest) {
-                Some(_) => None,
-                None => self.shared.store.by_digest(digest)?,
-            };
-            let checkpoint =
-                self.known.get(&digest).map(|known| &**known).or(kept.as_ref().map(|kept| &kept.checkpoint));
-            let checkpoint = checkpoint.ok_or(Error::Corrupt("a checkpoint of the epoch is missing"))?;
-            record.checkpoint(checkpoint);
-            let (epoch, last) = (anchor.epoch, checkpoint.last_number);
-            if let Some(child) = blocks.last_mut() {
-                child.first = last + 1;
-            }
-            blocks.push(Range { digest, epoch, first: last, last });
-            digest = checkpoint.parent;
-        }
-        if let Some(lowest) = blocks.last_mut() {
-            lowest.first = anchor.start.last_number + 1;
-        }
-        let (set, next) = (anchor.set.clone(), anchor.next.clone());
-        Ok(Box::new(Epoch { set, next, record, blocks }))
-    }
-
-    fn on_built(&mut self, view: u64, content: Option<Box<Content>>) -> Result<(), Error> {
-        let Some(building) = self.building.as_mut().filter(|building| building.view == view) else { return Ok(()) };
-        match content {
-            Some(content) => {
-                self.building = None;
-                self.last_built = Some(Instant::now());
-                self.handle(Event::Built { view, content })
-            }
-            None => {
-                building.asked = false;
-                building.not_before = Instant::now() + LOOK;
-                Ok(())
-            }
-        }
-    }
-
-    fn new_head(&mut self, number: u64, hash: B256) -> Result<(), Error> {
-        if let Some(building) = &mut self.building {
-            let soonest = self.last_built.map_or_else(Instant::now, |last| last + self.interval);
-            building.not_before = building.not_before.min(soonest);
-        }
-        if self.leading && number > self.published {
-            self.handle(Event::Seal { number, hash })?;
-        }
-        Ok(())
-    }
-
-    fn look_for_work(&mut self) -> Result<(), Error> {
-        if self.follows() {
-            return Ok(());
-        }
-        let (head, _) = self.shared.chain.head();
-        let is_ahead = head > self.core.tip().last_number;
-        self.ahead = if is_ahead { self.ahead.or_else(|| Some(Instant::now())) } else { None };
-        if self.leading && self.is_stalled() {
-            tracing::warn!(block = head, "no quorum has certified a block for 30 s: no more are sealed until one does");
-            self.stop_leading();
-        }
-        let work = is_ahead || self.shared.chain.has_work(self.status_leads());
-        if work != self.work {
-            self.work = work;
-            self.handle(Event::Work(work))?;
-        }
-        Ok(())
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.ahead.is_some_and(|since| since.elapsed() >= AHEAD)
-    }
-
-    fn status_leads(&self) -> bool {
-        self.shared.status.lock().leading
-    }
-
     // --- what leaves ---
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -1136,17 +789,5 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    /// Gives away the blocks up to a sealed one that were not given away before.
-    fn give_away(&mut self, seal: Seal) {
-        let first = (self.published + 1).max(seal.number.saturating_sub(MAX_BLOCKS - 1));
-        let blocks: Option<Vec<Block>> = (first..=seal.number).map(|number| self.shared.chain.block(number)).collect();
-        if let Some(blocks) = blocks
-            && blocks.last().is_some_and(|last| last.header.hash_slow() == seal.hash)
-        {
-            self.published = seal.number;
-            self.peers.publish(Gossip::Blocks, SealedBlocks { seal, blocks }.encode());
-        }
     }
 }

@@ -28,6 +28,9 @@
 //!
 //! The proposer of a final checkpoint gives it away; where nobody has heard of it half a second later, others do.
 //!
+//! Whoever catches up gets one FinalCert for many checkpoints, and one that a descendant's overtook is not waited for. L1 wants that of the checkpoint with which a
+//! batch ends: where that is lacking, peers are asked ([`Consensus::look_for_certificates`]).
+//!
 //! # Invalid checkpoints
 //! A validator that finds a block invalid says so with what shows it to anyone ([`Fraud`]): the headers from the checkpoint's last block down to the invalid one, that
 //! one's transactions, and the state that it is executed on. It is checked without a node's state, and kept.
@@ -73,6 +76,12 @@ pub enum Error {
     /// in; 0 for a validator that never ran.
     #[error("there is no log of votes: say from which epoch on this validator may vote")]
     NoLog,
+    /// A block that validators certified is invalid here: the node's state or its L1 is damaged, or L1 has taken back what they held to be final. It does not go on with
+    /// what it has: begin with an empty chain, and keep the log of votes.
+    #[error(
+        "block {0}, which validators certified, is invalid here: this node's state or its L1 is damaged, or L1 has taken back what they held to be final"
+    )]
+    Invalid(u64),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

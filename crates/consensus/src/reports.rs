@@ -142,6 +142,9 @@ mod tests {
         fn validators(&self, _: &L1Origin, before: &Arc<ValidatorSet>) -> Result<Arc<ValidatorSet>, ChainError> {
             Ok(before.clone())
         }
+        fn convicted(&self, _: &L1Origin, _: &L1Origin) -> Result<Vec<B256>, ChainError> {
+            Ok(Vec::new())
+        }
         fn shows(&self, _: &Checkpoint, _: &crate::Fraud) -> bool {
             false
         }

@@ -172,8 +172,11 @@ impl Store {
         self.append(records)
     }
 
-    /// From which epoch on this validator may vote.
-    pub(crate) fn votes_from(&self) -> Result<u64, Error> {
+    /// From which epoch on this validator may vote; 0 unless it was said otherwise when the log was begun.
+    ///
+    /// # Errors
+    /// The database's, or that it is damaged.
+    pub fn votes_from(&self) -> Result<u64, Error> {
         self.digests.get(VOTES_FROM)?.map_or(Ok(0), |bytes| number(&bytes))
     }
 

@@ -12,6 +12,9 @@ pub const MAX_ANSWER: usize = 4 << 20;
 /// The most checkpoints under one certificate that are given away: of an epoch that a node has caught up with by its last certificate, all may be.
 pub const MAX_FINALS: usize = 4096;
 
+/// The most FinalCerts of one answer.
+pub(crate) const MAX_CERTIFICATES: usize = 256;
+
 /// Blocks that a leader gives away: each the parent of the next, the last one sealed, which vouches for all.
 #[derive(Clone, Debug)]
 pub struct SealedBlocks {
@@ -137,10 +140,17 @@ pub enum Request {
         /// The height that the asker has.
         after: u64,
     },
+    /// The FinalCerts that the peer has of the final checkpoints of these heights, each of its own: the lowest first, as many as it gives at a time.
+    Certificates {
+        /// The first height.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
 }
 
 impl Request {
-    /// The encoding: a byte for the kind, 0 or 1; then the RLP of the list of number, hash and count, or of height.
+    /// The encoding: a byte for the kind, 0 to 2; then the RLP of the list of number, hash and count, of height, or of both heights.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match *self {
@@ -151,6 +161,10 @@ impl Request {
             Self::Finals { after } => {
                 out.push(1);
                 FinalsRequest { after }.encode(&mut out);
+            }
+            Self::Certificates { first, last } => {
+                out.push(2);
+                CertificatesRequest { first, last }.encode(&mut out);
             }
         }
         out.into()
@@ -164,6 +178,7 @@ impl Request {
                 Some(Self::Blocks { number, hash, count: count.min(MAX_BLOCKS) })
             }
             (1, rest) => exact(rest).map(|FinalsRequest { after }| Self::Finals { after }),
+            (2, rest) => exact(rest).map(|CertificatesRequest { first, last }| Self::Certificates { first, last }),
             _ => None,
         }
     }
@@ -179,6 +194,30 @@ struct BlocksRequest {
 #[derive(RlpEncodable, RlpDecodable)]
 struct FinalsRequest {
     after: u64,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct CertificatesRequest {
+    first: u64,
+    last: u64,
+}
+
+/// The answer to [`Request::Certificates`]: the RLP of the list of their bytes.
+pub(crate) fn encode_certificates(certificates: &[Certificate]) -> Bytes {
+    let certificates: Vec<Bytes> = certificates.iter().map(|certificate| certificate.encode().into()).collect();
+    alloy_rlp::encode(certificates).into()
+}
+
+/// Reads that. None if it is none. Signatures are not looked at.
+pub(crate) fn decode_certificates(bytes: &[u8]) -> Option<Vec<Certificate>> {
+    if bytes.len() > MAX_ANSWER {
+        return None;
+    }
+    let certificates: Vec<Bytes> = exact(bytes)?;
+    if certificates.len() > MAX_CERTIFICATES {
+        return None;
+    }
+    certificates.iter().map(|bytes| Certificate::decode(bytes).ok()).collect()
 }
 
 /// The answer to [`Request::Blocks`], as long as may be.
@@ -335,7 +374,7 @@ mod tests {
     #[test]
     fn requests_are_read_back_and_bounded() {
         let blocks = Request::Blocks { number: 9, hash: B256::repeat_byte(3), count: 4 };
-        for request in [blocks, Request::Finals { after: 7 }] {
+        for request in [blocks, Request::Finals { after: 7 }, Request::Certificates { first: 3, last: 9 }] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
             let encoded = request.encode();
             assert_eq!(Request::decode(&encoded[..encoded.len() - 1]), None);
@@ -344,5 +383,21 @@ mod tests {
         assert!(matches!(Request::decode(&many.encode()), Some(Request::Blocks { count: MAX_BLOCKS, .. })));
         assert_eq!(Request::decode(&[]), None);
         assert_eq!(Request::decode(&[2, 0xc0]), None);
+        assert_eq!(Request::decode(&[3, 0xc0]), None);
+    }
+
+    #[test]
+    fn certificates_are_read_back_and_bounded() {
+        let one = finals(1).certificate;
+        for count in [0, 1, MAX_CERTIFICATES] {
+            let certificates = vec![one.clone(); count];
+            assert_eq!(decode_certificates(&encode_certificates(&certificates)), Some(certificates));
+        }
+        let many = vec![one.clone(); MAX_CERTIFICATES + 1];
+        assert_eq!(decode_certificates(&encode_certificates(&many)), None);
+        let bytes = encode_certificates(&[one]);
+        for length in 0..bytes.len() {
+            assert_eq!(decode_certificates(&bytes[..length]), None);
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Epoch {
     pub(crate) set: Arc<ValidatorSet>,
     /// Those of the next.
     pub(crate) next: Arc<ValidatorSet>,
+    /// The L1 origin that it began at.
+    pub(crate) start: L1Origin,
     /// What its checkpoints bind, up to the last one's parent, their blocks aside.
     pub(crate) record: Record,
     /// Those blocks.
@@ -37,6 +39,8 @@ pub(crate) enum Job {
     Execute { digest: B256, checkpoint: Arc<Checkpoint>, after: u64, blocks: Vec<Block>, ends: Option<Box<Epoch>> },
     /// To execute blocks that no proposal names yet.
     Import(Vec<Block>),
+    /// To execute blocks that are final.
+    Return(Vec<Block>),
     /// To lead, and hand over what is after this parent; an empty block, if there is nothing and one is wanted. With the epoch where the checkpoint ends one.
     Build { view: u64, parent: Tip, lead: bool, empty: bool, ends: Option<Box<Epoch>> },
     /// To end leading.
@@ -83,8 +87,16 @@ pub(crate) fn run(chain: &dyn Chain, seeds: Seeds, jobs: &Receiver<Job>, inputs:
             Job::Import(blocks) => {
                 let done = follow(chain, blocks)
                     .inspect_err(|error| tracing::debug!(%error, "sealed blocks are not executed yet"));
-                answer(Input::Imported { done: done.is_ok() });
+                answer(Input::Imported { done: matches!(done, Ok(Verdict::Valid)) });
             }
+            Job::Return(blocks) => match follow(chain, blocks) {
+                Ok(Verdict::Valid) => {}
+                Ok(Verdict::Invalid(fraud)) => {
+                    let number = fraud.headers.first().map(|header| header.number).unwrap_or_default();
+                    answer(Input::Invalid(number));
+                }
+                Err(error) => tracing::debug!(%error, "final blocks are not executed yet"),
+            },
             Job::Build { view, parent, lead, empty, ends } => {
                 chain.lead(lead);
                 let content = build(chain, &reports, &parent, empty, ends);
@@ -141,6 +153,11 @@ fn set_after(
 ) -> Result<Arc<ValidatorSet>, crate::ChainError> {
     for range in &epoch.blocks {
         reports.of(chain, *range)?.iter().for_each(|report| epoch.record.report(report));
+    }
+    for id in chain.convicted(&epoch.start, origin)? {
+        if let Some(index) = epoch.set.index(&id) {
+            epoch.record.convict(index);
+        }
     }
     let mut members = chain.validators(origin, &epoch.next)?.validators().to_vec();
     weigh(&mut members, &epoch.set, &epoch.next, &epoch.record, reports.seeds());
@@ -220,8 +237,11 @@ mod tests {
     use jove_avc::{Bitmap, Domain, KeyedHash, KeyedHashSigner, Validator, WEIGHT_ONE};
 
     /// A chain whose block 9 is `[9; 32]`, with L1 origin 5; checkpoints after block 7 fit.
+    #[derive(Default)]
     struct Fake {
         set: Option<Arc<ValidatorSet>>,
+        /// With the L1 blocks in which they were convicted.
+        convicted: Vec<(u64, B256)>,
     }
 
     impl Chain for Fake {
@@ -256,6 +276,10 @@ mod tests {
         }
         fn validators(&self, _: &L1Origin, before: &Arc<ValidatorSet>) -> Result<Arc<ValidatorSet>, ChainError> {
             Ok(self.set.clone().unwrap_or_else(|| before.clone()))
+        }
+        fn convicted(&self, after: &L1Origin, upto: &L1Origin) -> Result<Vec<B256>, ChainError> {
+            let within = |number: u64| number > after.number && number <= upto.number;
+            Ok(self.convicted.iter().filter(|(number, _)| within(*number)).map(|(_, id)| *id).collect())
         }
         fn shows(&self, _: &Checkpoint, _: &Fraud) -> bool {
             false
@@ -299,13 +323,13 @@ mod tests {
 
     /// An epoch of the same validators as the next, of whom nothing is known.
     fn epoch(set: &Arc<ValidatorSet>) -> Option<Box<Epoch>> {
-        let record = Record::new(set.size());
-        Some(Box::new(Epoch { set: set.clone(), next: set.clone(), record, blocks: Vec::new() }))
+        let (record, start) = (Record::new(set.size()), L1Origin { number: 3, hash: B256::repeat_byte(3) });
+        Some(Box::new(Epoch { set: set.clone(), next: set.clone(), start, record, blocks: Vec::new() }))
     }
 
     #[test]
     fn a_checkpoint_that_no_batch_could_hold_is_invalid() {
-        let (fake, before) = (Fake { set: Some(set(2)) }, set(1));
+        let (fake, before) = (Fake { set: Some(set(2)), ..Default::default() }, set(1));
         let outcome = |checkpoint: &Checkpoint, after| {
             let ends = checkpoint.next.and_then(|_| epoch(&before));
             execute(&fake, &reports(), checkpoint, after, Vec::new(), ends).expect("an outcome").0
@@ -322,10 +346,36 @@ mod tests {
     fn the_set_two_epochs_on_is_the_registrys_or_stays() {
         let (before, checkpoint) = (set(1), checkpoint(Some(&set(2))));
         for found in [Some(set(2)), None] {
-            let fake = Fake { set: found.clone() };
+            let fake = Fake { set: found.clone(), ..Default::default() };
             let ends = epoch(&before);
             let (outcome, _) = execute(&fake, &reports(), &checkpoint, 8, Vec::new(), ends).expect("an outcome");
             assert_eq!(outcome, Outcome::Valid { next: Some(found.unwrap_or_else(|| before.clone())) });
+        }
+    }
+
+    #[test]
+    fn whom_l1_convicted_in_the_epoch_weighs_least_at_once() {
+        let heavy = |number: u64| Validator { weight: 2 * WEIGHT_ONE, ..set(number).validators()[0].clone() };
+        let before = Arc::new(ValidatorSet::new((1..=5).map(heavy).collect()).expect("a set"));
+        let id = |number: u8| B256::repeat_byte(number);
+        // In blocks before the epoch, of it, and after its end; and somebody who is not in it.
+        let convicted = vec![(3, id(1)), (4, id(2)), (5, id(3)), (5, id(9)), (6, id(4))];
+        let weights = |fake: &Fake| {
+            let ends = checkpoint(Some(&before));
+            let (outcome, _) = execute(fake, &reports(), &ends, 8, Vec::new(), epoch(&before)).expect("an outcome");
+            let next = match outcome {
+                Outcome::Valid { next: Some(next) } => next,
+                other => panic!("{other:?}"),
+            };
+            // A proposer that leaves it out says another root.
+            assert_ne!(jove_avc::NextSet::of(&next), jove_avc::NextSet::of(&before));
+            next.validators().iter().map(|one| one.weight).collect::<Vec<_>>()
+        };
+        let (one, two) = (WEIGHT_ONE, 2 * WEIGHT_ONE);
+        let mut reversed = convicted.clone();
+        reversed.reverse();
+        for convicted in [convicted, reversed] {
+            assert_eq!(weights(&Fake { convicted, ..Default::default() }), [two, one, one, two, two]);
         }
     }
 }

@@ -5,11 +5,12 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use jove_avc::{
     Anchor, Bitmap, Certificate, Checkpoint, Content, Domain, KeyedHash, KeyedHashSigner, Kind, L1Origin, Message,
-    Proposal, Reject, Scheme as _, Seal, Settings, Signer as _, Timing, Tip, Validator, ValidatorSet, WEIGHT_ONE,
-    codec::Wire as _,
+    NextSet, Proposal, Reject, Scheme as _, Seal, Settings, Signer as _, Timing, Tip, Validator, ValidatorSet,
+    WEIGHT_ONE, codec::Wire as _,
 };
 use jove_consensus::{
-    Chain, ChainError, Config, Consensus, Error, Fraud, Gossip, Peers, Reason, Reply, Request, SealedBlocks, Verdict,
+    Chain, ChainError, Config, Consensus, Error, Fraud, Gossip, Judgement, Peers, Reason, Reply, Request, SealedBlocks,
+    Verdict,
 };
 use jove_primitives::block::Block;
 use parking_lot::{Condvar, Mutex};
@@ -75,6 +76,10 @@ struct Fake {
     certified: Mutex<Vec<(B256, Option<B256>)>>,
     /// How often the driver looked at its head.
     looks: AtomicUsize,
+    /// By L1.
+    convicted: Mutex<Vec<B256>>,
+    /// Whether it finds all blocks invalid.
+    damaged: Mutex<bool>,
 }
 
 impl Fake {
@@ -113,6 +118,11 @@ impl Chain for Fake {
 
     fn execute(&self, new: Vec<Block>) -> Result<Verdict, ChainError> {
         let Some(first) = new.first() else { return Ok(Verdict::Valid) };
+        if *self.damaged.lock() {
+            let headers = vec![first.header.clone()];
+            let fraud = Fraud { reason: Reason::L1, headers, transactions: Vec::new(), state: None };
+            return Ok(Verdict::Invalid(Box::new(fraud)));
+        }
         let parent = first.header.number - 1;
         let follows = || self.hash_at(parent) == Some(first.header.parent_hash);
         *self.misled.lock() |= !follows();
@@ -146,6 +156,10 @@ impl Chain for Fake {
         Ok(before.clone())
     }
 
+    fn convicted(&self, _: &L1Origin, _: &L1Origin) -> Result<Vec<B256>, ChainError> {
+        Ok(self.convicted.lock().clone())
+    }
+
     fn shows(&self, _: &Checkpoint, _: &Fraud) -> bool {
         true
     }
@@ -162,6 +176,8 @@ struct Others {
     given: Mutex<Vec<Block>>,
     /// Questions without an answer yet.
     asked: Mutex<Vec<(B256, Reply)>>,
+    /// Those for certificates.
+    asked_for_certificates: Mutex<Vec<(Request, Reply)>>,
     /// What was said to all.
     said: Mutex<Vec<Message>>,
     /// Of messages.
@@ -198,7 +214,14 @@ impl Peers for Others {
     fn publish(&self, _: Gossip, _: Bytes) {}
 
     fn request(&self, _: Option<B256>, request: Bytes, reply: Reply) {
-        let Some(Request::Blocks { hash, .. }) = Request::decode(&request) else { return };
+        let hash = match Request::decode(&request) {
+            Some(Request::Blocks { hash, .. }) => hash,
+            Some(request @ Request::Certificates { .. }) => {
+                self.asked_for_certificates.lock().push((request, reply));
+                return;
+            }
+            _ => return,
+        };
         let given = self.given.lock().iter().find(|block| block.header.hash_slow() == hash).cloned();
         match given {
             Some(block) => Self::answer(&block, reply),
@@ -217,7 +240,7 @@ fn set() -> Arc<ValidatorSet> {
     let validators = (0..4).map(|node| {
         let signer = signer(node);
         let (key, vrf) = (signer.public_key(), signer.vrf_key());
-        Validator { id: signer.id, key, vrf, weight: WEIGHT_ONE, sequencer: true }
+        Validator { id: signer.id, key, vrf, weight: 2 * WEIGHT_ONE, sequencer: true }
     });
     Arc::new(ValidatorSet::new(validators.collect()).unwrap())
 }
@@ -233,10 +256,14 @@ fn own() -> u8 {
 }
 
 fn start(folder: &Path, chain: &Arc<Fake>, peers: &Arc<Others>) -> Arc<Consensus> {
+    start_with(SETTINGS, folder, chain, peers)
+}
+
+fn start_with(settings: Settings, folder: &Path, chain: &Arc<Fake>, peers: &Arc<Others>) -> Arc<Consensus> {
     let tip = Tip { height: 0, digest: GENESIS, last_number: 0, last_hash: GENESIS, origin: L1Origin::default() };
     let genesis = Anchor { epoch: 0, start: tip, certificate: None, set: set(), next: set(), seed: [0; 32] };
     let config = Config {
-        settings: SETTINGS,
+        settings,
         seeds: Vec::new(),
         genesis,
         folder: folder.to_owned(),
@@ -255,6 +282,11 @@ fn block(number: u64, parent_hash: B256, extra: &'static [u8]) -> Block {
 
 /// The first checkpoint, of one block, proposed in the first view of a term.
 fn proposal(term: u64, last: &Block) -> Proposal {
+    proposal_with(term, last, None)
+}
+
+/// The same, with the set two epochs on where it ends the epoch.
+fn proposal_with(term: u64, last: &Block, next: Option<NextSet>) -> Proposal {
     let (view, node) = (term * SETTINGS.term_length, leader(term));
     let signer = signer(node);
     let proof = signer.vrf_prove(&SETTINGS.domain.vrf_input(&[0; 32], view));
@@ -276,7 +308,7 @@ fn proposal(term: u64, last: &Block) -> Proposal {
         set_hash: set().hash(),
         weight_root: set().weight_root(),
         evidence_root: B256::ZERO,
-        next: None,
+        next,
     };
     let statement = SETTINGS.domain.statement(Kind::Proposal, 0, view, &checkpoint.digest());
     Proposal { view, proof, checkpoint, justification: None, signature: signer.sign(&statement) }
@@ -425,6 +457,98 @@ fn blocks_are_not_compared_with_a_chain_that_they_do_not_follow() {
     consensus.stop();
 }
 
+/// Two checkpoints that are final by the FinalCert of the second; the first, which has none of its own here.
+fn overtaken(consensus: &Consensus, chain: &Fake, peers: &Others) -> Proposal {
+    let parent = block(1, GENESIS, b"first");
+    let last = block(2, parent.header.hash_slow(), b"second");
+    peers.given.lock().extend([parent.clone(), last.clone()]);
+    let first = proposal(0, &parent);
+    say(consensus, leader(0), Message::Proposal(Box::new(first.clone())));
+    until("the first is executed", || chain.head().1 == parent.header.hash_slow());
+    let notarized = certificate(Kind::Notarize, 0, first.checkpoint.digest());
+    let Message::Certificate(notarized) = notarized else { panic!("a certificate") };
+    let second = after(&first, notarized, &last);
+    let digest = second.checkpoint.digest();
+    say(consensus, leader(0), Message::Proposal(Box::new(second)));
+    until("the second is executed", || chain.head().1 == last.header.hash_slow());
+    say(consensus, leader(0), certificate(Kind::Finalize, 1, digest));
+    until("both are final", || consensus.status().height == 2);
+    first
+}
+
+#[test]
+fn a_certificate_that_was_overtaken_is_had_from_peers() {
+    let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+    let consensus = start(folder.path(), &chain, &peers);
+    let first = overtaken(&consensus, &chain, &peers);
+    let kept = |height| consensus.store().at_height(height).unwrap().unwrap().certificate;
+    let (own, later) = (certificate(Kind::Finalize, 0, first.checkpoint.digest()), kept(2).unwrap());
+    let Message::Certificate(own) = own else { panic!("a certificate") };
+    assert_eq!(kept(1), None);
+    let list = |certificates: &[&Certificate]| -> Bytes {
+        alloy_rlp::encode(certificates.iter().map(|one| Bytes::from(one.encode())).collect::<Vec<_>>()).into()
+    };
+    assert_eq!(consensus.serve(&Request::Certificates { first: 1, last: 2 }.encode()), Some(list(&[&later])));
+
+    let forged = Certificate { signature: [7; 48], ..own.clone() };
+    let elsewhere = Certificate { epoch: 1, ..own.clone() };
+    let answers = [
+        (None, Judgement::Idle),
+        (Some(list(&[])), Judgement::Idle),
+        (Some(Bytes::from_static(b"words")), Judgement::Bad),
+        (Some(list(&[&forged])), Judgement::Bad),
+        (Some(list(&[&elsewhere])), Judgement::Bad),
+        (Some(list(&[&later])), Judgement::Bad),
+        (Some(list(&[&own])), Judgement::Good),
+    ];
+    for (answer, expected) in answers {
+        assert_eq!(kept(1), None, "before {expected:?}");
+        for _ in 0..2 {
+            consensus.look_for_certificates(1, 2).unwrap();
+        }
+        let mut asked = std::mem::take(&mut *peers.asked_for_certificates.lock());
+        let (request, reply) = asked.pop().unwrap();
+        assert!(asked.is_empty(), "one question at a time");
+        assert_eq!(request, Request::Certificates { first: 1, last: 1 });
+        assert_eq!(reply(answer), expected);
+    }
+    assert_eq!(kept(1).as_ref(), Some(&own));
+    consensus.look_for_certificates(1, 2).unwrap();
+    assert!(peers.asked_for_certificates.lock().is_empty(), "nothing is lacking");
+    let both = Some(list(&[&own, &later]));
+    assert_eq!(consensus.serve(&Request::Certificates { first: 1, last: 2 }.encode()), both);
+    consensus.stop();
+}
+
+#[test]
+fn a_chain_that_lost_what_is_final_gets_it_back_or_says_why_not() {
+    let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+    let consensus = start(folder.path(), &chain, &peers);
+    overtaken(&consensus, &chain, &peers);
+    let last = chain.head();
+    consensus.stop();
+    drop(consensus);
+
+    // From peers: who have the last first, and then those before it.
+    chain.set(Vec::new());
+    chain.certified.lock().clear();
+    let consensus = start(folder.path(), &chain, &peers);
+    until("it is certified again", || chain.certified.lock().contains(&(last.1, Some(last.1))));
+    assert_eq!(chain.head(), last);
+    assert_eq!(consensus.status().failed, None);
+    consensus.stop();
+    drop(consensus);
+
+    // What is final is invalid by its own execution: it does not try for ever.
+    chain.set(Vec::new());
+    *chain.damaged.lock() = true;
+    let consensus = start(folder.path(), &chain, &peers);
+    until("it stops", || consensus.status().failed.is_some());
+    let failed = consensus.status().failed.unwrap();
+    assert!(failed.contains("block 1, which validators certified, is invalid here"), "{failed}");
+    consensus.stop();
+}
+
 #[test]
 fn witnesses_wait_for_all_else() {
     let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
@@ -453,6 +577,34 @@ fn witnesses_wait_for_all_else() {
     // This chain believes every witness: what was executed before stands.
     assert_eq!((votes(Kind::Buddy), votes(Kind::Skip)), (1, 0));
     consensus.stop();
+}
+
+#[test]
+fn a_lie_about_whom_l1_convicted_is_refused() {
+    // The first checkpoint is the epoch's last.
+    let settings = Settings { epoch_length: 1, ..SETTINGS };
+    let convicted = signer(0).id;
+    let mut members = set().validators().to_vec();
+    members.iter_mut().filter(|one| one.id == convicted).for_each(|one| one.weight = WEIGHT_ONE);
+    let (truth, lie) = (ValidatorSet::new(members).unwrap(), set());
+    for (next, expected) in [(&truth, Kind::Buddy), (&*lie, Kind::Skip)] {
+        let (folder, chain, peers) = (tempfile::tempdir().unwrap(), Arc::<Fake>::default(), Arc::<Others>::default());
+        chain.convicted.lock().push(convicted);
+        let consensus = start_with(settings, folder.path(), &chain, &peers);
+        let last = block(1, GENESIS, b"last");
+        peers.given.lock().push(last.clone());
+        let proposal = proposal_with(0, &last, Some(NextSet::of(next)));
+        say(&consensus, leader(0), Message::Proposal(Box::new(proposal)));
+        let votes = || {
+            let said = peers.said.lock();
+            let kinds =
+                said.iter().map(|message| if let Message::Vote(vote) = message { Some(vote.kind) } else { None });
+            kinds.flatten().collect::<Vec<_>>()
+        };
+        until("it votes", || !votes().is_empty());
+        assert_eq!(votes(), [expected]);
+        consensus.stop();
+    }
 }
 
 #[test]

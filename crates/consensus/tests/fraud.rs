@@ -155,6 +155,13 @@ fn blocks_are_followed_and_branches_changed_up_to_what_is_certified() {
     node.set_certified(2);
     let dev = node.dev().expect("development");
     assert!(dev.revert(snapshot).is_err() && dev.reorg(1, true).is_err(), "tools do not take back what is certified");
+    let error = node.unwind(1).unwrap_err();
+    assert!(matches!(&error, NodeError::Invalid(why) if why.contains("certified")), "nor does L1: {error}");
+    assert_eq!((node.head().header.number, node.certified()), (2, 2));
+    node.void_certified(1);
+    assert!(node.unwind(0).is_err(), "below the root of an era it stays");
+    node.unwind(1).expect("withdrawn");
+    assert_eq!((node.head().header.number, node.certified()), (1, 1));
     node.lead(false).expect("follows");
     assert!(node.seal().is_err());
 }

@@ -210,6 +210,7 @@ pub(crate) struct Peers {
 const MAX_SOURCES: usize = 16_384;
 const MAX_LISTED: usize = 65_536;
 const SHORT_BAN: Duration = Duration::from_secs(30);
+const SHORT_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_BAN: Duration = Duration::from_secs(86_400);
 
 impl Peers {
@@ -543,11 +544,12 @@ impl Peers {
         self.close(*peer);
     }
 
-    /// The peer belongs to another chain: out for a ban's time.
+    /// The peer belongs to another chain: out for a ban's time, a known one for a short one, since it may come after this node into another era.
     pub(crate) fn foreign(&mut self, peer: &PeerId, now: Instant) {
         self.counters.foreign.one();
+        let time = if self.known(peer) { self.limits.ban.min(SHORT_WAIT) } else { self.limits.ban };
         if let Some(record) = self.records.get_mut(peer) {
-            record.banned_until = now.checked_add(self.limits.ban);
+            record.banned_until = now.checked_add(time);
         }
         self.close(*peer);
     }

@@ -449,11 +449,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Goes back to a block because L1 says so.
+    /// Goes back to a block because L1 says so. What validators certified it takes back with a new era alone.
     fn withdraw(&mut self, number: u64) -> Result<(), NodeError> {
         if self.shared.spec.ethereum.is_some() {
             self.check_safe(number)?;
         }
+        self.check_certified(number)?;
         self.unwind(number, self.withdrawn())
     }
 
@@ -613,8 +614,8 @@ impl Engine {
         if self.shared.spec.ethereum.is_some() {
             return Err(NodeError::Invalid("a layer 1 takes no messages from another".into()));
         }
-        // A node that follows L1 may step in with them; of validators the leader alone.
-        if self.shared.config.elected {
+        // A node that follows L1 may step in with them, on any chain; of those that validators elect the leader alone.
+        if self.shared.config.elected && self.shared.config.sequencing {
             self.check_sequencing()?;
         }
         let queue = self.shared.head.load().queue;

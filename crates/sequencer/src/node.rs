@@ -465,6 +465,11 @@ impl Node {
         self.shared.certified.fetch_max(number, Ordering::Relaxed);
     }
 
+    /// Notes that certificates above a block are void: L1 has begun a new era there. Blocks above it can be withdrawn then.
+    pub fn void_certified(&self, number: u64) {
+        self.shared.certified.fetch_min(number, Ordering::Relaxed);
+    }
+
     /// Finishes the block in hand and stops. What was published is durable already. May be called again.
     pub fn stop(&self) {
         let Some(engine) = self.engine.lock().take() else { return };
@@ -627,7 +632,7 @@ impl Node {
     /// Withdraws the blocks above block `number`; on a node that sequences, their transactions return to the pool. `safe` falls with them.
     ///
     /// # Errors
-    /// [`NodeError::Invalid`] if a finalized block is among them, [`StorageError::Pruned`] if history does not reach back; if the store fails, or the node is
+    /// [`NodeError::Invalid`] if a finalized or certified block is among them, [`StorageError::Pruned`] if history does not reach back; if the store fails, or the node is
     /// stopping.
     pub fn unwind(&self, number: u64) -> Result<(), NodeError> {
         self.call(|reply| Command::Unwind { number, reply })

@@ -117,6 +117,7 @@ pub struct BlockNumbers {
 }
 
 /// All sources of blobs.
+#[derive(Clone)]
 pub struct Blobs {
     sources: Vec<Source>,
     /// What is found is kept here, and looked for first.
@@ -124,6 +125,7 @@ pub struct Blobs {
 }
 
 /// A source that is connected to when it is first asked.
+#[derive(Clone)]
 struct Source {
     name: String,
     url: String,

@@ -52,6 +52,14 @@ pub trait Ends: Send {
     /// # Errors
     /// If there is no certificate, or it cannot be read.
     fn certificate(&self, block: u64) -> Result<Bytes, Error>;
+
+    /// A batch that begins with one block has no room for all up to another, and may end nowhere before: an end among them that is not known here is looked for.
+    ///
+    /// # Errors
+    /// If what is certified cannot be read.
+    fn look_for(&self, _first: u64, _last: u64) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Of a chain without validators: a batch may end anywhere, and whoever sends it certifies it.
@@ -78,10 +86,23 @@ pub struct Commit {
     pub first_block: u64,
     /// Last block.
     pub last_block: u64,
-    /// The call of `Rollup`.
-    pub call: Bytes,
+    /// What `Rollup` is told of it.
+    pub request: Rollup::Commit,
+    /// What certifies it.
+    pub certificate: Bytes,
     /// Blobs' contents.
     pub blobs: Vec<Blob>,
+}
+
+impl Commit {
+    /// The operators' call of `Rollup`.
+    pub fn call(&self) -> Bytes {
+        call(&self.request, &self.certificate)
+    }
+}
+
+fn call(request: &Rollup::Commit, certificate: &Bytes) -> Bytes {
+    Rollup::commitCall { request: request.clone(), certificate: certificate.clone() }.abi_encode().into()
 }
 
 /// What is not committed.
@@ -107,6 +128,7 @@ pub struct Committer {
     /// The committed batch that these follow.
     parent: Option<Batch>,
     ready: VecDeque<batcher::Batch>,
+    /// What comes after those that are ready; nothing once a batch has no room for it.
     batcher: Option<Batcher>,
     /// The last block that was read: number and hash.
     last: (u64, B256),
@@ -149,7 +171,8 @@ impl Committer {
     /// Reads blocks that are new since the last call. Once they are all read, says what waits; before, nothing: call again.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if this chain is not the one on L1. If a block cannot be encoded, or the store fails.
+    /// [`Error::Diverged`] if this chain is not the one on L1; [`Error::NoRoom`] if the next batch may not end as soon as it has to. If a block cannot be encoded, or
+    /// the store fails.
     pub fn collect(&mut self, l1: &L1State, upto: u64) -> Result<Option<Backlog>, Error> {
         let view = self.storage.view();
         let head = l1.batch(l1.latest.head)?.ok_or(Error::NotOpen)?;
@@ -164,45 +187,73 @@ impl Committer {
         if self.parent.as_ref().map(|parent| parent.hash) != Some(head.hash) {
             self.follow(&view, head)?;
         }
-        let Some(batcher) = &mut self.batcher else { return Ok(None) };
-        let first = batcher.next_block();
-        let (mut head, end) = (view.head_number().min(upto), first + BLOCKS_AT_ONCE - 1);
-        for number in first..=head.min(end) {
-            let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
-            // `Rollup` takes no block of L1's future.
-            if block.header.timestamp > l1.latest.block.timestamp {
-                head = number - 1;
-                break;
+        let mut head = view.head_number().min(upto);
+        if let Some(first) = self.batcher.as_ref().map(Batcher::next_block) {
+            let end = first + BLOCKS_AT_ONCE - 1;
+            for number in first..=head.min(end) {
+                let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
+                // `Rollup` takes no block of L1's future.
+                if block.header.timestamp > l1.latest.block.timestamp {
+                    head = number - 1;
+                    break;
+                }
+                let (data, origin) = block_data(&block, self.origin)?;
+                let due = match Extra::decode(&block.header.extra_data)?.messages {
+                    true => Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due(),
+                    false => self.due,
+                };
+                // `Rollup` takes no batch that leaves a due message, or names no L1 block. Where that fails, the block is read again: nothing is noted before.
+                let end = if !due && origin > 0 { self.ends.end(number)? } else { End::No };
+                let attributes = usize::from(origin != self.origin);
+                if block.transactions.len() > attributes {
+                    self.last_busy = number;
+                }
+                (self.origin, self.due, self.last) = (origin, due, (number, block.hash));
+                if let Err(error) = self.push(data, instructions(1, block.header.gas_used), end) {
+                    self.no_room(number, error)?;
+                    head = number;
+                    break;
+                }
             }
-            let (data, origin) = block_data(&block, self.origin)?;
-            let due = match Extra::decode(&block.header.extra_data)?.messages {
-                true => Queue::from_slot(view.state(number)?.slot(L1_BLOCK, L1_QUEUE_SLOT)?).is_due(),
-                false => self.due,
-            };
-            // `Rollup` takes no batch that leaves a due message, or names no L1 block. Where that fails, the block is read again: nothing is noted before.
-            let end = if !due && origin > 0 { self.ends.end(number)? } else { End::No };
-            let attributes = usize::from(origin != self.origin);
-            if block.transactions.len() > attributes {
-                self.last_busy = number;
+            if end < head {
+                return Ok(None);
             }
-            (self.origin, self.due, self.last) = (origin, due, (number, block.hash));
-            self.ready.extend(batcher.push(data, instructions(1, block.header.gas_used), end != End::No)?);
-            while end == End::Must
-                && let Some(batch) = batcher.flush()?
-            {
-                self.ready.push_back(batch);
-            }
-        }
-        if end < head {
-            return Ok(None);
         }
         let full: usize = self.ready.iter().map(|batch| batch.stream.len()).sum();
         Ok(Some(Backlog {
             blocks: view.head_number().min(upto).saturating_sub(last),
-            bytes: full + batcher.estimate(),
+            bytes: full + self.batcher.as_ref().map_or(0, Batcher::estimate),
             since_ms: self.since(&view, last)?,
             busy: self.last_busy > last,
         }))
+    }
+
+    /// Adds the next block to those that are not cut yet.
+    fn push(&mut self, block: BlockData, cost: u64, end: End) -> Result<(), EncodeError> {
+        let Some(batcher) = &mut self.batcher else { return Ok(()) };
+        self.ready.extend(batcher.push(block, cost, end != End::No)?);
+        while end == End::Must
+            && let Some(batch) = batcher.flush()?
+        {
+            self.ready.push_back(batch);
+        }
+        Ok(())
+    }
+
+    /// What is not cut yet has no room in a batch: that has to end before, where nothing is known that certifies an end. It is read again, once the batches that
+    /// are ready are on L1.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] if none is.
+    fn no_room(&mut self, last: u64, error: EncodeError) -> Result<(), Error> {
+        let Some(batcher) = self.batcher.take() else { return Ok(()) };
+        let first = batcher.next_block() - batcher.len() as u64;
+        let none_is_ready = self.ready.is_empty();
+        if none_is_ready {
+            self.parent = None;
+        }
+        self.ends.look_for(first, last)?;
+        if none_is_ready { Err(Error::NoRoom { first, last, error }) } else { Ok(()) }
     }
 
     fn since(&mut self, view: &View, last: u64) -> Result<Option<u64>, Error> {
@@ -219,7 +270,8 @@ impl Committer {
         let next = parent.header.last_block + 1;
         let follows = self.parent.as_ref().is_some_and(|was| was.hash == parent.header.parent_batch_hash);
         let first = self.ready.front().map(|batch| batch.first_block + batch.blocks.len() as u64);
-        if follows && first == Some(next) {
+        let more = self.ready.len() > 1 || self.batcher.is_some();
+        if follows && first == Some(next) && more {
             self.ready.pop_front();
         } else {
             self.ready.clear();
@@ -237,25 +289,28 @@ impl Committer {
     /// The next batch, full or not; nothing if no block waits that could end one, or the chain knows no L1 block yet. The same as long as L1's head is.
     ///
     /// # Errors
-    /// If the blocks cannot be encoded, or the store fails.
+    /// [`Error::NoRoom`] if it may not end as soon as it has to. If the blocks cannot be encoded, or the store fails.
     pub fn next_commit(&mut self) -> Result<Option<Commit>, Error> {
         if self.ready.is_empty()
             && let Some(batcher) = &mut self.batcher
         {
-            self.ready.extend(batcher.flush()?);
+            match batcher.flush() {
+                Ok(batch) => self.ready.extend(batch),
+                Err(error) => self.no_room(self.last.0, error)?,
+            }
         }
         let (Some(parent), Some(batch)) = (&self.parent, self.ready.front()) else { return Ok(None) };
         let last_block = batch.first_block + batch.blocks.len() as u64 - 1;
         let Some(request) = request(&self.storage.view(), parent, last_block)? else { return Ok(None) };
         let index = parent.header.index + 1;
         let certificate = self.ends.certificate(last_block)?;
-        let call = Bytes::from(Rollup::commitCall { request, certificate }.abi_encode());
         Ok(Some(Commit {
-            key: format!("commit/{index}/{:x}", keccak256(&call)),
+            key: format!("commit/{index}/{:x}", keccak256(call(&request, &certificate))),
             index,
             first_block: batch.first_block,
             last_block,
-            call,
+            request,
+            certificate,
             blobs: pack(&batch.stream),
         }))
     }

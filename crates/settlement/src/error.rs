@@ -130,6 +130,18 @@ pub enum Error {
         /// The block.
         block: u64,
     },
+    /// A batch has no room for these blocks, and may end nowhere among them, as far as this node knows what is certified: it looks for that.
+    #[error(
+        "a batch from block {first} on has no room for block {last}, and no end before it is certified here: {error}"
+    )]
+    NoRoom {
+        /// The batch's first block.
+        first: u64,
+        /// The block that does not fit.
+        last: u64,
+        /// What its encoding says.
+        error: EncodeError,
+    },
     /// It is not final yet, or this node has not seen that.
     #[error("it is not final yet")]
     NotFinal,

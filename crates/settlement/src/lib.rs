@@ -20,7 +20,7 @@
 //! | [`outbox`] | messages to L1, and proofs of them |
 //! | [`policy`] | when to commit |
 //! | [`relayer`] | gets transactions onto L1: once, whatever breaks |
-//! | [`rescue`] | steps in for operators who leave a message waiting |
+//! | [`rescue`] | steps in for operators who do not commit, or leave a message waiting |
 //! | [`revert`] | why a contract's call failed, by name |
 //! | [`risks`] | who can do what on a deployed chain, with which delay |
 //! | [`status`] | what settlement is at, and what holds it up |

@@ -40,7 +40,7 @@ pub enum Stage {
     Commit,
     /// Proving batches.
     Prove,
-    /// Stepping in for operators who leave a message waiting.
+    /// Stepping in for operators who do not commit, or leave a message waiting.
     Rescue,
     /// Bringing evidence against validators to L1, and claims of rewards.
     Duties,

@@ -12,7 +12,8 @@ use crate::{
 };
 use alloy_eips::{BlockNumberOrTag, RpcBlockHash};
 use alloy_primitives::{Address, B256, Bytes, U256, aliases::U48};
-use alloy_sol_types::{SolCall, SolValue};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use jove_avc::{
     BlsSigner, Evidence, L1Origin, MAX_VALIDATORS, PublicKey, Seal, Validator, ValidatorSet, Vote, WEIGHT_ONE, l1,
     verify_possession,
@@ -182,6 +183,24 @@ pub async fn set_at(l1: &L1, authority: Address, origin: &L1Origin) -> Result<Op
         Ok(Validator { id: one.id, key, vrf: one.vrf.0, weight: WEIGHT_ONE, sequencer: one.sequencer })
     });
     Ok(ValidatorSet::new(members.collect::<Result<_, Error>>()?).ok())
+}
+
+/// The validators whose bonds were taken in the L1 blocks from `first` up to one that L1 must have under this hash; in the order in which it happened.
+///
+/// # Errors
+/// As [`set_at`].
+pub async fn slashed(l1: &L1, authority: Address, first: u64, upto: &L1Origin) -> Result<Vec<B256>, Error> {
+    if first > upto.number {
+        return Ok(Vec::new());
+    }
+    let filter = Filter::new().address(authority).event_signature(ValidatorAuthority::Slashed::SIGNATURE_HASH);
+    let logs = l1.logs_between(&filter, first, upto.number).await?;
+    let found = l1.header(upto.number).await?.ok_or(Error::UnknownL1Block(upto.number))?;
+    if found.hash() != upto.hash {
+        return Err(Error::L1Reorganised(upto.number));
+    }
+    let ids = logs.iter().map(|log| ValidatorAuthority::Slashed::decode_log(&log.inner).map(|event| event.id));
+    ids.collect::<Result<_, _>>().map_err(|_| Error::NotTheContracts("ValidatorAuthority"))
 }
 
 /// The peer id that each validator of a set registered with the keys that it has in the set, and in which L1 block; those that are not on L1 are left out.

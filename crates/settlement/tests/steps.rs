@@ -3,24 +3,28 @@
 
 mod chain;
 
-use alloy_consensus::Header;
-use alloy_primitives::{B256, Bytes, U256};
-use alloy_sol_types::SolCall;
+use alloy_consensus::{Header, SignableTransaction, TxLegacy, transaction::Recovered};
+use alloy_primitives::{Address, B256, Bytes, Signature, U256, keccak256};
+use alloy_sol_types::{SolCall, SolValue};
 use chain::{Chain, GENESIS, Shared, committed, genesis, opened, queued, serve, spec, state, watcher};
 use jove_primitives::{
     AccountChange, Change, ChangeSet, ExecutedBlock, Receipt,
-    batch::{BatchHeader, decode},
+    batch::{
+        BatchHeader, decode,
+        hash::{MESSAGES_ALONE, ORDINARY},
+    },
     block::L1Prices,
     header::Extra,
     l1::{L1_QUEUE_SLOT, L1Origin, Queue},
     predeploys::L1_BLOCK,
-    transaction::{TxDeposit, deposit},
+    transaction::{RecoveredTransaction, Transaction, TxDeposit, deposit},
 };
 use jove_settlement::{
     Error, L1,
-    committer::{Anywhere, Backlog, Committer, End, Ends, single},
-    contracts::Rollup,
+    committer::{Anywhere, Backlog, Commit, Committer, End, Ends, single},
+    contracts::{ProofSystem, Rollup, TEST_PROOF_DOMAIN},
     origins::{Depth, Step, next_step, origin_at},
+    rescue::Ahead,
     status::instructions,
     watcher::{L1State, Watcher, origin},
 };
@@ -59,6 +63,16 @@ impl L2 {
     }
 
     fn push(&mut self, time_ms: u64, deposits: Vec<TxDeposit>, messages: bool, changes: ChangeSet) -> B256 {
+        self.seal(time_ms, deposits.into_iter().map(deposit).collect(), messages, changes)
+    }
+
+    fn seal(
+        &mut self,
+        time_ms: u64,
+        transactions: Vec<RecoveredTransaction>,
+        messages: bool,
+        changes: ChangeSet,
+    ) -> B256 {
         let view = self.storage.view();
         let number = view.head_number() + 1;
         let extra = Extra { millisecond: (time_ms % 1_000) as u16, excess_gas: 0, messages };
@@ -69,17 +83,28 @@ impl L2 {
             extra_data: Bytes::copy_from_slice(&extra.encode()),
             ..Default::default()
         };
-        let count = deposits.len();
+        let count = transactions.len();
         let block = ExecutedBlock {
             hash: header.hash_slow(),
             header,
-            transactions: deposits.into_iter().map(deposit).collect(),
+            transactions,
             receipts: vec![Receipt::default(); count],
             l1_fees: vec![U256::ZERO; count],
             l1_prices: L1Prices::default(),
         };
         self.storage.commit(&block, &changes).unwrap();
         block.hash
+    }
+
+    /// A block with a transaction of this many bytes, which no compression makes fewer.
+    fn heavy(&mut self, time_ms: u64, size: usize) -> B256 {
+        let number = self.storage.view().head_number();
+        let words = (0..size.div_ceil(32) as u64).flat_map(|word| keccak256((number, word).abi_encode()).0);
+        let input: Vec<u8> = words.take(size).collect();
+        let unsigned =
+            TxLegacy { chain_id: Some(spec().chain_id), nonce: number, input: input.into(), ..Default::default() };
+        let signed = Transaction::from(unsigned.into_signed(Signature::test_signature()));
+        self.seal(time_ms, vec![Recovered::new_unchecked(signed, Address::ZERO)], false, ChangeSet::default())
     }
 
     /// A block without transactions.
@@ -288,7 +313,7 @@ async fn a_commit_names_what_the_contract_checks() {
     assert!(waits.blocks == 5 && waits.bytes > 0, "{waits:?}");
     let commit = cutter.next_commit().unwrap().unwrap();
     assert_eq!((commit.index, commit.first_block, commit.last_block, commit.blobs.len()), (1, 1, 4, 1));
-    let call = Rollup::commitCall::abi_decode(&commit.call).unwrap();
+    let call = Rollup::commitCall::abi_decode(&commit.call()).unwrap();
     let parent = world.state().batch(0).unwrap().unwrap();
     let expected = Rollup::Commit {
         parentBatchHash: parent.hash,
@@ -318,6 +343,52 @@ async fn a_commit_names_what_the_contract_checks() {
 }
 
 #[tokio::test]
+async fn what_anyone_commits_is_that_batch_with_its_proof() {
+    let mut world = World::new(3).await;
+    let second = world.origin(2).await;
+    world.l2.messages(at(2), Some(second), 3);
+    let last = world.l2.plain(at(3));
+    let mut cutter = committer(&world);
+    let (state, payout) = (world.state(), Address::repeat_byte(5));
+    collect(&mut cutter, &state);
+    let commit = Commit { certificate: vec![7].into(), ..cutter.next_commit().unwrap().unwrap() };
+    let (view, parent) = (world.l2.storage.view(), state.batch(0).unwrap().unwrap());
+    let start = parent.settled.unwrap().output;
+
+    // A certified batch.
+    let ahead = Ahead::certified(&view, &spec(), &state, &parent, commit.clone()).unwrap();
+    let header = ahead.batch.header;
+    assert_eq!((header.version, header.era, header.index), (ORDINARY, 0, 1));
+    assert_eq!((header.first_block, header.last_block, header.last_block_hash), (1, 2, last));
+    assert_eq!((header.parent_batch_hash, header.parent_block_hash), (parent.hash, GENESIS));
+    assert_eq!((header.first_message, header.end_message), (0, 3));
+    assert_eq!((header.queue_hash_before, Some(header.queue_hash_after)), (B256::ZERO, state.queue_hash(3).unwrap()));
+    assert_eq!((header.origin_number, header.origin_hash, ahead.start), (2, second.hash, start));
+    let contents: Vec<Bytes> = commit.blobs.iter().map(|blob| Bytes::copy_from_slice(blob.as_slice())).collect();
+    assert_eq!(ahead.contents(), contents);
+    assert_eq!(ahead.batch.hash, header.hash(&ahead.batch.blobs));
+    let data = ahead.call(ProofSystem::Zk, payout, Some(vec![1, 2].into()));
+    let call = Rollup::commitInSilenceCall::abi_decode(&data).unwrap();
+    assert_eq!((&call.request, &call.certificate), (&commit.request, &commit.certificate));
+    let claim = &call.proof.claims[0];
+    assert_eq!((&claim.batch, &claim.blobs), (&Rollup::Batch::from(header), &ahead.batch.blobs));
+    assert_eq!((call.proof.system, call.proof.start, call.proof.payout), (1, start, payout));
+    assert_eq!(call.proof.proof[..], [1, 2], "a prover's");
+    let data = ahead.call(ProofSystem::Tee, payout, None);
+    let proof = Rollup::commitInSilenceCall::abi_decode(&data).unwrap().proof;
+    assert_eq!((proof.system, &proof.claims), (0, &call.proof.claims));
+    let believed = keccak256([TEST_PROOF_DOMAIN, ahead.statement(payout)].concat());
+    assert_eq!(proof.proof[..32], believed[..], "what a test verifier believes");
+
+    // The same blocks as messages alone, of which they are.
+    let ahead = Ahead::messages(&view, &spec(), &state, &parent).unwrap();
+    let header = ahead.batch.header;
+    assert_eq!((header.version, header.era, header.index, header.last_block_hash), (MESSAGES_ALONE, 1, 1, last));
+    let call = Rollup::commitMessagesCall::abi_decode(&ahead.call(ProofSystem::Tee, payout, None)).unwrap();
+    assert_eq!((&call.request, &call.proof.claims[0].batch), (&commit.request, &Rollup::Batch::from(header)));
+}
+
+#[tokio::test]
 async fn a_batch_ends_only_where_no_message_is_due() {
     let mut world = World::new(3).await;
     let second = world.origin(2).await;
@@ -334,15 +405,19 @@ async fn a_batch_ends_only_where_no_message_is_due() {
     assert_eq!(cutter.next_commit().unwrap().unwrap().last_block, 4);
 }
 
-/// Checkpoints end with these blocks, and epochs with those.
+/// Checkpoints end with these blocks, and epochs with those; further ones are known after somebody looked for them among these blocks.
+#[derive(Default)]
 struct Checkpoints {
     ends: Vec<u64>,
     epochs: Vec<u64>,
+    lacking: Mutex<Vec<u64>>,
+    looked: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 impl Ends for Checkpoints {
     fn end(&self, block: u64) -> Result<End, Error> {
-        Ok(match (self.ends.contains(&block), self.epochs.contains(&block)) {
+        let found = !self.looked.lock().unwrap().is_empty() && self.lacking.lock().unwrap().contains(&block);
+        Ok(match (found || self.ends.contains(&block), self.epochs.contains(&block)) {
             (false, _) => End::No,
             (true, false) => End::May,
             (true, true) => End::Must,
@@ -351,6 +426,11 @@ impl Ends for Checkpoints {
 
     fn certificate(&self, block: u64) -> Result<Bytes, Error> {
         Ok(vec![block as u8].into())
+    }
+
+    fn look_for(&self, first: u64, last: u64) -> Result<(), Error> {
+        self.looked.lock().unwrap().push((first, last));
+        Ok(())
     }
 }
 
@@ -362,11 +442,11 @@ async fn a_batch_ends_with_a_checkpoint_and_does_not_cross_an_epoch() {
     for second in 2..=7 {
         world.l2.plain(at(second));
     }
-    let checkpoints = Checkpoints { ends: vec![2, 3, 4, 6], epochs: vec![3] };
+    let checkpoints = Checkpoints { ends: vec![2, 3, 4, 6], epochs: vec![3], ..Default::default() };
     let mut cutter = Committer::new(world.l2.storage.clone(), Box::new(checkpoints), spec().chain_id, 6);
     let cut = |cutter: &mut Committer| {
         let commit = cutter.next_commit().unwrap().unwrap();
-        let certificate = Rollup::commitCall::abi_decode(&commit.call).unwrap().certificate;
+        let certificate = Rollup::commitCall::abi_decode(&commit.call()).unwrap().certificate;
         (commit.first_block, commit.last_block, certificate.to_vec())
     };
     collect(&mut cutter, &world.state());
@@ -379,6 +459,67 @@ async fn a_batch_ends_with_a_checkpoint_and_does_not_cross_an_epoch() {
     let state = world.poll().await;
     collect(&mut cutter, &state);
     assert_eq!(cutter.next_commit().unwrap(), None);
+}
+
+/// Most bytes of a transaction.
+const HEAVY: usize = 120_000;
+
+#[tokio::test]
+async fn a_batch_ends_where_it_has_room_once_that_is_known_to_be_certified() {
+    let mut world = World::new(24).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=16 {
+        world.l2.heavy(at(second), HEAVY);
+    }
+    // Six blobs hold six such blocks: not those after the first end, 8 to 16.
+    let looked = Arc::<Mutex<Vec<(u64, u64)>>>::default();
+    let ends =
+        Checkpoints { ends: vec![7, 16], lacking: vec![9, 12].into(), looked: looked.clone(), ..Default::default() };
+    let mut cutter = Committer::new(world.l2.storage.clone(), Box::new(ends), spec().chain_id, 6);
+    collect(&mut cutter, &world.state());
+    let cut = |cutter: &mut Committer| {
+        let commit = cutter.next_commit().unwrap().unwrap();
+        (commit.first_block, commit.last_block)
+    };
+    assert_eq!(cut(&mut cutter), (1, 7), "what is cut is committed");
+    assert!(looked.lock().unwrap().is_empty());
+    world.commit_l2(1, 7);
+    let state = world.poll().await;
+    collect(&mut cutter, &state);
+    let error = cutter.next_commit().unwrap_err();
+    assert!(matches!(error, Error::NoRoom { first: 8, last: 16, .. }), "{error}");
+    assert_eq!(*looked.lock().unwrap(), [(8, 16)]);
+    collect(&mut cutter, &state);
+    assert_eq!(cut(&mut cutter), (8, 12), "as many as have room, now that ends are known");
+}
+
+#[tokio::test]
+async fn what_has_no_room_keeps_nothing_that_is_cut() {
+    let mut world = World::new(24).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=16 {
+        world.l2.heavy(at(second), HEAVY);
+    }
+    world.l2.plain(at(17));
+    let looked = Arc::<Mutex<Vec<(u64, u64)>>>::default();
+    let ends = Checkpoints { ends: vec![7, 16, 17], looked: looked.clone(), ..Default::default() };
+    let mut cutter = Committer::new(world.l2.storage.clone(), Box::new(ends), spec().chain_id, 6);
+    for _ in 0..2 {
+        let waits = collect(&mut cutter, &world.state());
+        assert_eq!((waits.blocks, waits.busy), (17, true));
+        assert_eq!(cutter.next_commit().unwrap().unwrap().last_block, 7);
+    }
+    assert_eq!(*looked.lock().unwrap(), [(8, 17)]);
+    // Where it is on L1, the others are read again; nothing certifies an end among them.
+    world.commit_l2(1, 7);
+    let state = world.poll().await;
+    for times in 2..4 {
+        let error = cutter.collect(&state, u64::MAX).unwrap_err();
+        assert!(matches!(error, Error::NoRoom { first: 8, .. }), "{error}");
+        assert_eq!(looked.lock().unwrap().len(), times);
+    }
 }
 
 #[tokio::test]
@@ -452,7 +593,7 @@ async fn the_next_batch_follows_the_last_one_on_l1() {
     let other = world.l2.plain(at(3) + 5);
     let waits = collect(&mut cutter, &state);
     assert_eq!(waits.since_ms, Some(at(3) + 5));
-    let call = Rollup::commitCall::abi_decode(&cutter.next_commit().unwrap().unwrap().call).unwrap();
+    let call = Rollup::commitCall::abi_decode(&cutter.next_commit().unwrap().unwrap().call()).unwrap();
     assert_eq!(call.request.lastBlockHash, other);
 
     // Nothing waits.

@@ -25,8 +25,12 @@ fn words(error: impl std::fmt::Display) -> Error {
 pub(super) struct Certificates(pub(super) Beside);
 
 impl Certificates {
+    fn consensus(&self) -> Result<&Consensus, Error> {
+        Ok(self.0.get().ok_or_else(|| words("consensus has not started"))?)
+    }
+
     fn store(&self) -> Result<&Store, Error> {
-        Ok(self.0.get().ok_or_else(|| words("consensus has not started"))?.store())
+        Ok(self.consensus()?.store())
     }
 
     /// The final checkpoint that ends with a block, if one with a certificate of its own does.
@@ -63,6 +67,20 @@ impl Ends for Certificates {
         let set = self.set(checkpoint.epoch)?;
         Ok(l1::certificate(&checkpoint, &certificate, set.size()).map_err(words)?.into())
     }
+
+    fn look_for(&self, first: u64, last: u64) -> Result<(), Error> {
+        tracing::debug!(first, last, "peers are asked for the certificates of these blocks' checkpoints");
+        self.consensus()?.look_for_certificates(first, last).map_err(words)
+    }
+}
+
+/// Whether this node's certificates count on L1.
+///
+/// # Errors
+/// That L1 is in another era than consensus here, which goes there once that is final: certificates of this one count no more.
+pub(super) fn check_era(shared: &Shared, state: &L1State) -> Result<(), Held> {
+    let (own, era) = (Certificates(shared.beside.clone()).consensus()?.era(), state.latest.era);
+    if own == era { Ok(()) } else { Err(format!("L1 has begun era {era}: it begins here once that is final").into()) }
 }
 
 /// Publishes the keys that L1 needs to believe a batch which ends with a block, unless they are there. Whether they are.
@@ -76,22 +94,30 @@ pub(super) async fn publish(
     block: u64,
     published: &mut Option<B256>,
 ) -> Result<bool, Held> {
-    let set = Certificates(shared.beside.clone()).signers(block)?;
+    let certificates = Certificates(shared.beside.clone());
+    let (set, era) = (certificates.signers(block)?, certificates.consensus()?.era());
     let (hash, authority) = (set.hash(), shared.settlement.authority);
     if *published == Some(hash) {
         return Ok(true);
     }
     let keys = ask(&shared.l1, authority, &ValidatorAuthority::keysOfCall { setHash: hash }).await?;
-    if !keys.points.is_zero() {
+    let first = ask(&shared.l1, authority, &ValidatorAuthority::epochAtCall { era, epoch: 0 }).await?;
+    let (name, data) = if first.firstBlock.is_zero() {
+        // L1 has yet to be shown with whom the era begins.
+        let validators = l1::set(&certificates.set(0)?).map_err(words)?.into();
+        (format!("begin/{era}"), ValidatorAuthority::beginCall { era, validators }.abi_encode())
+    } else if keys.points.is_zero() {
+        let validators = l1::set(&set).map_err(words)?.into();
+        (format!("keys/{hash:x}"), ValidatorAuthority::publishCall { validators }.abi_encode())
+    } else {
         *published = Some(hash);
         return Ok(true);
-    }
-    let attempt = next_attempt(relayer, &format!("keys/{hash:x}"), |mined| is_seen(state, mined));
+    };
+    let attempt = next_attempt(relayer, &name, |mined| is_seen(state, mined));
     let Some(Attempt { key, failed }) = attempt else { return Ok(false) };
-    let validators = l1::set(&set).map_err(words)?.into();
-    let data = ValidatorAuthority::publishCall { validators }.abi_encode().into();
+    let data = data.into();
     relayer.submit(Request { key, to: authority, value: Default::default(), data, gas_limit: None, sidecar: None })?;
-    tracing::info!(set = %hash, validators = set.size(), "publishing the keys of an epoch's validators");
+    tracing::info!(key = name, set = %hash, validators = set.size(), "showing L1 who an epoch's validators are");
     relayer.step().await?;
     failed.map_or(Ok(false), |failed| Err(failed.into()))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Attempt, Held, Shared,
-    certificates::{Certificates, publish},
+    certificates::{Certificates, check_era, publish},
     next_attempt, unstuck,
 };
 use alloy_eips::BlockNumberOrTag;
@@ -82,6 +82,9 @@ async fn commit_next(
     if state.latest.halted {
         return Err("the escape has begun: no batch is taken any more".into());
     }
+    if shared.node.is_elected() {
+        check_era(shared, &state)?;
+    }
     // What may be withdrawn yet is not committed.
     let upto = if shared.node.is_elected() { shared.node.certified() } else { u64::MAX };
     let backlog = tokio::task::block_in_place(|| committer.collect(&state, upto))?;
@@ -126,7 +129,9 @@ async fn commit_next(
         return Ok(());
     }
     let commit = tokio::task::block_in_place(|| committer.next_commit())?;
-    let Some(Commit { key, index, first_block, last_block, call, blobs }) = commit else { return Ok(()) };
+    let Some(commit) = commit else { return Ok(()) };
+    let call = commit.call();
+    let Commit { key, index, first_block, last_block, blobs, .. } = commit;
     if shared.node.is_elected() && !publish(shared, relayer, &state, last_block, &mut progress.published).await? {
         return Ok(());
     }

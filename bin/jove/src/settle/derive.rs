@@ -167,7 +167,7 @@ pub(super) async fn gather(
     parent: &Batch,
 ) -> Result<(DerivedBatch, Vec<Bytes>), Held> {
     let header = batch.header;
-    let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
+    let contents = shared.contents(batch).await?;
     let data = decode(&contents, header.chain_id);
     let mut origins: Vec<L1Origin> = Vec::new();
     let mut number = origin_at(&shared.node.storage().view(), parent.header.last_block)?.0.number;

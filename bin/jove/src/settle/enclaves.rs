@@ -242,10 +242,12 @@ impl Enclaves {
         Ok(())
     }
 
-    /// A job's batch and the one before it, while L1 has them.
+    /// A job's batch and the one before it, while L1 has them, or is to have the first.
     fn batch(&self, job: &Job) -> Result<(watcher::Batch, watcher::Batch), Refusal> {
         let state = self.shared.l1_state();
-        let batch = state.batch(job.index).map_err(later)?.filter(|batch| batch.hash == job.batch);
+        let ahead = self.shared.ahead.lock().as_ref().map(|ahead| ahead.batch.clone());
+        let on_l1 = state.batch(job.index).map_err(later)?;
+        let batch = on_l1.into_iter().chain(ahead).find(|batch| batch.hash == job.batch);
         let parent = job.index.checked_sub(1).and_then(|parent| state.batch(parent).ok().flatten());
         batch.zip(parent).ok_or_else(|| later("the batch is not on L1 any more"))
     }

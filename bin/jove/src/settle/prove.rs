@@ -8,7 +8,9 @@ use super::{
     commit::is_seen,
     derive::derive,
     enclaves::{Enclaves, register_call},
-    next_attempt, unstuck,
+    next_attempt,
+    rescue::job,
+    unstuck,
 };
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_sol_types::SolCall;
@@ -112,7 +114,7 @@ impl Lacking<'_> {
 
 const SYSTEMS: [ProofSystem; 2] = [ProofSystem::Tee, ProofSystem::Zk];
 /// The same, as workers' queues know them.
-const QUEUES: [System; 2] = [System::Tee, System::Zk];
+pub(super) const QUEUES: [System; 2] = [System::Tee, System::Zk];
 
 impl Prover {
     pub(super) fn new(relayer: Relayer, drops: bool, controller: Option<Arc<Controller<Enclaves>>>) -> Self {
@@ -157,9 +159,12 @@ impl Prover {
             }
         }
         if let Some(controller) = self.controller.clone() {
+            // What is committed with its proof comes first.
+            let ahead = shared.ahead.lock().as_ref().map(|ahead| job(ahead));
             for (number, system) in QUEUES.into_iter().enumerate().filter(|(_, system)| controller.has(*system)) {
-                let wanted = open.values().filter(|open| systems[number] && !open.evidence[number]);
-                controller.want(system, &wanted.take(BATCHES as usize).map(Open::job).collect::<Vec<_>>())?;
+                let wanted = open.values().filter(|open| !open.evidence[number]).take(BATCHES as usize).map(Open::job);
+                let jobs = ahead.into_iter().chain(wanted.filter(|job| Some(*job) != ahead));
+                controller.want(system, &jobs.filter(|_| systems[number]).collect::<Vec<_>>())?;
             }
             if controller.has(System::Tee) {
                 note(self.register(&controller).await);
@@ -409,7 +414,7 @@ impl Prover {
 ///
 /// # Errors
 /// If L1 cannot be asked.
-async fn enabled(shared: &Shared) -> Result<[bool; 2], Error> {
+pub(super) async fn enabled(shared: &Shared) -> Result<[bool; 2], Error> {
     let mut enabled = [false; 2];
     for (enabled, system) in enabled.iter_mut().zip(SYSTEMS) {
         let call = Proofs::systemOfCall { system: system as u8 };
@@ -544,7 +549,7 @@ pub(super) async fn prove_batches(shared: Shared, mut prover: Prover) {
 }
 
 pub(super) async fn openings(shared: &Shared, batch: &Batch) -> Result<Vec<BlobOpening>, Held> {
-    let contents = shared.blobs.get(batch.committed.block(), &batch.blobs).await?;
+    let contents = shared.contents(batch).await?;
     let work = move || contents.iter().map(|contents| opening(contents)).collect::<Result<Vec<_>, _>>();
     Ok(spawn_blocking(work).await??)
 }

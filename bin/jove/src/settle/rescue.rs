@@ -1,27 +1,117 @@
-//! Stepping in where the operators leave a message waiting: blocks of messages, committed and proven in one transaction.
+//! Stepping in where the operators leave a message waiting: blocks of messages, committed and proven in one transaction. And how such a transaction is sent.
+//!
+//! Its proof is made like any other: by a prover behind this node's controller, which gets the batch though L1 does not have it, or as a test verifier believes it.
 
-use super::{Held, Shared, unstuck};
-use alloy_primitives::{B256, keccak256};
+use super::{
+    Attempt, Held, Shared,
+    commit::is_seen,
+    enclaves::Enclaves,
+    next_attempt,
+    prove::{QUEUES, enabled, refusal},
+    unstuck,
+};
+use alloy_primitives::{Address, B256, keccak256};
 use jove_primitives::batch::hash::MESSAGES_ALONE;
+use jove_prover::{Controller, Job};
 use jove_settlement::{
     contracts::ProofSystem,
     origins::{self, Depth, Step},
     relayer::{Relayer, Request, State},
-    rescue::{rescue, waiting},
+    rescue::{Ahead, waiting},
     status::Stage,
     watcher::{Batch, L1State},
 };
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
-/// Commits queued messages alone, from an account of its own.
+/// Sends batches with their proofs, from an account of its own.
+pub(super) struct Sender {
+    pub(super) relayer: Relayer,
+    /// Whose workers prove. Of a system that it has none for, proofs are a test verifier's.
+    controller: Option<Arc<Controller<Enclaves>>>,
+    /// Whom workers' proofs pay.
+    payout: Address,
+    /// Whose proof comes first: the other one's, where one was refused.
+    system: ProofSystem,
+}
+
+fn other(system: ProofSystem) -> ProofSystem {
+    match system {
+        ProofSystem::Tee => ProofSystem::Zk,
+        ProofSystem::Zk => ProofSystem::Tee,
+    }
+}
+
+/// What a prover is asked for.
+pub(super) fn job(ahead: &Ahead) -> Job {
+    Job { index: ahead.batch.header.index, batch: ahead.batch.hash, start: ahead.start }
+}
+
+impl Sender {
+    pub(super) fn new(relayer: Relayer, controller: Option<Arc<Controller<Enclaves>>>, payout: Address) -> Self {
+        Self { relayer, controller, payout, system: ProofSystem::Tee }
+    }
+
+    /// Sends a batch that waits ahead of L1; the request's key.
+    ///
+    /// # Errors
+    /// That there is no proof of it yet, among others.
+    pub(super) async fn send(&mut self, shared: &Shared, ahead: &Ahead) -> Result<String, Held> {
+        let (index, job) = (ahead.batch.header.index, job(ahead));
+        let enabled = enabled(shared).await?;
+        for system in [self.system, other(self.system)].into_iter().filter(|system| enabled[*system as usize]) {
+            let queue = QUEUES[system as usize];
+            let (payout, proof) = match self.controller.as_ref().filter(|controller| controller.has(queue)) {
+                None => (self.relayer.signer().address(), None),
+                Some(controller) => {
+                    let proofs = controller.proofs(queue).into_iter();
+                    let Some((_, proof)) = { proofs }.find(|(of, _)| *of == job) else { continue };
+                    let statement = ahead.statement(self.payout);
+                    if let Some(reason) = refusal(shared, system, statement, &proof).await? {
+                        controller.reject(queue, &job, &reason)?;
+                        return Err(format!("a worker's proof of batch {index}: {reason}").into());
+                    }
+                    (self.payout, Some(proof))
+                }
+            };
+            let data = ahead.call(system, payout, proof);
+            let name = format!("rescue/{index}/{:x}", keccak256(&data));
+            let state = shared.l1_state();
+            let attempt = next_attempt(&self.relayer, &name, |mined| is_seen(&state, mined));
+            // None: it is on its way.
+            let Some(Attempt { key, .. }) = attempt else { return Ok(name) };
+            let (to, sidecar) = (shared.settlement.rollup, Some(ahead.sidecar.clone()));
+            let request = Request { key: key.clone(), to, value: Default::default(), data, gas_limit: None, sidecar };
+            self.relayer.submit(request)?;
+            self.relayer.step().await?;
+            return Ok(key);
+        }
+        Err(format!("batch {index} can be committed by anyone, and waits for its proof").into())
+    }
+
+    /// Why a request failed, if it did: the next one has another system's proof.
+    pub(super) fn failure(&mut self, key: &str) -> Option<String> {
+        let failure = match self.relayer.state(key) {
+            Some(State::Refused(revert)) => format!("the batch would revert: {revert}"),
+            Some(State::Mined(mined) | State::Final(mined)) if !mined.success => {
+                format!("the batch reverted in transaction {}", mined.hash)
+            }
+            Some(State::Displaced { .. } | State::Fenced { .. }) | None => {
+                "the batch was displaced by another transaction of the account".into()
+            }
+            Some(_) => return None,
+        };
+        self.system = other(self.system);
+        Some(failure)
+    }
+}
+
+/// Commits queued messages alone.
 pub(super) struct Rescuer {
-    relayer: Relayer,
+    sender: Sender,
     /// How deep in L1 a message is that is stepped in for.
     depth: Depth,
     made: Option<Made>,
-    /// Whose proof the next batch has: the other one's, where one is refused.
-    system: ProofSystem,
     /// L1's head at the last look for a message that waits.
     looked: B256,
 }
@@ -34,13 +124,15 @@ struct Made {
     last: (u64, B256),
     /// Its time, in seconds.
     timestamp: u64,
-    /// The request that commits them, once it is sent.
+    /// The batch of them, once L1's time is theirs.
+    ahead: Option<Arc<Ahead>>,
+    /// The request that commits it, once it is sent.
     key: Option<String>,
 }
 
 impl Rescuer {
-    pub(super) fn new(relayer: Relayer, depth: Depth) -> Self {
-        Self { relayer, depth, made: None, system: ProofSystem::Tee, looked: B256::ZERO }
+    pub(super) fn new(sender: Sender, depth: Depth) -> Self {
+        Self { sender, depth, made: None, looked: B256::ZERO }
     }
 
     /// Whether blocks of this node's own making wait for L1.
@@ -50,11 +142,11 @@ impl Rescuer {
 
     /// Looks at L1 and does what is to be done next.
     pub(super) async fn step(&mut self, shared: &Shared) {
-        let outcome = match self.relayer.step().await {
+        let outcome = match self.sender.relayer.step().await {
             Ok(()) => self.rescue(shared).await,
             Err(error) => Err(error.into()),
         };
-        shared.status(Stage::Rescue, outcome.and_then(|()| unstuck(&self.relayer, shared.poll)));
+        shared.status(Stage::Rescue, outcome.and_then(|()| unstuck(&self.sender.relayer, shared.poll)));
     }
 
     async fn rescue(&mut self, shared: &Shared) -> Result<(), Held> {
@@ -63,7 +155,7 @@ impl Rescuer {
             return Ok(());
         }
         if let Some(failed) = self.check(shared, &state)? {
-            self.made = None;
+            self.forget(shared);
             return Err(failed.into());
         }
         match &self.made {
@@ -73,6 +165,11 @@ impl Rescuer {
             Some(_) => self.commit(shared, state).await,
             None => self.make(shared, state).await,
         }
+    }
+
+    fn forget(&mut self, shared: &Shared) {
+        self.made = None;
+        *shared.ahead.lock() = None;
     }
 
     /// Forgets the blocks that were made once they are on L1, or cannot be any more. Why their commit failed, if it did.
@@ -87,27 +184,13 @@ impl Rescuer {
             .is_some_and(|next| next.header.last_block_hash == made.last.1 || next.header.version == MESSAGES_ALONE);
         if parent != Some(made.parent.hash) || !kept || done {
             if let Some(key) = &made.key {
-                self.relayer.withdraw(key)?;
+                self.sender.relayer.withdraw(key)?;
             }
-            self.made = None;
+            self.forget(shared);
             return Ok(None);
         }
-        let Some(key) = &made.key else { return Ok(None) };
-        let failure = match self.relayer.state(key) {
-            Some(State::Refused(revert)) => format!("the batch of messages would revert: {revert}"),
-            Some(State::Mined(mined) | State::Final(mined)) if !mined.success => {
-                format!("the batch of messages reverted in transaction {}", mined.hash)
-            }
-            Some(State::Displaced { .. } | State::Fenced { .. }) | None => {
-                "the batch of messages was displaced by another transaction of the account".into()
-            }
-            Some(_) => return Ok(None),
-        };
-        self.system = match self.system {
-            ProofSystem::Tee => ProofSystem::Zk,
-            ProofSystem::Zk => ProofSystem::Tee,
-        };
-        Ok(Some(failure))
+        let Some(key) = made.key.clone() else { return Ok(None) };
+        Ok(self.sender.failure(&key))
     }
 
     /// Makes the blocks, if a message has waited for too long.
@@ -117,7 +200,7 @@ impl Rescuer {
         }
         self.looked = state.latest.block.hash;
         let Some(waiting) = waiting(&shared.l1, &shared.settlement, &state).await? else { return Ok(()) };
-        if state.latest.block.timestamp < waiting.overdue_at || self.relayer.stuck().is_some() {
+        if state.latest.block.timestamp < waiting.overdue_at || self.sender.relayer.stuck().is_some() {
             return Ok(());
         }
         let Some(parent) = state.batch(waiting.proven)? else { return Ok(()) };
@@ -148,24 +231,29 @@ impl Rescuer {
         shared.node(move |node| node.consume(origin, messages)).await?;
         let head = shared.node.head();
         let (last, timestamp) = ((head.header.number, head.hash), head.header.timestamp);
-        self.made = Some(Made { parent, last, timestamp, key: None });
+        self.made = Some(Made { parent, last, timestamp, ahead: None, key: None });
         Ok(())
     }
 
-    /// Commits the blocks that were made.
+    /// Commits the blocks that were made, once there is a proof.
     async fn commit(&mut self, shared: &Shared, state: L1State) -> Result<(), Held> {
         let Some(made) = &mut self.made else { return Ok(()) };
-        let (node, parent, payout) = (shared.node.clone(), made.parent.clone(), self.relayer.signer().address());
-        let system = self.system;
-        let work = move || rescue(&node.storage().view(), node.spec(), &state, &parent, system, payout);
-        let batch = spawn_blocking(work).await??;
-        let index = batch.header.index;
-        let key = format!("rescue/{index}/{:x}", keccak256(&batch.call));
-        tracing::info!(batch = index, end = batch.header.end_message, "committing queued messages alone");
-        made.key = Some(key.clone());
-        let (to, sidecar) = (shared.settlement.rollup, Some(Arc::new(batch.sidecar)));
-        let request = Request { key, to, value: Default::default(), data: batch.call, gas_limit: None, sidecar };
-        self.relayer.submit(request)?;
-        Ok(self.relayer.step().await?)
+        let ahead = match &made.ahead {
+            Some(ahead) => ahead.clone(),
+            None => {
+                let (node, parent) = (shared.node.clone(), made.parent.clone());
+                let work = move || Ahead::messages(&node.storage().view(), node.spec(), &state, &parent);
+                let ahead = Arc::new(spawn_blocking(work).await??);
+                tracing::info!(
+                    batch = ahead.batch.header.index,
+                    end = ahead.batch.header.end_message,
+                    "committing queued messages alone"
+                );
+                *shared.ahead.lock() = Some(ahead.clone());
+                made.ahead.insert(ahead).clone()
+            }
+        };
+        made.key = Some(self.sender.send(shared, &ahead).await?);
+        Ok(())
     }
 }

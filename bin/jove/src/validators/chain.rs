@@ -16,9 +16,9 @@ use jove_primitives::{
 };
 use jove_sequencer::{Fault, Imported, Node};
 use jove_settlement::{
-    L1,
+    Blobs, L1,
     origins::{Depth, origin_at},
-    validators::set_at,
+    validators::{set_at, slashed},
     watcher::{self, L1State},
 };
 use jove_storage::View;
@@ -41,13 +41,15 @@ pub(crate) struct OwnL1 {
     pub(crate) state: watch::Receiver<L1State>,
     pub(crate) settlement: Settlement,
     pub(crate) depth: Depth,
+    pub(crate) blobs: Arc<Blobs>,
 }
 
 impl OwnL1 {
     /// What `settle` knows of the L1 that the node's chain settles on.
     pub(crate) fn new(node: &Node, l1: L1, settle: &Settle, depth: Depth) -> Option<Self> {
         let settlement = node.spec().settlement.clone()?;
-        Some(Self { l1, state: settle.handle.l1.clone(), settlement, depth })
+        let (state, blobs) = (settle.handle.l1.clone(), settle.blobs.clone());
+        Some(Self { l1, state, settlement, depth, blobs })
     }
 }
 
@@ -316,6 +318,12 @@ impl Chain for NodeChain {
                 before.clone()
             }
         })
+    }
+
+    fn convicted(&self, after: &Origin, upto: &Origin) -> Result<Vec<B256>, ChainError> {
+        let Some(own) = &self.l1 else { return Ok(Vec::new()) };
+        let first = own.settlement.block.max(after.number + 1);
+        self.runtime.block_on(slashed(&own.l1, own.settlement.authority, first, upto)).map_err(error)
     }
 
     fn shows(&self, checkpoint: &Checkpoint, fraud: &Fraud) -> bool {

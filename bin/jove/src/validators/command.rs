@@ -217,6 +217,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                 value => value.to_string(),
             };
             for (name, value) in [
+                ("era", &answer["era"]),
                 ("epoch", &status["epoch"]),
                 ("view", &status["view"]),
                 ("height", &status["height"]),

@@ -3,7 +3,7 @@
 use super::{Driver, Input, Shared};
 use crate::{Error, Finals, Gossip, Judgement, Request};
 use alloy_primitives::{B256, Bytes};
-use jove_avc::{Certificate, Checkpoint, Domain, Event, MAX_BLOCKS, MAX_CHECKPOINTS, Message, Scheme};
+use jove_avc::{Certificate, Checkpoint, Event, MAX_BLOCKS, MAX_CHECKPOINTS, Message};
 use metrics::counter;
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,8 +23,6 @@ const LOST: Duration = Duration::from_secs(30);
 
 /// What a node knows beyond the streams of validators.
 pub(super) struct Following {
-    domain: Domain,
-    scheme: Arc<dyn Scheme>,
     /// Checkpoints that a verified FinalCert covers, above the last final one, by digest: a chain from there on.
     pub(super) heard: HashMap<B256, Checkpoint>,
     /// The highest of them that there ever was.
@@ -43,10 +41,8 @@ pub(super) struct Following {
 }
 
 impl Following {
-    pub(super) fn new(domain: Domain, scheme: Arc<dyn Scheme>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            domain,
-            scheme,
             heard: HashMap::new(),
             height: 0,
             answers: VecDeque::new(),
@@ -152,7 +148,7 @@ impl Driver {
         if self.following.gossiped >= Some((epoch, view)) {
             return Ok(Judgement::Idle);
         }
-        if !finals.verify(&self.following.domain, &anchor.set, &*self.following.scheme) {
+        if !finals.verify(&self.shared.domain, &anchor.set, &*self.shared.scheme) {
             return Ok(Judgement::Bad);
         }
         self.following.gossiped = Some((epoch, view));
@@ -201,7 +197,7 @@ impl Driver {
         counter!("jove_consensus_syncs_total").increment(1);
         let inputs = self.inputs.clone();
         let (epoch, set) = (self.core.anchor().epoch, self.core.anchor().set.clone());
-        let (domain, scheme) = (self.following.domain, self.following.scheme.clone());
+        let shared = self.shared.clone();
         let reply = Box::new(move |answer: Option<Bytes>| {
             let Some(answer) = answer.filter(|answer| !answer.is_empty()) else {
                 let _ = inputs.try_send(Input::Synced(None));
@@ -213,7 +209,7 @@ impl Driver {
                 finals.certificate.epoch == epoch
                     && first.height == tip.height + 1
                     && first.parent == tip.digest
-                    && finals.verify(&domain, &set, &*scheme)
+                    && finals.verify(&shared.domain, &set, &*shared.scheme)
             });
             let judgement = if finals.is_some() { Judgement::Good } else { Judgement::Bad };
             let _ = inputs.try_send(Input::Synced(finals));
