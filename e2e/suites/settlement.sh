@@ -126,7 +126,7 @@ before=$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")
 batch=$(js '$.hash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")")
 take_back "$(js '$.rungs.committed.l1BlockNumber' "$before")"
 place() { js '$.committed.blockHash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")"; }
-again() { [[ $(place) == 0x* && $(place) != $(js '$.rungs.committed.l1BlockHash' "$before") ]]; }
+again() { local now; now=$(place); [[ $now == 0x* && $now != $(js '$.rungs.committed.l1BlockHash' "$before") ]]; }
 if until_true 60 again; then pass "a batch that L1 took back is committed again"; else fail "committed again" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 is "it is the same batch" "$batch" "$(js '$.hash' "$(cast rpc --rpc-url "$l2" jove_getBatch "$(js '$.batch' "$before")")")"
 is "and no block was withdrawn" "$(js '$.rungs.executed.blockHash' "$before")" \

@@ -67,7 +67,7 @@ succeeds "another registers" validator register --datadir "$data/new" --bond 1
 fails "its keys are its own" "NotAdmitted" validator register --datadir "$data/new" --bond 1
 ids() { js '$.validators.map(one => one.id).join()' "$(cast rpc --rpc-url "$l2" jove_validators)"; }
 new=$(js '$.id' "$(cat "$data/new.json")") old=$(js '$.validators.genesis[6].id' "$(cat "$chain")")
-changed() { [[ $(ids) == *"$new"* && $(ids) != *"$old"* ]]; }
+changed() { local now; now=$(ids); [[ $now == *"$new"* && $now != *"$old"* ]]; }
 if busy_until 240 changed; then pass "the set has changed, two epochs on"; else fail "the set" "$(ids), without $old, with $new"; fi
 if until_true 60 send --value 1 "$someone" && until_true 30 certified "$hash"; then pass "and certifies"; else fail "certified by the new set" "$(cast rpc --rpc-url "$l2" jove_validators)"; fi
 if busy_until 180 is_rung "$hash" final; then pass "and L1 takes its certificates"; else fail "final by the new set" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
