@@ -16,7 +16,7 @@ l2=http://127.0.0.1:$(port) l1=http://127.0.0.1:$(port)
 jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$l2 "$JOVE_BIN" "$@"; }
 reached() { [[ $(js "Boolean(\$.rungs.$1)" "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")") == true ]]; }
 
-"$JOVE_BIN" dev --zk --commit-deadline 2m --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
+"$JOVE_BIN" dev --zk --commit-deadline 30s --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
 pids+=($!)
 until_true 60 serves "$l2" || fail "jove dev --zk starts" "$(tail -5 "$data/log")"
 
