@@ -20,9 +20,9 @@ const common = { chain, pollingInterval: 20, cacheTime: 0 };
 
 /** One of the ten development accounts. */
 export const account = (index) => mnemonicToAccount(mnemonic, { addressIndex: index });
-export const http_ = () => http(url, { retryCount: 0 });
+export const http_ = () => http(url, { retryCount: 0, timeout: 60_000 });
 export const publicClient = createPublicClient({ ...common, transport: http_() });
-export const wsClient = () => createPublicClient({ ...common, transport: webSocket(wsUrl, { retryCount: 0, reconnect: false }) });
+export const wsClient = () => createPublicClient({ ...common, transport: webSocket(wsUrl, { retryCount: 0, reconnect: false, timeout: 60_000 }) });
 export const wallet = (who) => createWalletClient({ ...common, account: who, transport: http_() });
 
 /** `{abi, bytecode, runtime}` of a contract that forge compiled. */

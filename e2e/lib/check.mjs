@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 
 export { assert };
 
-const LIMIT_MS = 30_000;
+const LIMIT_MS = 120_000;
 let passed = 0;
 let failed = 0;
 
@@ -35,7 +35,7 @@ export function finish() {
 }
 
 /** Resolves once `probe` returns something truthy. */
-export async function until(probe, what, limitMs = 10_000) {
+export async function until(probe, what, limitMs = 60_000) {
   const end = Date.now() + limitMs;
   for (;;) {
     const value = await probe();

@@ -30,14 +30,17 @@ true_that() {
   if [[ "$out" == true ]]; then pass "$1"; else fail "$1" "$2 is not true: $(tail -1 <<<"$out") for ${3:-null}"; fi
 }
 
-# A free port.
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# A free port, which no other suite of this run is given.
+port() { python3 lib/ports.py; }
 
-# until_true SECONDS COMMAND...: tries until it succeeds, or for so long.
+# until_true SECONDS COMMAND...: tries until it succeeds, or for so long on an idle machine; a busy one is given four times that.
 until_true() {
-  local end=$((SECONDS + $1)); shift
-  while ((SECONDS < end)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.3; done
-  return 1
+  local end=$((SECONDS + 4 * $1)); shift
+  while :; do
+    "$@" >/dev/null 2>&1 && return 0
+    ((SECONDS < end)) || return 1
+    sleep 0.3
+  done
 }
 
 finish() { echo "$passed passed, $failed failed"; [[ $failed -eq 0 && $passed -gt 0 ]]; exit; }

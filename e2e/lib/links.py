@@ -4,30 +4,19 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
 
+from ports import free_ports
+
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def free_ports(count):
-    """Ports that were free a moment ago, all different."""
-    sockets = []
-    for _ in range(count):
-        one = socket.socket()
-        one.bind(("127.0.0.1", 0))
-        sockets.append(one)
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def until(what, seconds, condition):
-    """Waits until the condition holds; returns what it gave."""
+    """Waits until the condition holds, for so long on an idle machine, and four times that on a busy one; returns what it gave."""
+    seconds *= 4
     end = time.monotonic() + seconds
     last = None
     while time.monotonic() < end:
@@ -63,7 +52,7 @@ class Relay:
     def stop(self):
         """Ends it."""
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Validator:
@@ -99,7 +88,7 @@ class Validator:
         """Asks it to stop; whether it did, cleanly."""
         self.process.send_signal(signal.SIGINT)
         try:
-            return self.process.wait(20) == 0
+            return self.process.wait(120) == 0
         except subprocess.TimeoutExpired:
             self.kill()
             return False
@@ -108,7 +97,7 @@ class Validator:
         """The results of several calls of (method, parameters), in order; None for an error."""
         body = [{"jsonrpc": "2.0", "id": id, "method": method, "params": params} for id, (method, params) in enumerate(calls)]
         request = urllib.request.Request(self.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        answers = json.load(_opener.open(request, timeout=10))
+        answers = json.load(_opener.open(request, timeout=60))
         return [one.get("result") for one in sorted(answers, key=lambda one: one["id"])]
 
     def ask(self, method, *params):
@@ -125,7 +114,7 @@ class Validator:
 
     def metrics(self):
         """Its metrics: (name, labels) to value."""
-        text = _opener.open(f"{self.url}/metrics", timeout=10).read().decode()
+        text = _opener.open(f"{self.url}/metrics", timeout=60).read().decode()
         lines = re.findall(r"^(\w+)(\{[^}]*\})? (\S+)$", text, re.MULTILINE)
         return {(name, labels): float(value) for name, labels, value in lines}
 
@@ -144,7 +133,7 @@ class Network:
 
     def __init__(self, jove, relay, spec, folder, count, sequencers, delay):
         self.folder, self.count = folder, count
-        listen, http = free_ports(2 * count)[:count], free_ports(count)
+        listen, http = free_ports(count), free_ports(count)
         pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
         links = dict(zip(pairs, free_ports(len(pairs))))
         entries = []

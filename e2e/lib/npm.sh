@@ -4,13 +4,16 @@ cache=${JOVE_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jove-e2e}
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 npm_dir=$cache/npm-$(hash_of "$here/package.json" "$here/package-lock.json")
 
+# thrice COMMAND...: a registry may be slow to answer.
+thrice() { "$@" || { sleep 5; "$@"; } || { sleep 20; "$@"; }; }
+
 install_npm() { # under the lock of $cache
   [[ ! -e $npm_dir/done ]] || return 0
   echo "installing npm packages into $npm_dir"
   rm -rf "$npm_dir" && mkdir -p "$npm_dir"
   cp "$here/package.json" "$here/package-lock.json" "$npm_dir/"
   # Not `npm ci`: it refuses a lock file that lacks other platforms' optional binaries.
-  (cd "$npm_dir" && npm install --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+  (cd "$npm_dir" && thrice npm install --ignore-scripts --no-audit --no-fund --loglevel=error) ||
     { echo "npm install failed" >&2; exit 1; }
   touch "$npm_dir/done"
 }

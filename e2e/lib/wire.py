@@ -15,7 +15,7 @@ TARGET = urlsplit(setting("RPC_URL"))
 ADDRESS = (TARGET.hostname, TARGET.port or 80)
 HOST = f"{TARGET.hostname}:{ADDRESS[1]}"
 IPC_PATH = os.environ.get("IPC_PATH")
-LIMIT = 5.0  # seconds for every answer
+LIMIT = 20.0  # seconds for every answer: less than the thirty after which the node gives up a client that says no more
 MAX_ANSWER = 64 * 1024 * 1024  # no answer may be larger
 
 

@@ -5,13 +5,13 @@ set -uo pipefail
 # shellcheck source=../lib/check.sh
 source lib/check.sh
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(port)
 export ETH_RPC_URL=http://127.0.0.1:$port JOVE_L1_URL=http://127.0.0.1:$port JOVE_CHAIN=$E2E_WORK/chain.json
 anvil --port "$port" --chain-id 901 --hardfork osaka --balance 1000000 --block-time 1 --slots-in-an-epoch 2 \
   >"$E2E_WORK/anvil.log" 2>&1 &
 pid=$!
 trap 'kill -INT $pid 2>/dev/null; wait $pid 2>/dev/null' EXIT
-for _ in {1..300}; do cast block-number >/dev/null 2>&1 && break; sleep 0.1; done
+until_true 30 cast block-number
 
 key=$(cast wallet private-key "$MNEMONIC" 1)
 who=$(cast wallet address --private-key "$key")

@@ -34,7 +34,7 @@ JOVE_L1_LOG=warn "$JOVE_BIN" l1 --datadir "$data-l1" --http-port "${l1##*:}" >"$
 pids+=($!)
 until_true 30 cast block-number --rpc-url "$l1" || fail "jove l1 starts" "$(tail -5 "$data-l1.log")"
 out=$(JOVE_PRIVATE_KEY=${keys[9]} JOVE_LOG=warn "$JOVE_BIN" deploy --l1-url "$l1" --chain "$E2E_WORK/template.json" --out "$chain" \
-  --council "${names[0]}" --single-proof-delay 2s --escape-delay 15s 2>&1) || fail "deployment" "$out"
+  --council "${names[0]}" --single-proof-delay 2s --escape-delay 45s 2>&1) || fail "deployment" "$out"
 contract() { js "\$.settlement.$1" "$(cat "$chain")"; }
 inbox=$(contract inbox) bridge=$(contract bridge) rollup=$(contract rollup) pause=$(contract pause) hatch=$(contract escapeHatch)
 JOVE_LOG=info "$JOVE_BIN" dev --chain "$chain" --datadir "$data" --http-port "${l2##*:}" --l1-url "$l1" --history 1s >"$data.log" 2>&1 &
@@ -46,10 +46,10 @@ note "the chain runs"
 deployed=$(cast send --json --rpc-url "$l1" --private-key "${keys[2]}" --create "$(js '$.bytecode.object' "$(cat "$E2E_OUT/Coin.sol/Coin.json")")" \
   'constructor(uint256)' 5000000000)
 coin=$(js '$.contractAddress' "$deployed")
-jove_as 1 bridge deposit --amount 5 --wait --timeout 150s >"$data.deposit" 2>&1 &
+jove_as 1 bridge deposit --amount 5 --wait --timeout 600s >"$data.deposit" 2>&1 &
 deposit=$!
 before=$(balance "$l2" "${names[1]}")
-out=$(jove_as 2 bridge deposit --amount 1000.5 --token "$coin" --wait --timeout 150s 2>&1) || fail "tokens: deposit" "$out"
+out=$(jove_as 2 bridge deposit --amount 1000.5 --token "$coin" --wait --timeout 600s 2>&1) || fail "tokens: deposit" "$out"
 wait "$deposit" || fail "ether: deposit" "$(cat "$data.deposit")"
 is "ether: it has arrived" "$(n "${before}n + 5n * 10n ** 18n")" "$(balance "$l2" "${names[1]}")"
 l2_coin=$(cast call --rpc-url "$l2" 0x4200000000000000000000000000000000000010 'l2TokenOf(address)(address)' "$coin")
@@ -82,9 +82,9 @@ back=$(sent --rpc-url "$l2" --private-key "${keys[6]}" 0x42000000000000000000000
 fails "it is sent back once" "NoSuchFailure|execution reverted" cast send --rpc-url "$l2" --private-key "${keys[6]}" \
   0x4200000000000000000000000000000000000010 'sendBack(uint256,address,address,uint256)' 0 "$coin" "${names[2]}" 7000001
 owned=$(coins "$l1" "$coin" "${names[2]}")
-jove_as 3 bridge withdraw --amount 100.25 --token "$coin" --to "${names[4]}" --wait --timeout 150s >"$data.withdraw" 2>&1 &
+jove_as 3 bridge withdraw --amount 100.25 --token "$coin" --to "${names[4]}" --wait --timeout 600s >"$data.withdraw" 2>&1 &
 withdraw=$!
-jove_as 7 bridge claim "$back" --wait --timeout 150s >"$data.back" 2>&1 &
+jove_as 7 bridge claim "$back" --wait --timeout 600s >"$data.back" 2>&1 &
 claim=$!
 # Meanwhile, a withdrawal that nobody claims before the end.
 unclaimed=$(jove_as 1 bridge withdraw --amount 1.5 --to 0x00000000000000000000000000000000000e5ca9 2>&1 | withdrawn)
@@ -113,9 +113,9 @@ like "one more is refused by name" "$(cast sig 'BlockGasExceeded(uint256,uint256
   "$(js '$[1].logs.at(-1).data' "$receipts")"
 arrived() { [[ $(js '$.l1.messagesConsumed' "$(cast rpc --rpc-url "$l2" jove_syncStatus)") -ge $after ]]; }
 until_true 120 arrived || fail "the messages arrive" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"
-sleep 0.5
+followed() { out=$(node lib/queue.mjs "$l2" "$inbox" "$first" "$after" "$from" 2>&1); [[ $(js '$.poolAfter > 0' "$out") == true ]]; }
+until_true 15 followed
 rm "$data.busy"; wait "$pool"
-out=$(node lib/queue.mjs "$l2" "$inbox" "$first" "$after" "$from" 2>&1)
 true_that "all are on the chain, once, in order, in several blocks" '$.count == 60 && $.inOrder && $.lastBlock > $.firstBlock' "$out"
 true_that "no pool transaction is among them, and some are after" '$.poolBetween == 0 && $.poolAfter > 0' "$out"
 full_block=$(js '$.lastBlock' "$out")
@@ -207,7 +207,7 @@ leaving+=($!)
 leaving+=($!)
 (jove_as 4 escape withdraw && jove_as 4 escape refund --to "$fresh") >"$data.leave.4" 2>&1 || echo FAILED >>"$data.leave.4" &
 leaving+=($!)
-(jove_as 8 escape withdraw && jove_as 8 bridge claim "$last" --wait --timeout 150s) >"$data.leave.8" 2>&1 || echo FAILED >>"$data.leave.8" &
+(jove_as 8 escape withdraw && jove_as 8 bridge claim "$last" --wait --timeout 600s) >"$data.leave.8" 2>&1 || echo FAILED >>"$data.leave.8" &
 leaving+=($!)
 owned=$(coins "$l1" "$coin" "${names[2]}") mine=$(balance "$l2" "${names[1]}")
 # Another has the call of the seventh printed, as for a contract; the seventh makes it.

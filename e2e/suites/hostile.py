@@ -312,7 +312,7 @@ def excess():
     for name, (method, params) in cases.items():
         hostile(name, answered, method, params)
     # Every step a line of text: the answer must be cut or refused, within the node's own time limit.
-    hostile("debug_traceCall: an endless loop", lambda: answered("debug_traceCall", [loop, "latest", {}], limit=20))
+    hostile("debug_traceCall: an endless loop", lambda: answered("debug_traceCall", [loop, "latest", {}], limit=60))
 
 
 # --- HTTP ---

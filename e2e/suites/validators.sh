@@ -54,7 +54,7 @@ fails "a batch without one is refused" "MalformedCertificate|$(cast sig 'Malform
 set_hash=$(js '$.validatorSet.hash' "$checkpoint")
 like "its set's keys are in code" '^0x[0-9a-f]{40}' "$(registry 'keysOf(bytes32)(address,address,address)' "$set_hash" | head -1)"
 ended() { [[ $(registry 'epochAt(uint64,uint64)((uint48,uint48,address,bytes32))' 0 "$1") =~ ^\([0-9]+,\ [1-9] ]]; }
-busy_until() { local end=$((SECONDS + $1)); shift; while ((SECONDS < end)); do "$@" && return 0; send --value 1 "$someone"; done; return 1; }
+busy_until() { local end=$((SECONDS + 4 * $1)); shift; while ((SECONDS < end)); do "$@" && return 0; send --value 1 "$someone"; done; return 1; }
 if busy_until 180 ended 1; then pass "epochs end on L1"; else fail "epoch 1 on L1" "$(registry 'epochAt(uint64,uint64)((uint48,uint48,address,bytes32))' 0 1)"; fi
 paid() { [[ $(balance "$l1" "$vault") != 1000000000000000000 ]]; }
 if busy_until 180 paid; then pass "a final batch's proposer is paid"; else fail "rewards" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
@@ -67,7 +67,7 @@ succeeds "another registers" validator register --datadir "$data/new" --bond 1
 fails "its keys are its own" "NotAdmitted" validator register --datadir "$data/new" --bond 1
 ids() { js '$.validators.map(one => one.id).join()' "$(cast rpc --rpc-url "$l2" jove_validators)"; }
 new=$(js '$.id' "$(cat "$data/new.json")") old=$(js '$.validators.genesis[6].id' "$(cat "$chain")")
-changed() { [[ $(ids) == *"$new"* && $(ids) != *"$old"* ]]; }
+changed() { local now; now=$(ids); [[ $now == *"$new"* && $now != *"$old"* ]]; }
 if busy_until 240 changed; then pass "the set has changed, two epochs on"; else fail "the set" "$(ids), without $old, with $new"; fi
 if until_true 60 send --value 1 "$someone" && until_true 30 certified "$hash"; then pass "and certifies"; else fail "certified by the new set" "$(cast rpc --rpc-url "$l2" jove_validators)"; fi
 if busy_until 180 is_rung "$hash" final; then pass "and L1 takes its certificates"; else fail "final by the new set" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
@@ -86,7 +86,8 @@ is "all transfers are there" true "$([[ $(balance "$l2" "$someone") -ge 5 ]] && 
 kill -INT "$node"; wait "$node"
 is "it stops cleanly" 0 $?
 start --processes
-children=$(cat /proc/"$node"/task/*/children)
+six() { children=$(cat /proc/"$node"/task/*/children); [[ $(wc -w <<<"$children") == 6 ]]; }
+until_true 30 six
 is "six validators are processes of their own" 6 "$(wc -w <<<"$children")"
 if until_true 120 send --value 1 "$someone"; then pass "a transfer has its receipt"; else fail "a transfer, of processes" "$(tail -5 "$data/log")"; fi
 if until_true 30 certified "$hash"; then pass "a quorum of processes certifies it"; else fail "certified by processes" "$(cast rpc --rpc-url "$l2" jove_validators)"; fi

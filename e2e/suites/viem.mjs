@@ -68,7 +68,7 @@ await check('sendRawTransactionSync answers with the receipt', async () => {
 await check('sendRawTransactionSync: with a timeout, and again once mined (EIP-7966)', async () => {
   const request = await alice.prepareTransactionRequest({ to: fresh().address, value: 1n });
   const serializedTransaction = await alice.signTransaction(request);
-  const receipt = await alice.sendRawTransactionSync({ serializedTransaction, timeout: 5_000 });
+  const receipt = await alice.sendRawTransactionSync({ serializedTransaction, timeout: 9_000 });
   assert.deepEqual(await alice.sendRawTransactionSync({ serializedTransaction }), receipt);
 });
 await check('sendTransactionSync', async () => {
@@ -77,8 +77,8 @@ await check('sendTransactionSync', async () => {
 });
 await check('waitForTransactionReceipt, with a confirmation to come', async () => {
   const hash = await alice.sendTransaction({ to: fresh().address, value: 1n });
-  assert.equal((await client.waitForTransactionReceipt({ hash, timeout: 10_000 })).status, 'success');
-  const waiting = client.waitForTransactionReceipt({ hash, confirmations: 2, timeout: 10_000 });
+  assert.equal((await client.waitForTransactionReceipt({ hash, timeout: 60_000 })).status, 'success');
+  const waiting = client.waitForTransactionReceipt({ hash, confirmations: 2, timeout: 60_000 });
   await mined(await alice.sendTransaction({ to: fresh().address, value: 1n }));
   assert.equal((await waiting).transactionHash, hash);
   assert.ok((await client.getTransactionConfirmations({ hash })) >= 2n);
@@ -285,8 +285,8 @@ await check('event filter: changes, all logs, uninstall', async () => {
   const before = (await client.getFilterLogs({ filter })).length;
   const hash = await alice.writeContract({ ...token, functionName: 'transfer', args: [bob.address, 2n] });
   await mined(hash);
-  const changes = await client.getFilterChanges({ filter });
-  assert.ok(changes.some((log) => log.transactionHash === hash));
+  // A receipt may be there a moment before the filters know its block.
+  await until(async () => (await client.getFilterChanges({ filter })).some((log) => log.transactionHash === hash), 'the log');
   assert.equal((await client.getFilterChanges({ filter })).length, 0);
   assert.equal((await client.getFilterLogs({ filter })).length, before + 1);
   assert.equal(await client.uninstallFilter({ filter }), true);
@@ -296,8 +296,8 @@ await check('event filter: changes, all logs, uninstall', async () => {
 await check('block filter and pending-transaction filter', async () => {
   const [blocks, pending] = [await client.createBlockFilter(), await client.createPendingTransactionFilter()];
   const receipt = await mined(await alice.sendTransaction({ to: bob.address, value: 1n }));
-  assert.ok((await client.getFilterChanges({ filter: blocks })).includes(receipt.blockHash));
-  assert.ok((await client.getFilterChanges({ filter: pending })).includes(receipt.transactionHash));
+  await until(async () => (await client.getFilterChanges({ filter: blocks })).includes(receipt.blockHash), 'the block');
+  await until(async () => (await client.getFilterChanges({ filter: pending })).includes(receipt.transactionHash), 'the hash');
 });
 
 // --- WebSocket ---
@@ -310,14 +310,17 @@ await check('WebSocket: watchContractEvent', async () => {
     ...token, eventName: 'Transfer', args: { to: bob.address }, poll: false,
     onLogs: (seen) => logs.push(...seen), onError: (error) => errors.push(error),
   });
-  await new Promise((resolve) => setTimeout(resolve, 300)); // viem does not tell when the subscription stands
-  await mined(await alice.writeContract({ ...token, functionName: 'transfer', args: [fresh().address, 1n] }));
-  const hash = await alice.writeContract({ ...token, functionName: 'transfer', args: [bob.address, 3n] });
-  await mined(hash);
-  await until(() => logs.length > 0 || errors.length > 0, 'the log');
+  const pay = async (to, amount) => (await mined(await alice.writeContract({ ...token, functionName: 'transfer', args: [to, amount] }))).transactionHash;
+  const value = (amount) => logs.filter((log) => log.args.value === amount);
+  // viem does not tell when the subscription stands: the first log does.
+  await until(async () => { await pay(bob.address, 1n); return logs.length > 0 || errors.length > 0; }, 'a first log');
+  await pay(fresh().address, 2n);
+  const hash = await pay(bob.address, 3n);
+  await until(() => value(3n).length > 0 || errors.length > 0, 'the log');
   stop();
   assert.deepEqual(errors, []);
-  assert.deepEqual(logs.map((log) => [log.transactionHash, log.args.value, log.removed ?? false]), [[hash, 3n, false]]);
+  assert.deepEqual(value(3n).map((log) => [log.transactionHash, log.removed ?? false]), [[hash, false]]);
+  assert.ok(logs.every((log) => isAddressEqual(log.args.to, bob.address)));
 });
 await check('WebSocket: watchBlocks and watchPendingTransactions', async () => {
   const blocks = [];
@@ -328,15 +331,16 @@ await check('WebSocket: watchBlocks and watchPendingTransactions', async () => {
     ws.watchBlocks({ poll: false, onBlock: (block) => blocks.push(block), onError }),
     ws.watchPendingTransactions({ poll: false, onTransactions: (hashes) => pending.push(...hashes), onError }),
   ];
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const send = async () => mined(await alice.sendTransaction({ to: bob.address, value: 1n }));
+  await until(async () => { await send(); return blocks.length > 0 && pending.length > 0 || errors.length > 0; }, 'first ones');
   const receipts = [];
-  for (let round = 0; round < 3; round += 1) receipts.push(await mined(await alice.sendTransaction({ to: bob.address, value: 1n })));
+  for (let round = 0; round < 3; round += 1) receipts.push(await send());
   await until(() => errors.length > 0 || receipts.every((receipt) => blocks.some(({ hash }) => hash === receipt.blockHash)), 'the blocks');
   await until(() => errors.length > 0 || receipts.every((receipt) => pending.includes(receipt.transactionHash)), 'the hashes');
   for (const stop of stops) stop();
   assert.deepEqual(errors, []);
-  const numbers = blocks.map(({ number }) => number);
-  assert.deepEqual(numbers, [...numbers].sort((a, b) => Number(a - b)));
+  // viem asks for each, and hands them on as they come.
+  assert.equal(new Set(blocks.map(({ hash }) => hash)).size, blocks.length);
 });
 
 // --- development methods; everything they change is taken back ---

@@ -16,7 +16,7 @@ l2=http://127.0.0.1:$(port) l1=http://127.0.0.1:$(port)
 jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$l2 "$JOVE_BIN" "$@"; }
 reached() { [[ $(js "Boolean(\$.rungs.$1)" "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")") == true ]]; }
 
-"$JOVE_BIN" dev --zk --commit-deadline 2m --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
+"$JOVE_BIN" dev --zk --commit-deadline 30s --datadir "$data/chain" --http-port "${l2##*:}" --l1-http-port "${l1##*:}" >"$data/log" 2>&1 &
 pids+=($!)
 until_true 60 serves "$l2" || fail "jove dev --zk starts" "$(tail -5 "$data/log")"
 
@@ -24,7 +24,7 @@ until_true 60 serves "$l2" || fail "jove dev --zk starts" "$(tail -5 "$data/log"
 JOVE_PRIVATE_KEY=$(key 1)
 export JOVE_PRIVATE_KEY
 who=$(cast wallet address --private-key "$JOVE_PRIVATE_KEY")
-jove bridge deposit --amount 5 --to "$someone" --wait --timeout 60s >"$data/deposit" 2>&1 || fail "deposit" "$(tail -3 "$data/deposit")"
+jove bridge deposit --amount 5 --to "$someone" --wait --timeout 300s >"$data/deposit" 2>&1 || fail "deposit" "$(tail -3 "$data/deposit")"
 token=$(js '$.contractAddress' "$(cast send --json --rpc-url "$l2" --private-key "$JOVE_PRIVATE_KEY" --create "$(js '$.Token' "$(cat "$root/bin/jove/src/bench/contracts/artifacts.json")")")")
 cast send --rpc-url "$l2" --private-key "$JOVE_PRIVATE_KEY" "$token" 'fund(address[],uint256)' "[$who]" 1000 >/dev/null
 cast send --rpc-url "$l2" --private-key "$JOVE_PRIVATE_KEY" "$token" 'transfer(address,uint256)' "$someone" 7 >/dev/null
@@ -40,7 +40,7 @@ begin=$SECONDS
 if until_true "${ZK_TIMEOUT:-5400}" reached proven; then pass "it is proven in zero knowledge, after $((SECONDS - begin)) s"; else fail "it is proven" "$(tail -5 "$data/log")"; fi
 grep -E 'a stage is done' "$data/log" | sed 's/^[^ ]* *//'
 if until_true 60 is_rung "$hash" final; then pass "and final"; else fail "it is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
-out=$(jove bridge claim "$hash" --wait --timeout 60s 2>&1) || fail "claim" "$out"
+out=$(jove bridge claim "$hash" --wait --timeout 300s 2>&1) || fail "claim" "$out"
 is "the withdrawal is paid" 2000000000000000000 "$(balance "$l1" "$gone")"
 
 batch=$(js '$.batch' "$(cast rpc --rpc-url "$l2" jove_getFinality "$hash")")

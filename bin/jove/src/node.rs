@@ -17,7 +17,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -49,7 +49,7 @@ impl Mode {
 ///
 /// # Errors
 /// In words for the operator, if it cannot start or has failed.
-pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
+pub(crate) fn run(mut options: Options, mode: Mode) -> Result<(), String> {
     start_log(options.log.as_deref().unwrap_or("info,fjall=warn,lsm_tree=warn"))?;
     let metrics = start_metrics()?;
     let template = chain_spec(&options, &mode)?;
@@ -75,16 +75,35 @@ pub(crate) fn run(options: Options, mode: Mode) -> Result<(), String> {
         });
         stop
     };
+    let mut anew = false;
     loop {
+        let began = Instant::now();
         let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
         let life = live(&options, &mode, template.clone(), &datadir, &metrics, stop.clone());
-        match runtime.block_on(life)? {
-            Ended::Stopped => return Ok(()),
-            // With this life's runtime ends whatever was left of it.
-            Ended::Era => tracing::info!("starting anew, in the era that L1 has begun"),
+        match runtime.block_on(life) {
+            Ok(Ended::Stopped) => return Ok(()),
+            // With this life's runtime ends whatever was left of it. What the operator said of a lost log was said of that era's.
+            Ok(Ended::Era) => {
+                tracing::info!("starting anew, in the era that L1 has begun");
+                (anew, options.votes_from) = (true, None);
+            }
+            // A node that runs waits for L1: so does one that was running.
+            Err(error) if anew && began.elapsed() < AGAIN_WITHIN => {
+                tracing::error!(%error, "cannot start in the new era: once more in a while");
+                let mut stop = stop.clone();
+                let waited = async { tokio::time::timeout(AGAIN, stop.wait_for(|stop| *stop)).await.is_err() };
+                if !runtime.block_on(waited) {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
 }
+
+/// How soon a start in a new era is tried again that failed; and how long after a start nothing else has failed than that.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a node's life ended.
 enum Ended {

@@ -279,7 +279,11 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         _ => None,
     };
     let prover = match prove {
-        Some(signer) => Some(Prover::new(relayer(signer)?, rescue.is_some(), controller.clone())),
+        Some(signer) => {
+            // A node on a chain with validators may be behind them: what it does not have yet is no reason to drop a batch.
+            let drops = rescue.is_some() && !shared.node.is_sequencing();
+            Some(Prover::new(relayer(signer)?, drops, controller.clone()))
+        }
         None => None,
     };
     let (mut rescuer, mut silence) = (None, None);

@@ -211,7 +211,20 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let set = Arc::new(Founders::of(validators).map_err(|error| error.to_string())?.set);
     let hash = node.storage().view().block_hash(0).map_err(|error| error.to_string())?.unwrap_or_default();
     let era = Era::kept(&node)?.unwrap_or_else(|| Era::first(spec.chain_id, hash, &set));
-    let chain = jove_network::Chain { id: spec.chain_id, genesis: era.start.start.digest };
+    let root = era.start.start;
+    if era.number > 0 {
+        if node.storage().view().block_hash(root.last_number).map_err(|error| error.to_string())?
+            != Some(root.last_hash)
+        {
+            return Err(format!(
+                "era {} begins after block {} {}: the chain does not have it",
+                era.number, root.last_number, root.last_hash
+            ));
+        }
+        // L1 has made it final.
+        node.set_certified(root.last_number);
+    }
+    let chain = jove_network::Chain { id: spec.chain_id, genesis: root.digest };
     let directory = directory(validators)?;
     let mut config = jove_network::Config::new(identity, chain);
     (config.listen, config.external, config.bootstrap) = (places.listen, places.external, places.bootstrap);
@@ -236,7 +249,12 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let signer = voter.map(Keys::signer).transpose()?.map(|signer| Arc::new(signer) as Arc<dyn Signer>);
     let ledgers = voter.map(|keys| Ledgers::open(&folder, keys, spec.chain_id, &era)).transpose()?.map(Arc::new);
     let settings = settings(&spec, validators, era.number);
-    let votes_from = votes_from.map_or_else(|| era.votes_from(&folder, sync), |epoch| Ok(Some(epoch)))?;
+    let begun = era.is_begun(&node)?;
+    let votes_from = match votes_from {
+        None if !begun => era.votes_from(&folder, sync)?,
+        // Without a log it does not start then: that was lost.
+        said => said,
+    };
     let seed = match &keys {
         Who::Seed(keys) => {
             let (network, node) = (network.clone(), node.clone());
@@ -253,7 +271,7 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
         settings,
         seeds: seeds(&spec.seeds)?,
         folder: era.place(&folder, era::LOG),
-        genesis: era.start,
+        genesis: era.start.clone(),
         sync,
         votes_from,
         interval: INTERVAL,
@@ -261,6 +279,9 @@ pub(crate) async fn start(start: Start) -> Result<Running, String> {
     let consensus =
         tokio::task::spawn_blocking(move || Consensus::start(config, Arc::new(Bls::default()), signer, chain, peers));
     let consensus = consensus.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    if !begun {
+        era.begin(&node)?;
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(meet(chosen, network.clone(), directory, registry));
     let ledger = ledgers.as_ref().map(|ledgers| ledgers.blocks.clone());

@@ -290,6 +290,10 @@ impl Store {
     /// # Errors
     /// The database's, or that it is damaged.
     pub fn of_block(&self, block: u64) -> Result<Option<Kept>, Error> {
+        // Up to where its epoch 0 begins, blocks are of other eras' checkpoints.
+        if self.anchor(0)?.is_some_and(|first| block <= first.start.last_number && block > 0) {
+            return Ok(None);
+        }
         let Some(entry) = self.blocks.range(block.to_be_bytes()..).next() else { return Ok(None) };
         self.at_height(number(&entry.value()?)?)
     }

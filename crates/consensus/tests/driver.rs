@@ -74,12 +74,12 @@ struct Fake {
     gate: Gate,
     /// What was called certified, and what the chain had there.
     certified: Mutex<Vec<(B256, Option<B256>)>>,
+    /// How often the driver looked at its head.
+    looks: AtomicUsize,
     /// By L1.
     convicted: Mutex<Vec<B256>>,
     /// Whether it finds all blocks invalid.
     damaged: Mutex<bool>,
-    /// How often the driver looked at its head.
-    looks: AtomicUsize,
 }
 
 impl Fake {

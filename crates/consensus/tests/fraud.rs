@@ -149,6 +149,8 @@ fn blocks_are_followed_and_branches_changed_up_to_what_is_certified() {
     assert!(matches!(node.import(vec![unknown]), Err(NodeError::Invalid(_))), "no parent");
 
     let snapshot = node.dev().expect("development").snapshot().expect("taken");
+    // Else the transfer that waits has a block as soon as this node leads, and again once that was withdrawn.
+    node.dev().expect("development").set_automine(false);
     node.lead(true).expect("leads");
     node.seal().expect("sealed");
     assert_eq!(node.head().header.number, 2);

@@ -411,7 +411,8 @@ impl Node {
             }
             if info.protocol_version != self.version {
                 tracing::info!(%peer, theirs = %info.protocol_version.escape_default(), "a peer of another chain");
-                peers.foreign(&peer, now);
+                let same_id = info.protocol_version.starts_with(&format!("/jove/{}/", self.config.chain.id));
+                peers.foreign(&peer, same_id, now);
                 return;
             }
             peers.identified(&peer, &info.agent_version);

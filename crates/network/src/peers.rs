@@ -544,10 +544,11 @@ impl Peers {
         self.close(*peer);
     }
 
-    /// The peer belongs to another chain: out for a ban's time, a known one for a short one, since it may come after this node into another era.
-    pub(crate) fn foreign(&mut self, peer: &PeerId, now: Instant) {
+    /// The peer belongs to another chain: out for a ban's time; for a short one where the chain has the same id, since it may come into another era before this node, or
+    /// after.
+    pub(crate) fn foreign(&mut self, peer: &PeerId, same_id: bool, now: Instant) {
         self.counters.foreign.one();
-        let time = if self.known(peer) { self.limits.ban.min(SHORT_WAIT) } else { self.limits.ban };
+        let time = if same_id { self.limits.ban.min(SHORT_WAIT) } else { self.limits.ban };
         if let Some(record) = self.records.get_mut(peer) {
             record.banned_until = now.checked_add(time);
         }

@@ -73,6 +73,8 @@ impl Engine {
                 tracing::warn!(batch = batch.header.index, %error, "a batch on L1 is invalid");
                 // A sequencer's own blocks stay if none of the batch was executed in their place: an invalid batch will be dropped.
                 if !self.shared.config.sequencing || self.shared.head.load().hash != before {
+                    // What validators certified stays, whatever a batch has in its place.
+                    let number = number.max(self.shared.certified.load(Ordering::Relaxed));
                     self.unwind(number, self.withdrawn())?;
                 }
                 Ok(Derived::Invalid(error))

@@ -104,7 +104,7 @@ pub(super) async fn publish(
     let first = ask(&shared.l1, authority, &ValidatorAuthority::epochAtCall { era, epoch: 0 }).await?;
     let (name, data) = if first.firstBlock.is_zero() {
         // L1 has yet to be shown with whom the era begins.
-        let validators = l1::set(&certificates.set(0)?).map_err(words)?.into();
+        let validators = l1::set(&*certificates.set(0)?).map_err(words)?.into();
         (format!("begin/{era}"), ValidatorAuthority::beginCall { era, validators }.abi_encode())
     } else if keys.points.is_zero() {
         let validators = l1::set(&set).map_err(words)?.into();

@@ -13,6 +13,9 @@ use jove_settlement::{
 };
 use tokio::{sync::watch, task::spawn_blocking};
 
+/// Blocks that are withdrawn at a time.
+const STEP: u64 = 1_000;
+
 /// Waits for the next era, and goes there.
 pub(super) async fn follow(shared: Shared, began: watch::Sender<bool>) {
     let mut l1 = shared.handle.l1.clone();
@@ -80,6 +83,11 @@ async fn go_to(shared: &Shared, fork: u64, root: &Batch) -> Result<(), Held> {
     let (last, hash) = (root.header.last_block, root.header.last_block_hash);
     let node = &shared.node;
     node.void_certified(fork);
+    // Days of blocks may have to go: in steps, each of which is held in memory.
+    while node.storage().view().block_hash(last)? != Some(hash) && node.head().header.number > fork {
+        let to = fork.max(node.head().header.number.saturating_sub(STEP));
+        shared.node(move |node| node.unwind(to)).await?;
+    }
     while node.storage().view().block_hash(last)? != Some(hash) {
         if !derive::next(shared).await? {
             let why = shared.invalid()?;

@@ -181,8 +181,14 @@ impl Rescuer {
         let kept = shared.node.storage().view().block_hash(made.last.0)? == Some(made.last.1);
         // Its own batch is there, or somebody else's with messages: what this one would send reverts.
         let done = next
+            .as_ref()
             .is_some_and(|next| next.header.last_block_hash == made.last.1 || next.header.version == MESSAGES_ALONE);
-        if parent != Some(made.parent.hash) || !kept || done {
+        // The operators have committed the message meanwhile: that batch is proven first, unless it is invalid.
+        let head = state.batch(state.latest.head)?;
+        let taken = made.key.is_none()
+            && head.is_some_and(|head| head.header.end_message > made.parent.header.end_message)
+            && next.as_ref().is_some_and(|next| !shared.is_invalid(next));
+        if parent != Some(made.parent.hash) || !kept || done || taken {
             if let Some(key) = &made.key {
                 self.sender.relayer.withdraw(key)?;
             }

@@ -7,7 +7,7 @@ use super::{
     rescue::Sender,
     unstuck,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, keccak256};
 use jove_settlement::{
     committer::Committer,
     rescue::{Ahead, Silent, silent},
@@ -19,6 +19,9 @@ use tokio::task::spawn_blocking;
 
 /// Most blobs of a batch.
 const BLOBS: usize = 6;
+/// How many turns there are, drawn anew for each batch, and how long one is: three L1 blocks.
+const TURNS: u64 = 8;
+const TURN: Duration = Duration::from_secs(36);
 
 /// Commits in the operators' place.
 pub(super) struct Silence {
@@ -69,7 +72,12 @@ impl Silence {
         if !state.latest.open || state.latest.halted {
             return Ok(());
         }
-        check_era(shared, &state)?;
+        if let Err(held) = check_era(shared, &state) {
+            // What L1 began anew has another parent: what is under way is not proven any more.
+            self.check(shared, &state)?;
+            self.forget(shared);
+            return Err(held);
+        }
         if let Some(failed) = self.check(shared, &state)? {
             self.forget(shared);
             return Err(failed.into());
@@ -123,10 +131,17 @@ impl Silence {
             return Ok(());
         }
         let Silent { proven, silent_at } = silent(&shared.l1, &shared.settlement).await?;
-        if state.latest.block.timestamp < silent_at {
+        let last = state.latest.head;
+        // Whoever steps in, one of them is first: the others see its batch, and pay for none that reverts.
+        let head = state.batch(last)?.map(|head| head.hash).unwrap_or_default();
+        let account = self.sender.relayer.signer().address();
+        let turn = u64::from(keccak256([account.as_slice(), head.as_slice()].concat())[0]) % TURNS;
+        let wait = if shared.node.spec().development { 0 } else { turn * TURN.as_secs() };
+        if state.latest.block.timestamp < silent_at + wait
+            || Duration::from_millis(age) < self.deadline + Duration::from_secs(wait)
+        {
             return Ok(());
         }
-        let last = state.latest.head;
         if proven < last {
             return Err(format!("anyone can commit now: batch {last} is not proven yet").into());
         }

@@ -16,6 +16,8 @@ use std::{
 
 /// Where the store keeps it: the number (u64, big-endian), and the anchor of epoch 0.
 const KEY: &str = "validators/era";
+/// And the last one in which this node's log of votes was begun, its number (u64, big-endian): where that is gone, it was lost.
+const BEGUN: &str = "validators/begun";
 
 /// An era.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,23 @@ impl Era {
         node.storage().put_meta(KEY, &bytes).map_err(|error| error.to_string())
     }
 
+    /// Whether this node's log of votes was begun in it.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(super) fn is_begun(&self, node: &Node) -> Result<bool, String> {
+        let begun = node.storage().meta(BEGUN).map_err(|error| error.to_string())?;
+        Ok(begun.as_deref() == Some(&self.number.to_be_bytes()[..]))
+    }
+
+    /// Notes that it was.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(super) fn begin(&self, node: &Node) -> Result<(), String> {
+        node.storage().put_meta(BEGUN, &self.number.to_be_bytes()).map_err(|error| error.to_string())
+    }
+
     /// The place of something that belongs to it.
     pub(super) fn place(&self, folder: &Path, name: &str) -> PathBuf {
         place(folder, name, self.number)
@@ -88,7 +107,13 @@ impl Era {
         let Some(path) = before else { return Ok(None) };
         let read = || {
             let store = Store::open(&path, sync)?;
-            Ok::<_, jove_consensus::Error>(if store.log()?.is_empty() { None } else { Some(store.votes_from()?) })
+            if store.log()?.is_empty() {
+                return Ok::<_, jove_consensus::Error>(None);
+            }
+            // It was said of that era's epochs, if the log got there: else the folder was lost since, and begins again with that log.
+            let from = store.votes_from()?;
+            let reached = store.last_anchor()?.is_some_and(|anchor| anchor.epoch >= from);
+            Ok(Some(if reached { 0 } else { from }))
         };
         read().map_err(|error| format!("{}: {error}", path.display()))
     }

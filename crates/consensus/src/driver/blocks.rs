@@ -112,8 +112,8 @@ impl Driver {
                         None => None,
                     };
                     self.running.insert(digest, checkpoint.clone());
-                    let _ =
-                        self.jobs.send(Job::Execute { digest, checkpoint, after: parent.last_number, blocks, ends });
+                    let after = (parent.last_number, parent.last_hash);
+                    let _ = self.jobs.send(Job::Execute { digest, checkpoint, after, blocks, ends });
                 }
                 Err(lacking) => {
                     let lacking = self.with_those_after(lacking);
