@@ -102,13 +102,13 @@ pub(super) async fn publish(
     }
     let keys = ask(&shared.l1, authority, &ValidatorAuthority::keysOfCall { setHash: hash }).await?;
     let first = ask(&shared.l1, authority, &ValidatorAuthority::epochAtCall { era, epoch: 0 }).await?;
-    let (name, data) = if first.firstBlock.is_zero() {
-        // L1 has yet to be shown with whom the era begins.
-        let validators = l1::set(&*certificates.set(0)?).map_err(words)?.into();
-        (format!("begin/{era}"), ValidatorAuthority::beginCall { era, validators }.abi_encode())
-    } else if keys.points.is_zero() {
+    let (name, data) = if keys.points.is_zero() {
         let validators = l1::set(&set).map_err(words)?.into();
         (format!("keys/{hash:x}"), ValidatorAuthority::publishCall { validators }.abi_encode())
+    } else if first.firstBlock.is_zero() {
+        // L1 has yet to be shown with whom the era begins. Of a large set that takes too much gas where it creates their keys too.
+        let validators = l1::set(&*certificates.set(0)?).map_err(words)?.into();
+        (format!("begin/{era}"), ValidatorAuthority::beginCall { era, validators }.abi_encode())
     } else {
         *published = Some(hash);
         return Ok(true);

@@ -50,7 +50,7 @@ impl Era {
         };
         let numbers = [header.chain_id, header.era].map(u64::to_be_bytes).concat();
         let hashes = [root.hash, root.committed.block_hash].concat();
-        let seed = keccak256([b"jove/avc/era".as_slice(), &numbers[..], &hashes[..]].concat()).0;
+        let seed = keccak256([b"jove/avc/era".as_slice(), &numbers, &hashes].concat()).0;
         let start = Anchor { epoch: 0, start, certificate: None, set: set.clone(), next: set, seed };
         Self { number: header.era, start }
     }
@@ -72,7 +72,7 @@ impl Era {
     /// # Errors
     /// If the store fails.
     pub(crate) fn keep(&self, node: &Node) -> Result<(), String> {
-        let bytes = [&self.number.to_be_bytes()[..], &self.start.encode()[..]].concat();
+        let bytes = [&self.number.to_be_bytes()[..], &self.start.encode()].concat();
         node.storage().put_meta(KEY, &bytes).map_err(|error| error.to_string())
     }
 

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Heights of one question, and final checkpoints that are looked at for its answer.
+const HEIGHTS: u64 = 1024;
 /// After so long a question counts as lost.
 const LOST: Duration = Duration::from_secs(30);
 
@@ -65,13 +67,14 @@ impl Consensus {
 }
 
 impl Shared {
-    /// From the lowest to the highest of these blocks' final checkpoints without a certificate of its own.
+    /// From the lowest to the highest of these blocks' final checkpoints without a certificate of its own, as far as one question goes.
     fn without_certificates(&self, first: u64, last: u64) -> Result<Option<RangeInclusive<u64>>, Error> {
         let Some(lowest) = self.store.of_block(first)? else { return Ok(None) };
         let mut lacking: Option<RangeInclusive<u64>> = None;
         for kept in self.store.finals(lowest.checkpoint.height).take(MAX_FINALS) {
             let Kept { checkpoint, certificate, .. } = kept?;
-            if checkpoint.last_number > last {
+            let asked = lacking.as_ref().map_or(0, |lacking| checkpoint.height - lacking.start());
+            if checkpoint.last_number > last || asked >= HEIGHTS {
                 break;
             }
             if certificate.is_none() {
@@ -84,7 +87,7 @@ impl Shared {
     /// The FinalCerts of these heights that are here, the lowest first, at most so many.
     pub(super) fn certificates(&self, first: u64, last: u64) -> Result<Vec<Certificate>, Error> {
         let mut found = Vec::new();
-        for kept in self.store.finals(first).take(MAX_FINALS) {
+        for kept in self.store.finals(first).take(HEIGHTS as usize) {
             let kept = kept?;
             if kept.checkpoint.height > last || found.len() == MAX_CERTIFICATES {
                 break;
@@ -106,14 +109,16 @@ impl Shared {
             let Some(kept) = kept.filter(|kept| heights.contains(&kept.checkpoint.height)) else {
                 return Ok(Judgement::Bad);
             };
+            // Known: nothing is verified again.
+            if kept.certificate.is_some() {
+                continue;
+            }
             let Some(anchor) = self.store.anchor(kept.checkpoint.epoch)? else { return Ok(Judgement::Idle) };
             let is_its = certificate.kind == Kind::Finalize && certificate.epoch == kept.checkpoint.epoch;
             if !is_its || !verify_certificate(&certificate, &self.domain, &anchor.set, &*self.scheme) {
                 return Ok(Judgement::Bad);
             }
-            if kept.certificate.is_none() {
-                self.store.put_final(&Kept { certificate: Some(certificate), ..kept })?;
-            }
+            self.store.put_final(&Kept { certificate: Some(certificate), ..kept })?;
             judgement = Judgement::Good;
         }
         Ok(judgement)
