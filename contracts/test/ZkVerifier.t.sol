@@ -50,10 +50,15 @@ abstract contract ZkVerifierCases is Chain, Measure {
         program = uint256(vm.parseJsonBytes32(json, ".program"));
         machine = uint256(vm.parseJsonBytes32(json, ".machine"));
         key = vm.parseJsonBytes(json, ".key");
-        statement = vm.parseJsonBytes32(json, ".statement");
+        statement = readStatement(json);
         proof = vm.parseJsonBytes(json, ".proof");
         verifier = new ZkVerifier(program, machine, key);
         cold = [address(rollup), address(proofs), address(bridge), address(pause), address(verifier), verifier.key()];
+    }
+
+    /// @dev What the proof is of.
+    function readStatement(string memory json) internal virtual returns (bytes32) {
+        return vm.parseJsonBytes32(json, ".statement");
     }
 
     function holds(ZkVerifier v, bytes32 statement_, bytes memory proof_) internal view returns (bool) {
