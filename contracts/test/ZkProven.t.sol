@@ -68,9 +68,7 @@ contract ZkProvenTest is ZkVerifierCases {
         for (uint256 i; i < blobs.length; ++i) {
             bytes32[] memory others = blobs;
             others[i] = flip(others[i]);
-            vm.assertFalse(
-                holds(verifier, said(batch, others, openings, start, payout, stateRoot, outboxRoot), proof)
-            );
+            vm.assertFalse(holds(verifier, said(batch, others, openings, start, payout, stateRoot, outboxRoot), proof));
         }
         for (uint256 i; i < openings.length; ++i) {
             bytes32[] memory others = openings;
