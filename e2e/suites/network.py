@@ -26,7 +26,7 @@ def number(name, default):
 JOVE = setting("JOVE_BIN")
 RELAY = os.environ.get("RELAY_BIN") or str(Path(JOVE).parent / "examples" / "relay")
 COUNT, DELAY, SECONDS = number("NETWORK_VALIDATORS", 7), number("NETWORK_DELAY", 50), number("NETWORK_SECONDS", 15)
-RATE, FAULTS = number("NETWORK_RATE", 20), number("NETWORK_FAULTS", 1)
+RATE, FAULTS = number("NETWORK_RATE", 80), number("NETWORK_FAULTS", 1)
 WORK = Path(setting("E2E_WORK"))
 Account.enable_unaudited_hdwallet_features()
 SENDER = Account.from_mnemonic(setting("MNEMONIC"), account_path="m/44'/60'/0'/0/3")
