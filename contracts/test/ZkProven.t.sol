@@ -5,7 +5,7 @@ import {Batch, Batches} from "../src/l1/Batches.sol";
 import {ZkVerifierCases} from "./ZkVerifier.t.sol";
 
 /// @notice A batch with a deposit, transfers, an ERC-20 and a withdrawal, proven by all stages of the prover (fixtures/proven.cjs): nobody who makes it knows the
-/// parameters' secret, nor uses it.
+/// parameters' secret, nor uses it. The program is the guest as it was then.
 contract ZkProvenTest is ZkVerifierCases {
     Batch internal batch;
     bytes32[] internal blobs;
