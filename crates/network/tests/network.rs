@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Node, QUIC, TCP, join, until};
-use jove_network::{Error, Event, Network, PeerId, To, Topic};
+use jove_network::{Error, Event, Network, PeerId, To, Topic, Validator};
 use libp2p::futures::future::join_all;
 use std::time::Duration;
 
@@ -40,25 +40,37 @@ async fn direct_messages_arrive_in_order_over_tcp_and_quic() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn seven_find_each_other_through_one_and_one_comes_back() {
-    let seed = Node::start(|_| {}).await;
-    let bootstrap = seed.addresses();
-    let mut nodes = vec![];
-    for _ in 0..7 {
-        nodes.push(Node::start(|config| config.bootstrap = bootstrap.clone()).await);
-    }
-    // no addresses: whoever is not found by discovery is not found
+/// These validators, without addresses: whoever is not found by discovery is not found.
+fn unplaced(nodes: &[Node]) -> Vec<Validator> {
     let mut validators: Vec<_> = nodes.iter().map(Node::validator).collect();
     validators.iter_mut().for_each(|validator| validator.addresses.clear());
+    validators
+}
+
+/// A node that all know, and so many validators that have found each other through it.
+async fn found(count: usize) -> (Node, Vec<Node>) {
+    let seed = Node::start(|_| {}).await;
+    let mut nodes = vec![];
+    for _ in 0..count {
+        nodes.push(Node::start(|config| config.bootstrap = seed.addresses()).await);
+    }
+    let validators = unplaced(&nodes);
     for node in &nodes {
         node.network.set_validators(validators.clone()).await.unwrap();
     }
-    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
     for node in &mut nodes {
-        let others: Vec<_> = ids.iter().copied().filter(|id| *id != node.id).collect();
+        let others: Vec<_> = validators.iter().map(|one| one.id).filter(|id| *id != node.id).collect();
         node.connected(&others).await;
     }
+    (seed, nodes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seven_find_each_other_through_one_and_one_comes_back() {
+    let (seed, mut nodes) = found(7).await;
+    let bootstrap = seed.addresses();
+    let validators = unplaced(&nodes);
+    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
     until("a mesh", || nodes.iter().all(|node| node.network.stats().mesh >= 3)).await;
     for node in &nodes {
         node.network.broadcast(Bytes::copy_from_slice(&node.id[..])).unwrap();
@@ -105,22 +117,7 @@ async fn seven_find_each_other_through_one_and_one_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn validators_that_are_gone_are_looked_for_with_pauses() {
-    let seed = Node::start(|_| {}).await;
-    let bootstrap = seed.addresses();
-    let mut nodes = vec![];
-    for _ in 0..5 {
-        nodes.push(Node::start(|config| config.bootstrap = bootstrap.clone()).await);
-    }
-    let mut validators: Vec<_> = nodes.iter().map(Node::validator).collect();
-    validators.iter_mut().for_each(|validator| validator.addresses.clear());
-    for node in &nodes {
-        node.network.set_validators(validators.clone()).await.unwrap();
-    }
-    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
-    for node in &mut nodes {
-        let others: Vec<_> = ids.iter().copied().filter(|id| *id != node.id).collect();
-        node.connected(&others).await;
-    }
+    let (_seed, mut nodes) = found(5).await;
     // three go, and everybody who is asked still has their addresses: a search that fails must not begin the next
     let gone: Vec<_> = nodes.drain(..3).map(|node| node.id).collect();
     for node in &mut nodes {
