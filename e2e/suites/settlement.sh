@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
 # The whole ladder, on jove dev's own L1 and on anvil: deposit, transfers, commit, final, withdraw, claimed; sums exact to the wei. A full node
-# rebuilds the chain from L1 alone. Proofs are those of test verifiers. It starts its nodes itself. Run by e2e/run.
+# rebuilds the chain from L1 alone; others take what is final by its proof, and only what is true. Proofs are those of test verifiers. It starts its nodes itself. Run by e2e/run.
 set -uo pipefail
 : "${JOVE_BIN:?this suite runs jove dev: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
 source lib/check.sh
+# shellcheck source=../lib/nodes.sh
+source lib/nodes.sh
 
-pids=()
-trap 'kill -INT ${pids[@]+"${pids[@]}"} 2>/dev/null; wait' EXIT
-rung() { js '$.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")"; }
-is_rung() { [[ $(rung "$1") == "$2" ]]; }
 jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$l2 "$JOVE_BIN" "$@"; }
-balance() { cast balance --rpc-url "$1" "$2"; }
 
 ladder() { # ladder NAME: the chain at $l2 settles on $l1, its data are in $data
   local name=$1 key who inbox bridge before now hash out fresh=0x00000000000000000000000000000000000f00d1 gone=0x00000000000000000000000000000000000f00d2
@@ -74,6 +71,33 @@ JOVE_LOG=info "$JOVE_BIN" dev --datadir "$data" --http-port "${l2##*:}" --l1-htt
 pids+=($!) dev=$!
 until_true 60 cast block-number --rpc-url "$l2" || fail "jove dev starts" "$(tail -5 "$data.log")"
 ladder "own L1"
+
+# What is final needs no execution: what the blocks did is had from anyone, and has to lead to the hash that was proven.
+rich=0x00000000000000000000000000000000000f00d1 number=$(cast block --rpc-url "$l2" safe --field number)
+is_finalized() { [[ $(js '$.l2.finalized' "$(cast rpc --rpc-url "$l2" jove_syncStatus)") -ge $number ]]; }
+until_true 90 is_finalized || fail "finalized" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"
+by_proof() { # by_proof NAME PEER: a full node at $full, with its data in $data-NAME, takes what is final from PEER
+  full=http://127.0.0.1:$(port)
+  JOVE_LOG=info "$JOVE_BIN" node --chain "$data/chain.json" --role full --from-l1 --l1-url "$l1" --sync-by-proof "$2" --datadir "$data-$1" \
+    --http-port "${full##*:}" >"$data-$1.log" 2>&1 &
+  pids+=($!)
+  has() { [[ $(cast block-number --rpc-url "$full" 2>/dev/null) -ge $number ]]; }
+  until_true 60 has
+  adopted=$(curl -s --noproxy '*' "$full/metrics" | sed -n 's/^jove_adopted_batches_total //p')
+}
+by_proof proof "$l2"
+true_that "by proof: batches are taken without executing them" "${adopted:-0} > 1" null
+is "by proof: the same chain" "$(cast block --rpc-url "$l2" "$number" --field hash)" "$(cast block --rpc-url "$full" "$number" --field hash 2>&1)"
+is "by proof: and the same balance" "$(balance "$l2" "$rich")" "$(balance "$full" "$rich" 2>&1)"
+liar=http://127.0.0.1:$(port)
+node lib/liar.mjs "${liar##*:}" "$l2" "$rich" &
+pids+=($!)
+until_true 30 serves "$liar"
+by_proof liar "$liar"
+true_that "of a liar: it did lie" "$(curl -s --noproxy '*' "$liar/lies") > 0" null
+like "of a liar: its batches are executed" "a final batch is executed after all" "$(cat "$data-liar.log")"
+is "of a liar: the same chain" "$(cast block --rpc-url "$l2" "$number" --field hash)" "$(cast block --rpc-url "$full" "$number" --field hash 2>&1)"
+is "of a liar: and the same balance" "$(balance "$l2" "$rich")" "$(balance "$full" "$rich" 2>&1)"
 
 # It goes on after a kill, and the chain is the same.
 head=$(cast block --rpc-url "$l2" safe --field hash) number=$(cast block --rpc-url "$l2" safe --field number)
