@@ -23,14 +23,14 @@ use jove_primitives::{
     transaction::{DEPOSIT_TX_TYPE_ID, TxDeposit},
 };
 use revm::{
-    Context, Database, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
+    Context, Database, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainContext,
     context::{
-        TxEnv,
+        FrameStack, TxEnv,
         result::{
             EVMError, ExecutionResult, HaltReason, InvalidTransaction, OutOfGasError, Output, ResultGas, SuccessReason,
         },
     },
-    handler::{MainnetContext, MainnetEvm},
+    handler::{EthPrecompiles, MainnetContext, MainnetEvm, instructions::EthInstructions},
     interpreter::interpreter::EthInterpreter,
 };
 use thiserror::Error;
@@ -348,11 +348,15 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
             }
         };
         let max_blob_gas = rules.blob_params(header.timestamp).max_blob_gas_per_block();
-        let evm = Context::mainnet()
-            .with_db(state)
-            .with_cfg(rules.cfg_env(header.timestamp))
-            .with_block(rules.block_env(header))
-            .build_mainnet_with_inspector(inspector);
+        let cfg = rules.cfg_env(header.timestamp);
+        let evm = Evm {
+            inspector,
+            instruction: EthInstructions::new_mainnet_with_spec(cfg.spec),
+            precompiles: EthPrecompiles::new(cfg.spec),
+            // Frames as they are called for: eight in advance, as revm's builder has them, are 300 KB a block.
+            frame_stack: FrameStack::new(),
+            ctx: Context::mainnet().with_db(state).with_cfg(cfg).with_block(rules.block_env(header)),
+        };
         Ok(Self { evm, jove, max_blob_gas, encoded: Vec::new(), output })
     }
 

@@ -1,7 +1,7 @@
 //! What figures are taken of.
 
 use crate::{Folder, chain::Chain};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use jove_primitives::{batch::BlockData, transaction::SignedTransaction};
 use jove_proving::check::{Blobs, Check, Signed};
 
@@ -37,6 +37,8 @@ pub(crate) fn write(folder: &mut Folder) {
         ready.write(folder, format!("transfer-{count}"), vec![block]);
     }
 
+    heavy(folder);
+
     let mut ready = Ready::new();
     let signatures = |ready: &mut Ready, count| {
         let signed = |index| {
@@ -68,6 +70,33 @@ pub(crate) fn write(folder: &mut Folder) {
         let contents = ready.chain.commit(vec![block]).contents;
         let chain_id = ready.chain.spec.chain_id;
         folder.check(format!("check-decoding-{count}"), &Check::Decoding(Blobs { chain_id, contents }));
+    }
+}
+
+/// Batches that want more than the machine's memory, were nothing ever freed in it.
+fn heavy(folder: &mut Folder) {
+    let mut ready = Ready::new();
+    let blocks = (1..=3_000).map(|at| ready.chain.block(10 * at, Vec::new())).collect();
+    ready.write(folder, "heavy-blocks".into(), blocks);
+    let programs: [(&str, &[u8], u64); 2] = [
+        // CALL(GAS, ADDRESS, 0, 0, 0, 0, 0): itself, until the gas ends, some 600 deep.
+        ("calls", &hex!("5f5f5f5f5f305af100"), 60),
+        // For ever: CALL(GAS, 4, 0, 0, 2^20, 0, 0): a MiB goes through the identity.
+        ("copies", &hex!("5b5f5f621000005f5f60045af1505f56"), 5),
+    ];
+    for (name, code, count) in programs {
+        let mut ready = Ready::new();
+        let sender = SENDERS - 1;
+        // Returns what follows it.
+        let init = [&hex!("600b380380600b5f395ff3")[..], code].concat();
+        let contract = ready.chain.address(sender).create(2);
+        let create = ready.chain.send(sender, TxKind::Create, 0, init, 100_000);
+        let mut blocks = vec![ready.chain.block(10, vec![create])];
+        for at in 1..=count {
+            let transaction = ready.chain.send(sender, contract.into(), 0, Bytes::new(), 16_000_000);
+            blocks.push(ready.chain.block(10 + 10 * at, vec![transaction]));
+        }
+        ready.write(folder, format!("heavy-{name}"), blocks);
     }
 }
 
