@@ -103,7 +103,7 @@ impl Program {
             }
         };
         Ok(OpenVm {
-            program,
+            program: there(program, "--zk-program or JOVE_ZK_PROGRAM")?,
             guest: there(zk_guest, "--zk-guest or JOVE_ZK_GUEST")?,
             vm: there(zk_vm, "--zk-vm or JOVE_ZK_VM")?,
             keys: absolute(keys)?,

@@ -487,7 +487,7 @@ async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
     // What was wrong is thrown away, and nothing else.
     until(|| !forgotten.lock().is_empty()).await;
     worker.abort();
-    assert!(forgotten.lock().iter().all(|input| input == &[4]));
+    assert!(forgotten.lock().iter().all(|input| input[..] == [4_u8]));
     let proof = |index: u8| (job(index.into()), Bytes::from(vec![index]));
     assert_eq!(served.controller.proofs(System::Zk), [proof(1), proof(2)]);
     let jobs = served.controller.jobs(System::Zk);

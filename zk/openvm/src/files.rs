@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_one_processs() {
+    fn a_folder_is_of_one_process() {
         let folder = std::env::temp_dir().join(format!("jove-zk-lock-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let held = lock(&folder, Duration::ZERO).unwrap();
