@@ -71,7 +71,7 @@ pub(crate) struct Options {
     /// Verifier of zero-knowledge proofs, there already [default: a test verifier]
     #[arg(long, value_name = "ADDRESS")]
     zk_verifier: Option<Address>,
-    /// Folder that `jove prover setup` prepared: a verifier is created that pins its program and key
+    /// Folder that `jove prover setup` prepared: a verifier is created that pins its program and key, which are of the guest at hand (JOVE_ZK_GUEST, JOVE_ZK_VM) or refused
     #[arg(long, value_name = "DIR", conflicts_with = "zk_verifier")]
     zk_keys: Option<PathBuf>,
     /// T1: after it without a timely commit anyone may commit [default: 12h]
@@ -268,7 +268,7 @@ impl Options {
     fn zk(&self) -> Result<ZeroKnowledge, String> {
         match (self.zk_verifier, &self.zk_keys) {
             (Some(verifier), _) => Ok(ZeroKnowledge::Verifier(verifier)),
-            (None, Some(keys)) => zk::pins(keys).map(ZeroKnowledge::Pinned),
+            (None, Some(keys)) => zk::pins_of(keys).map(ZeroKnowledge::Pinned),
             (None, None) => Ok(ZeroKnowledge::Test),
         }
     }

@@ -105,7 +105,7 @@ pub(crate) async fn develop(
     }
     match zk::Program::by_environment().and_then(|program| program.ready()) {
         Ok(backend) if options.zk == Some(true) => {
-            settings.zk = deploy::ZeroKnowledge::Pinned(zk::pins(&backend.keys)?);
+            settings.zk = deploy::ZeroKnowledge::Pinned(zk::pins(&backend)?);
         }
         Err(missing) if options.zk == Some(true) => return Err(format!("--zk: {missing}")),
         Ok(_) => tracing::info!(
@@ -211,6 +211,9 @@ pub(crate) async fn start(
             );
         }
         _ => {}
+    }
+    if dev && options.zk == Some(true) && !zk_proven {
+        return Err("this chain was begun without proofs in zero knowledge, and stays so: leave --zk out, or begin another chain with --datadir".into());
     }
     let listen = options.prover_listen.or(dev.then_some(SocketAddr::from(([127, 0, 0, 1], 0))));
     if prove.is_some() && registry.is_none() && !is_test(tee).await? {

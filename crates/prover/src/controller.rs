@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/challenge` | | [`Challenge`], JSON: what a quote is to be over, and a nonce to be signed |
 //! | `POST /v1/register/{block}/{nonce}` | [`Attested`], RLP, over this L1 block and the nonce | a session, in words, once L1 has the key |
-//! | `POST /v1/zk/register` | | a session, in words, of a prover in zero knowledge: there is nothing to attest |
+//! | `POST /v1/zk/register` | [`Pins`], RLP: what its proofs are of | a session, in words, of a prover in zero knowledge, if L1 pins the same |
 //! | `POST /v1/lease` | | 200: an input, with the headers `jove-lease` (its token) and `jove-lease-ms`; 204 after a while without work |
 //! | `POST /v1/lease/{token}/renew` | | empty |
 //! | `POST /v1/lease/{token}/finish` | [`Proved`], RLP; in zero knowledge [`ZkProved`] | empty |
@@ -36,7 +36,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use jove_enclave::{Attested, Domain, Proved, keys};
-use jove_zk_host::MAX_STARK;
+use jove_zk_host::{MAX_STARK, Pins};
 use metrics::{counter, gauge};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,8 @@ pub trait Chain: Send + Sync + 'static {
     fn input(&self, job: Job) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
     /// Checks a job's proof, by a key, against what the node knows itself.
     fn check(&self, job: Job, key: Address, proved: Proved) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Checks that L1's verifier pins what a prover in zero knowledge has: it takes no other proofs.
+    fn check_pins(&self, pins: Pins) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Checks a job's proof in zero knowledge: L1's verifier takes it for the statement that the node makes itself. Keeps what comes with it.
     fn check_zk(&self, job: Job, proved: ZkProved) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
@@ -471,13 +473,20 @@ async fn register<C: Chain>(
     Ok(session.to_string())
 }
 
-/// Whoever knows the secret may prove in zero knowledge: its name is its machine's. A proof shows by itself what it is.
-async fn register_zk<C: Chain>(State(controller): At<C>, Caller(name): Caller) -> Result<String, Failure> {
+/// Whoever knows the secret may prove in zero knowledge: its name is its machine's. A proof shows by itself what it is, but an hour late: so whose would be refused
+/// gets no work.
+async fn register_zk<C: Chain>(
+    State(controller): At<C>,
+    Caller(name): Caller,
+    body: axum::body::Bytes,
+) -> Result<String, Failure> {
     controller.check(System::Zk)?;
     let machine = keccak256(&name);
     if controller.is_wrong(machine) {
         return Err(Failure::not_believed());
     }
+    let pins: Pins = decode(&body).ok_or_else(Failure::malformed)?;
+    controller.chain.check_pins(pins).await?;
     let session = controller.begin(&name, System::Zk, Address::ZERO, machine);
     tracing::info!(worker = name, "a prover in zero knowledge is here");
     controller.changed();

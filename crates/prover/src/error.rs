@@ -21,6 +21,9 @@ pub enum Error {
     /// The controller refuses what this worker brings: again it would, too.
     #[error("the controller refuses: {0}")]
     Refused(String),
+    /// The controller finds that wrong which this worker brings: made once more in another way, it may be right.
+    #[error("the controller finds it wrong: {0}")]
+    Wrong(String),
     /// The controller wants the worker's key registered (again).
     #[error("the controller has no key of this worker")]
     Unregistered,

@@ -79,21 +79,19 @@ impl Link {
         Ok(Some(Leased { token, time: Duration::from_millis(time.max(MIN_LEASE)), input }))
     }
 
-    /// Brings a proof (`finish`), or why there is none (`fail`). Whether a proof was taken. While the controller is away it is tried again: then it is in time,
-    /// or the lease is another's.
-    pub(crate) async fn report(&self, token: u64, session: &str, what: &str, body: Vec<u8>) -> Result<bool, Error> {
+    /// Brings a proof (`finish`), or why there is none (`fail`). While the controller is away it is tried again: then it is in time, or the lease is another's.
+    pub(crate) async fn report(&self, token: u64, session: &str, what: &str, body: Vec<u8>) -> Result<(), Error> {
         loop {
             match self.end(token, session, what, body.clone()).await {
-                Ok(()) => return Ok(what == "finish"),
                 Err(Error::Controller(error)) => {
                     tracing::warn!(worker = self.name, error, "a proof waits for the controller");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error @ (Error::Stale | Error::Refused(_))) => {
+                Err(error) => {
                     tracing::warn!(worker = self.name, %error, "a proof was not taken");
-                    return Ok(false);
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
+                Ok(()) => return Ok(()),
             }
         }
     }
@@ -122,7 +120,11 @@ impl Link {
                 let first = response.chunk().await.ok().flatten().unwrap_or_default();
                 let words = String::from_utf8_lossy(&first[..first.len().min(MAX_WORDS)]).into_owned();
                 let words = format!("{status}: {words}");
-                Err(if status.is_client_error() { Error::Refused(words) } else { Error::Controller(words) })
+                Err(match status {
+                    StatusCode::UNPROCESSABLE_ENTITY => Error::Wrong(words),
+                    _ if status.is_client_error() => Error::Refused(words),
+                    _ => Error::Controller(words),
+                })
             }
         }
     }

@@ -98,7 +98,11 @@ impl Worker {
             Ok(_) => return Err(Error::Unregistered),
             Err(reason) => ("fail", reason.into_bytes()),
         };
-        self.link.report(token, session, what, body).await
+        match self.link.report(token, session, what, body).await {
+            Ok(()) => Ok(what == "finish"),
+            Err(Error::Stale | Error::Refused(_) | Error::Wrong(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn enclave<T: Send + 'static>(

@@ -34,14 +34,32 @@ pub async fn run_zk<B: Backend>(worker: ZkWorker<B>) {
 
 impl<B: Backend> ZkWorker<B> {
     async fn work(&self) -> Result<(), Error> {
+        let mut session = self.register().await?;
+        tracing::info!(worker = self.link.name, "this prover in zero knowledge has a controller");
+        let mut next = None;
+        loop {
+            let leased = match next.take() {
+                Some(leased) => leased,
+                None => self.lease(&session).await?,
+            };
+            next = self.prove(&mut session, leased).await?;
+        }
+    }
+
+    /// A session, for what L1 has to pin to take this prover's proofs.
+    async fn register(&self) -> Result<String, Error> {
         if let Some(what) = self.backend.lacking() {
             return Err(jove_zk_host::Error::Lacking(what).into());
         }
-        let session = self.link.ask(Method::POST, "zk/register", "", Vec::new()).await?.text().await?;
-        tracing::info!(worker = self.link.name, "this prover in zero knowledge has a controller");
+        let pins = alloy_rlp::encode(self.backend.pins()?);
+        Ok(self.link.ask(Method::POST, "zk/register", "", pins).await?.text().await?)
+    }
+
+    /// A job, once there is one.
+    async fn lease(&self, session: &str) -> Result<Leased, Error> {
         loop {
-            match self.link.lease(&session).await {
-                Ok(Some(leased)) => self.prove(&session, leased).await?,
+            match self.link.lease(session).await {
+                Ok(Some(leased)) => return Ok(leased),
                 Ok(None) => {}
                 // There is no input now, or nobody: the session stays.
                 Err(Error::Controller(error)) => {
@@ -54,8 +72,12 @@ impl<B: Backend> ZkWorker<B> {
     }
 
     /// Proves while it holds the lease, and brings the proof or says why there is none. Where the lease has ended, the proof is for nothing: the stage is killed,
-    /// and what is done of the job is there if it comes again.
-    async fn prove(&self, session: &str, Leased { token, time, input }: Leased) -> Result<(), Error> {
+    /// and what is done of the job is there if it comes again. Gives what it has leased instead of the job, if that was so.
+    async fn prove(
+        &self,
+        session: &mut String,
+        Leased { mut token, mut time, input }: Leased,
+    ) -> Result<Option<Leased>, Error> {
         let said = Mutex::new(("", 0));
         let progress = |now: Progress| {
             let mut said = said.lock();
@@ -70,22 +92,44 @@ impl<B: Backend> ZkWorker<B> {
         let proven = loop {
             match tokio::time::timeout(time / 3, &mut proving).await {
                 Ok(proven) => break proven,
-                Err(_) => {
-                    // After any other error the controller may be back before the lease ends.
-                    let renewed = self.link.end(token, session, "renew", Vec::new()).await;
-                    if let Err(error @ (Error::Stale | Error::Unregistered)) = renewed {
-                        return Err(error);
+                Err(_) => match self.link.end(token, session, "renew", Vec::new()).await {
+                    Err(error @ Error::Stale) => return Err(error),
+                    // The controller began anew, without leases. It gives the same job first, as a rule: the stage goes on meanwhile.
+                    Err(Error::Unregistered) => {
+                        let anew = async {
+                            *session = self.register().await?;
+                            self.lease(session).await
+                        };
+                        let next = tokio::select! {
+                            next = anew => next?,
+                            // What came of it is there for whoever leases it.
+                            _ = &mut proving => return Ok(None),
+                        };
+                        if next.input != input {
+                            return Ok(Some(next));
+                        }
+                        (token, time) = (next.token, next.time);
                     }
-                }
+                    // After any other error the controller may be back before the lease ends.
+                    _ => {}
+                },
             }
         };
         let (what, body) = match proven {
             Ok(proven) => ("finish", alloy_rlp::encode(ZkProved { proof: proven.proof, stark: proven.stark })),
             Err(error) => ("fail", error.to_string().into_bytes()),
         };
-        if !self.link.report(token, session, what, body).await? {
-            tokio::time::sleep(PAUSE).await;
+        match self.link.report(token, session, what, body).await {
+            Ok(()) if what == "finish" => {}
+            Ok(()) | Err(Error::Stale | Error::Refused(_)) => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                // L1 may pin something else by now, which registering anew shows. What was refused is not to come back.
+                if matches!((what, &error), ("finish", Error::Wrong(_))) {
+                    self.backend.forget(&input)?;
+                }
+                return Err(error);
+            }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -1,7 +1,7 @@
 //! A controller and its workers over HTTP, with a chain that is made up.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use jove_enclave::{Attested, Outcome, Proved, keys};
 use jove_primitives::batch::hash::Roots;
 use jove_prover::{
@@ -9,17 +9,21 @@ use jove_prover::{
 };
 use jove_storage::{Options, Storage};
 use jove_tee::{Kind, QuoteSource};
-use jove_zk_host::{Backend, Progress, Proven};
+use jove_zk_host::{Backend, Pins, Progress, Proven};
 use parking_lot::Mutex;
 use reqwest::{Client, Method, Response, StatusCode};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tempfile::TempDir;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 /// Only a hang is as long, and a lease that is not to run out.
 const LONG: Duration = Duration::from_secs(120);
@@ -95,6 +99,10 @@ impl Chain for Fake {
         if is_right { Ok(()) } else { Err(Refusal::Wrong("that is not so".into())) }
     }
 
+    async fn check_pins(&self, own: Pins) -> Result<(), Refusal> {
+        if own == pins(1) { Ok(()) } else { Err(Refusal::Wrong("L1 pins another program".into())) }
+    }
+
     async fn check_zk(&self, job: Job, proved: ZkProved) -> Result<(), Refusal> {
         let is_right = proved.proof[..] == [job.index as u8] && proved.stark[..] == [7; 300];
         if is_right { Ok(()) } else { Err(Refusal::Wrong("that is not proven".into())) }
@@ -136,6 +144,8 @@ struct Served {
     secret: Secret,
     url: String,
     sessions: Mutex<BTreeMap<String, String>>,
+    storage: Storage,
+    serving: Mutex<JoinHandle<()>>,
     folder: TempDir,
 }
 
@@ -143,17 +153,34 @@ async fn serve(fake: Fake, jobs: &[u64], lease: Duration) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder.path(), Options { sync: false }).unwrap();
     let queue = Queue::open(storage.clone(), System::Tee, lease).unwrap();
-    let zk = Queue::open(storage, System::Zk, lease).unwrap();
+    let zk = Queue::open(storage.clone(), System::Zk, lease).unwrap();
     let (registered, secret) = (fake.registered.clone(), Secret::random());
     let controller = Controller::new(fake, secret.clone(), Some(queue), Some(zk));
     controller.want(System::Tee, &jobs.iter().map(|index| job(*index)).collect::<Vec<_>>()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/", listener.local_addr().unwrap());
-    tokio::spawn(controller.clone().serve(listener));
-    Served { registered, controller, secret, url, sessions: Mutex::default(), folder }
+    let serving = Mutex::new(tokio::spawn(controller.clone().serve(listener)));
+    Served { registered, controller, secret, url, sessions: Mutex::default(), storage, serving, folder }
 }
 
 impl Served {
+    /// Stops what serves, and serves its queue of proofs in zero knowledge by another controller at the same place.
+    async fn begin_anew(&self, lease: Duration) -> Arc<Controller<Fake>> {
+        self.serving.lock().abort();
+        let zk = Queue::open(self.storage.clone(), System::Zk, lease).unwrap();
+        let controller = Controller::new(Fake::default(), self.secret.clone(), None, Some(zk));
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/v1/").to_owned();
+        let listener = loop {
+            match tokio::net::TcpListener::bind(&address).await {
+                Ok(listener) => break listener,
+                // The one before is about to be dropped.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        *self.serving.lock() = tokio::spawn(controller.clone().serve(listener));
+        controller
+    }
+
     async fn ask(&self, worker: &str, path: &str, body: Vec<u8>) -> Response {
         let token = self.secret.token(worker).unwrap();
         let method = if path == "challenge" || path == "jobs" { Method::GET } else { Method::POST };
@@ -382,9 +409,16 @@ async fn several_work_side_by_side_past_a_poison_batch() {
     assert!(served.folder.path().exists());
 }
 
+/// What L1 pins, if its program is the first.
+fn pins(program: u64) -> Pins {
+    Pins { program: U256::from(program), machine: U256::from(2), key: Bytes::from_static(&[3; 992]) }
+}
+
 /// A back end that proves by saying the input again.
 struct Echo {
     lacking: bool,
+    /// What it was told to forget.
+    forgotten: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Backend for Echo {
@@ -408,12 +442,31 @@ impl Backend for Echo {
     fn lacking(&self) -> Option<&'static str> {
         self.lacking.then_some("a key")
     }
+
+    fn pins(&self) -> Result<Pins, jove_zk_host::Error> {
+        Ok(pins(1))
+    }
+
+    fn forget(&self, input: &[u8]) -> Result<(), jove_zk_host::Error> {
+        self.forgotten.lock().push(input.to_vec());
+        Ok(())
+    }
 }
 
-fn zk_worker(served: &Served, name: &str, lacking: bool) -> ZkWorker<Echo> {
+fn zk_worker<B>(served: &Served, name: &str, backend: B) -> ZkWorker<B> {
     let controller = served.url.trim_end_matches("/v1/").into();
     let link = Link { controller, secret: served.secret.clone(), name: name.into(), client: client() };
-    ZkWorker { link, backend: Echo { lacking } }
+    ZkWorker { link, backend }
+}
+
+/// Waits until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.unwrap();
 }
 
 #[tokio::test]
@@ -421,22 +474,20 @@ async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
     let served = serve(Fake::default(), &[1], LONG).await;
     served.controller.want(System::Zk, &[job(1), job(2), job(3), job(4)]).unwrap();
     // One that is not set up asks for nothing.
-    let idle = tokio::spawn(run_zk(zk_worker(&served, "idle", true)));
+    let forgotten = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let echo = |lacking| Echo { lacking, forgotten: forgotten.clone() };
+    let idle = tokio::spawn(run_zk(zk_worker(&served, "idle", echo(true))));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(served.controller.jobs(System::Zk).iter().all(|job| job.state == State::Waiting));
     idle.abort();
 
-    let worker = tokio::spawn(run_zk(zk_worker(&served, "zk", false)));
-    let is_done =
-        || served.controller.proofs(System::Zk).len() == 2 && served.controller.jobs(System::Zk)[2].failures > 0;
-    tokio::time::timeout(LONG, async {
-        while !is_done() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    let worker = tokio::spawn(run_zk(zk_worker(&served, "zk", echo(false))));
+    until(|| served.controller.proofs(System::Zk).len() == 2 && served.controller.jobs(System::Zk)[2].failures > 0)
+        .await;
+    // What was wrong is thrown away, and nothing else.
+    until(|| !forgotten.lock().is_empty()).await;
     worker.abort();
+    assert!(forgotten.lock().iter().all(|input| input[..] == [4_u8]));
     let proof = |index: u8| (job(index.into()), Bytes::from(vec![index]));
     assert_eq!(served.controller.proofs(System::Zk), [proof(1), proof(2)]);
     let jobs = served.controller.jobs(System::Zk);
@@ -447,6 +498,83 @@ async fn provers_in_zero_knowledge_have_a_queue_of_their_own() {
     assert_eq!(served.status("zk", "lease", Vec::new()).await, 428);
     let rejected = served.controller.reject(System::Zk, &job(1), "another verifier");
     assert!(rejected.is_ok() && served.controller.proofs(System::Zk).len() == 1);
+}
+
+#[tokio::test]
+async fn a_prover_of_what_l1_does_not_pin_gets_no_work() {
+    let served = serve(Fake::default(), &[], LONG).await;
+    served.controller.want(System::Zk, &[job(1)]).unwrap();
+    let other_key = Pins { key: Bytes::from_static(&[4; 992]), ..pins(1) };
+    // However often: it is no proof that was wrong.
+    for other in [pins(2), other_key, pins(2), pins(2)] {
+        let answer = served.ask("zk", "zk/register", alloy_rlp::encode(other)).await;
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer.text().await.unwrap(), "L1 pins another program");
+    }
+    assert_eq!(served.status("zk", "zk/register", Vec::new()).await, 422);
+    let answer = served.ask("zk", "zk/register", alloy_rlp::encode(pins(1))).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    served.sessions.lock().insert("zk".into(), answer.text().await.unwrap());
+    assert_eq!(served.lease("zk").await.1, 1);
+}
+
+/// A back end that proves once it is let, and counts how often it began.
+struct Slow {
+    begun: Arc<AtomicUsize>,
+    let_go: Arc<Semaphore>,
+}
+
+impl Backend for Slow {
+    async fn prove(&self, input: &[u8], _: &(dyn Fn(Progress) + Send + Sync)) -> Result<Proven, jove_zk_host::Error> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.let_go.acquire().await.unwrap().forget();
+        Ok(Proven { statement: B256::ZERO, proof: input.to_vec().into(), stark: vec![7; 300].into() })
+    }
+
+    async fn verify(&self, _: &Path) -> Result<B256, jove_zk_host::Error> {
+        Ok(B256::ZERO)
+    }
+
+    fn lacking(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn pins(&self) -> Result<Pins, jove_zk_host::Error> {
+        Ok(pins(1))
+    }
+
+    fn forget(&self, _: &[u8]) -> Result<(), jove_zk_host::Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_proof_goes_on_while_the_controller_begins_anew() {
+    let served = serve(Fake::default(), &[], Duration::from_secs(2)).await;
+    served.controller.want(System::Zk, &[job(1)]).unwrap();
+    let (begun, let_go) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
+    let slow = Slow { begun: begun.clone(), let_go: let_go.clone() };
+    let worker = tokio::spawn(run_zk(zk_worker(&served, "zk", slow)));
+    let is_leased =
+        |controller: &Controller<Fake>| matches!(controller.jobs(System::Zk)[0].state, State::Leased { .. });
+    until(|| is_leased(&served.controller) && begun.load(Ordering::SeqCst) == 1).await;
+    // The controller's sessions and leases end with it; another has its place and its queue.
+    let next = served.begin_anew(Duration::from_secs(2)).await;
+    next.want(System::Zk, &[job(1)]).unwrap();
+    until(|| is_leased(&next)).await;
+    let_go.add_permits(1);
+    until(|| next.proofs(System::Zk).len() == 1).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 1);
+    // Another job than the one that goes on is begun, and that one is given up.
+    next.want(System::Zk, &[job(2)]).unwrap();
+    until(|| begun.load(Ordering::SeqCst) == 2).await;
+    let last = served.begin_anew(Duration::from_secs(2)).await;
+    last.want(System::Zk, &[job(3)]).unwrap();
+    until(|| begun.load(Ordering::SeqCst) == 3).await;
+    let_go.add_permits(1);
+    until(|| last.proofs(System::Zk).len() == 1).await;
+    worker.abort();
+    assert_eq!(last.proofs(System::Zk), [(job(3), Bytes::from_static(&[3]))]);
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! # A job's folder
-//! One for each program and input, named by their hash. A file is written under another name, synced and renamed: what is there is whole, and the stage that
-//! leaves it is not run again. So a job goes on where it was, whatever was killed. `app` goes on within itself: a segment's proof that is there is not made again.
+//! One for each input and all that decides what is made of it: guest, machine, the build of `jove-zk`, the circuit's key, the memory of a segment. It is named by the hash of
+//! these. A file is written under another name, synced and renamed: what is there is whole, and the stage that leaves it is not run again. So a job goes on where it was,
+//! whatever was killed. `app` goes on within itself: a segment's proof that is there is not made again.
 //!
 //! | file | by | what |
 //! |---|---|---|
@@ -26,17 +27,19 @@
 //!
 //! # What a stage says
 //! A line of JSON each: `{"stage", "done", "of"}` while it works, and at its end an object with `seconds` and `peakMiB` and what came of it. The end of its standard error says why it
-//! failed. It is killed where the future that waits for it is dropped.
+//! failed. It is killed where the future that waits for it is dropped, and stops when its standard input ends, as it does with this process, however that is killed. While it
+//! works it holds a lock on the folder that it writes into (its file `lock`): no two stages write the same files.
 
 mod error;
 mod openvm;
 mod stage;
 
 pub use error::Error;
-pub use openvm::{Commitments, OpenVm, Stark, VerifyingKey};
+pub use openvm::{Commitments, OpenVm};
 pub use stage::Progress;
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, U256};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 use std::future::Future;
 
 /// A proof for L1.
@@ -48,6 +51,17 @@ pub struct Proven {
     pub proof: Bytes,
     /// The aggregated STARK, which nodes verify: of at most [`MAX_STARK`] bytes.
     pub stark: Bytes,
+}
+
+/// What a verifier on L1 pins: no other proofs than of these does it take.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Pins {
+    /// The guest.
+    pub program: U256,
+    /// The machine that it runs in.
+    pub machine: U256,
+    /// What proofs are verified with.
+    pub key: Bytes,
 }
 
 /// Most bytes of an aggregated STARK.
@@ -65,4 +79,8 @@ pub trait Backend: Send + Sync + 'static {
     fn verify(&self, proof: &std::path::Path) -> impl Future<Output = Result<B256, Error>> + Send;
     /// What is to be set up before anything can be proven; nothing if all is there.
     fn lacking(&self) -> Option<&'static str>;
+    /// What L1 has to pin to take these proofs.
+    fn pins(&self) -> Result<Pins, Error>;
+    /// Throws away what was made of an input: a proof that was refused is not to come back.
+    fn forget(&self, input: &[u8]) -> Result<(), Error>;
 }

@@ -55,11 +55,14 @@ pub(crate) async fn run(
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // Its standard input stays open as long as this process lives and waits: a stage that is told to stops with it.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|source| Error::Start { program: program.into(), source })?;
     let (Some(out), Some(words)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(failed("it has no output".into()));
     };
+    // Taken out, since waiting for a child would close it.
+    let input = child.stdin.take();
     let words = tokio::spawn(tail(words));
     let mut lines = BufReader::new(out);
     let (mut last, mut end) = ((0, 1), None);
@@ -90,6 +93,7 @@ pub(crate) async fn run(
         progress(estimate(stage, start.elapsed(), last, before));
     }
     let status = child.wait().await.map_err(|error| failed(error.to_string()))?;
+    drop(input);
     let words = words.await.unwrap_or_default();
     match end {
         Some(end) if status.success() => Ok(end),
@@ -156,6 +160,13 @@ mod tests {
         assert_eq!(end.unwrap()["home"], "");
         let missing = run("app", Path::new("/nothing"), &[], None, &|_| ()).await;
         assert!(missing.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_stages_input_is_open_until_it_has_ended() {
+        // Also once it says nothing more: 124 is a time that ran out, and an input that had ended would end `cat` before.
+        let script = r#"echo '{"seconds":1}'; exec >&- 2>&-; timeout 0.5 cat >/dev/null 2>&1; [ $? = 124 ]"#;
+        assert!(shell(script).await.0.is_ok());
     }
 
     #[tokio::test]

@@ -5,16 +5,35 @@ use openvm_stark_backend::codec::{Decode, Encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{BufReader, BufWriter, Read, Write},
     os::fd::FromRawFd,
     path::Path,
     sync::OnceLock,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Largest file of a job: inputs have up to 1 GiB, proofs of segments some MiB.
 const MAX_FILE: u64 = 2 << 30;
+
+/// Takes a folder for this process alone, until what this gives is dropped: two that write there would write the same files.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Content`] if another process has it, and for longer than this.
+pub fn lock(folder: &Path, patience: Duration) -> Result<File, Error> {
+    let (path, start) = (folder.join("lock"), Instant::now());
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::file(&path))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(Error::file(&path)(error)),
+            Err(TryLockError::WouldBlock) if start.elapsed() >= patience => {
+                return Err(Error::content(&path)("another jove-zk is at work in this folder"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
 
 /// Writes a file under another name, syncs it, and gives it its name.
 ///
@@ -142,6 +161,22 @@ pub fn say(value: &serde_json::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_of_one_process() {
+        let folder = std::env::temp_dir().join(format!("jove-zk-lock-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let held = lock(&folder, Duration::ZERO).unwrap();
+        assert!(matches!(lock(&folder, Duration::ZERO), Err(Error::Content { .. })));
+        // Whoever is about to end is waited for.
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(held);
+        });
+        assert!(lock(&folder, Duration::from_secs(60)).is_ok());
+        ending.join().unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn files_are_whole_or_not_there() {

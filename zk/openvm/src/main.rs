@@ -2,7 +2,8 @@
 //!
 //! Each stage is a command, and so a process of its own: it reads what the stage before left in the job's folder, leaves its own there, whole or not at all, and
 //! gives all its memory back. What is there is not made again, so whatever was interrupted goes on. On standard output there is a JSON object a line: how far a
-//! stage is, and at its end what came of it, its seconds and its peak of memory. `jove` starts the stages; nothing here waits for a person.
+//! stage is, and at its end what came of it, its seconds and its peak of memory. `jove` starts the stages; nothing here waits for a person. Whoever writes into a folder has
+//! it alone meanwhile, by a lock on its file `lock`.
 //!
 //! ```text
 //! commit ─ params ─ root-key ─ sample ─ circuit        once: what is in the folder of keys
@@ -22,11 +23,18 @@ mod wrap;
 
 use clap::{Parser, Subcommand};
 pub use error::Error;
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use vm::{Keys, Program};
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
+
+/// How long a stage waits for another one in its folder: one whose `jove` was killed is about to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prove in zero knowledge, stage by stage.
 #[derive(Parser)]
@@ -38,6 +46,9 @@ struct Cli {
     /// Where that file is
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     spill: PathBuf,
+    /// Stop when standard input ends, so that this ends with whoever started it
+    #[arg(long, global = true)]
+    stop_with_stdin: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -134,8 +145,26 @@ enum Command {
     },
 }
 
+impl Command {
+    /// The folder that it writes into.
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::App { job, .. } | Self::Aggregate { job, .. } | Self::Root { job, .. } | Self::Wrap { job, .. } => {
+                Some(job.as_path())
+            }
+            Self::Params { keys, .. }
+            | Self::RootKey { keys, .. }
+            | Self::Sample { keys, .. }
+            | Self::Circuit { keys } => Some(keys.keys.as_path()),
+            Self::Commit { key, .. } => key.parent(),
+            Self::Execute { .. } | Self::Verify { .. } | Self::Generated { .. } => None,
+        }
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Error> {
     const GIB: usize = 1 << 30;
+    let _lock = cli.command.folder().map(|folder| files::lock(folder, PATIENCE)).transpose()?;
     let budget = cli.memory.map_or_else(|| memory::available().saturating_sub(2 * GIB), |memory| memory * GIB);
     memory::set_budget(budget, &cli.spill).map_err(Error::Memory)?;
     match cli.command {
@@ -155,8 +184,17 @@ fn run(cli: Cli) -> Result<(), Error> {
     }
 }
 
+/// Ends this process once standard input has ended, without a word: whoever could hear it is gone.
+fn end_with_input() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    std::process::exit(1);
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.stop_with_stdin {
+        std::thread::spawn(end_with_input);
+    }
     if let Err(error) = files::take_output() {
         eprintln!("jove-zk: standard output: {error}");
         return ExitCode::FAILURE;

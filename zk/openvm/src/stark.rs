@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `execute` | `input` | `execution.json`: the statement, instructions, segments |
 //! | `app` | `input` | `segment-N.proof` of each segment, then `revealed.proof`: what was revealed, against the last segment's memory |
-//! | `aggregate` | those | `stark.proof`: one proof of all, and `stark.meta` |
+//! | `aggregate` | those, as many as `execution.json` says | `stark.proof`: one proof of all, and `stark.meta` |
 //! | `verify` | `stark.proof` | the statement that it proves |
 
 use crate::{
@@ -150,6 +150,12 @@ fn revealed<T>(config: &SystemConfig, end: &VmState<T, GuestMemory>) -> Vec<u8> 
     extract_public_values(config.num_public_values, &end.memory.memory)
 }
 
+/// What there is to aggregate, by `execution.json`.
+#[derive(serde::Deserialize)]
+struct Execution {
+    segments: usize,
+}
+
 /// Makes one proof of those of the segments, and verifies it.
 ///
 /// # Errors
@@ -157,17 +163,13 @@ fn revealed<T>(config: &SystemConfig, end: &VmState<T, GuestMemory>) -> Vec<u8> 
 pub fn aggregate(options: &Program, job: &Path) -> Result<(), Error> {
     let stage = Stage::new("aggregate");
     let sdk = options.sdk(None)?;
-    let mut per_segment: Vec<Proof<SC>> = Vec::new();
-    loop {
-        let path = of(job, &format!("segment-{}.proof", per_segment.len()));
-        if !path.exists() {
-            break;
-        }
-        per_segment.push(read_encoded(&path)?);
+    let path = of(job, "execution.json");
+    let Execution { segments } = serde_json::from_slice(&read(&path)?).map_err(Error::content(&path))?;
+    if segments == 0 {
+        return Err(Error::content(&path)("it has no segments"));
     }
-    if per_segment.is_empty() {
-        return Err(proof("no segment is proven"));
-    }
+    let of_segment = |index| read_encoded(&of(job, &format!("segment-{index}.proof")));
+    let per_segment = (0..segments).map(of_segment).collect::<Result<Vec<Proof<SC>>, Error>>()?;
     let path = of(job, "revealed.proof");
     let user_public_values =
         UserPublicValuesProof::decode::<SC, _>(&mut &read(&path)?[..]).map_err(Error::content(&path))?;

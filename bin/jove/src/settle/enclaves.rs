@@ -15,11 +15,13 @@ use jove_proving::{Batch, Committed, Input};
 use jove_settlement::{
     Error,
     attestation::{Registration, Registry},
-    contracts::{AttestationRegistry, ProofSystem, Proofs, ask},
+    contracts::{AttestationRegistry, ProofSystem, Proofs, ZkVerifier, ask},
+    deploy::verifiers,
     test_proofs::Judged,
     watcher,
 };
 use jove_tee::quote::Quote;
+use jove_zk_host::Pins;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -193,6 +195,33 @@ impl Chain for Enclaves {
             Some(signer) if signer == key && proved.key == key => Ok(()),
             _ => Err(wrong("its signature is not the registered key's")),
         }
+    }
+
+    async fn check_pins(&self, Pins { program, machine, key }: Pins) -> Result<(), Refusal> {
+        let Shared { l1, settlement, .. } = &self.shared;
+        let [_, verifier] = verifiers(l1, settlement.proofs).await.map_err(later)?;
+        let pinned = (
+            ask(l1, verifier, &ZkVerifier::programCall {}).await.map_err(later)?,
+            ask(l1, verifier, &ZkVerifier::machineCall {}).await.map_err(later)?,
+        );
+        if pinned != (program, machine) {
+            return Err(wrong(format!(
+                "L1 pins program {:#x} in machine {:#x}, and this prover has program {program:#x} in machine {machine:#x}",
+                pinned.0, pinned.1
+            )));
+        }
+        let code = ask(l1, verifier, &ZkVerifier::keyCall {}).await.map_err(later)?;
+        let code = l1.code(code, BlockNumberOrTag::Latest).await.map_err(later)?;
+        // After a byte that keeps it from being run.
+        let pinned = code.get(1..).unwrap_or_default();
+        if *pinned != key[..] {
+            return Err(wrong(format!(
+                "L1 pins the circuit's key {}, and this prover has {}: of another circuit, or of other parameters",
+                keccak256(pinned),
+                keccak256(&key)
+            )));
+        }
+        Ok(())
     }
 
     async fn check_zk(&self, job: Job, ZkProved { proof, stark }: ZkProved) -> Result<(), Refusal> {
