@@ -8,7 +8,7 @@
 use crate::{
     Batcher, Error, Zstd, batcher,
     contracts::Rollup,
-    status::instructions,
+    status::{batch_instructions, instructions},
     test_proofs::Roots,
     watcher::{Batch, L1State},
 };
@@ -163,7 +163,8 @@ impl Committer {
         }
     }
 
-    /// The same, whose batches take at most so many instructions to prove in zero knowledge, about ([`instructions`]).
+    /// The same, whose batches take at most so many instructions to prove in zero knowledge, about ([`instructions`], and [`batch_instructions`] of all blobs that they
+    /// may have); a block that takes more is a batch alone.
     pub fn bounded(self, instructions: u64) -> Self {
         Self { instructions, ..self }
     }
@@ -275,7 +276,8 @@ impl Committer {
             self.ready.pop_front();
         } else {
             self.ready.clear();
-            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?).bounded(self.instructions));
+            let instructions = self.instructions.saturating_sub(batch_instructions(self.blobs));
+            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?).bounded(instructions));
             let numbers = view.state(parent.header.last_block)?.slot(L1_BLOCK, L1_NUMBER_SLOT)?;
             self.origin = L1Origin::numbers(numbers).0;
             self.due = false;

@@ -25,7 +25,7 @@ use jove_settlement::{
     contracts::{ProofSystem, Rollup, TEST_PROOF_DOMAIN},
     origins::{Depth, Step, next_step, origin_at},
     rescue::Ahead,
-    status::instructions,
+    status::{batch_instructions, instructions},
     watcher::{L1State, Watcher, origin},
 };
 use jove_storage::{Options, Storage};
@@ -531,7 +531,7 @@ async fn a_batch_ends_before_it_takes_too_long_to_prove() {
         world.l2.plain(at(second));
     }
     // Without gas each block is as dear as any; the one with the message is dearer.
-    let mut cutter = committer(&world).bounded(instructions(3, 0));
+    let mut cutter = committer(&world).bounded(batch_instructions(6) + instructions(3, 0));
     collect(&mut cutter, &world.state());
     let commit = cutter.next_commit().unwrap().unwrap();
     assert!(commit.last_block < 4, "{}", commit.last_block);
