@@ -540,6 +540,46 @@ async fn a_batch_ends_before_it_takes_too_long_to_prove() {
     assert!(whole.next_commit().unwrap().unwrap().last_block > 4);
 }
 
+/// As whoever weighs what provers would be given has it cut.
+#[tokio::test]
+async fn a_batch_is_cut_anew_before_a_block() {
+    let mut world = World::new(8).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=7 {
+        world.l2.plain(at(second));
+    }
+    let next = |cutter: &mut Committer, state: &L1State| {
+        collect(cutter, state);
+        cutter.next_commit().unwrap().unwrap()
+    };
+    let mut cutter = committer(&world);
+    assert!(!cutter.end_before(4), "nothing is cut yet");
+    let whole = next(&mut cutter, &world.state());
+    assert_eq!((whole.first_block, whole.last_block), (1, 7));
+    assert!(!cutter.end_before(8), "it ends there already");
+    assert!(cutter.end_before(5));
+    assert_eq!(next(&mut cutter, &world.state()).last_block, 4);
+    assert!(cutter.end_before(3));
+    let short = next(&mut cutter, &world.state());
+    assert_eq!((short.first_block, short.last_block), (1, 2));
+    assert_eq!(next(&mut cutter, &world.state()), short, "it stays so");
+
+    // Whoever begins anew does the same.
+    let mut other = committer(&world);
+    assert_eq!(next(&mut other, &world.state()), whole);
+    assert!(other.end_before(3));
+    assert_eq!(next(&mut other, &world.state()), short);
+    assert!(other.end_before(2));
+    assert_eq!(next(&mut other, &world.state()).last_block, 1);
+    assert!(!other.end_before(1), "one block is a batch");
+
+    world.commit_l2(1, 2);
+    let state = world.poll().await;
+    let rest = next(&mut cutter, &state);
+    assert_eq!((rest.first_block, rest.last_block), (3, 7), "what follows is cut as ever");
+}
+
 /// Says where batches end only when it is asked again.
 struct Late(std::cell::Cell<bool>);
 
