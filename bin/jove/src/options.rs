@@ -242,6 +242,9 @@ options! {
     /// Instructions that a batch takes at most to prove in zero knowledge, about: a prover with little memory or time has it sooner [default: as many as fit its blobs]
     #[arg(long, env = "JOVE_MAX_BATCH_INSTRUCTIONS", value_name = "N")]
     max_batch_instructions: u64,
+    /// Bytes that provers are given of a batch at most, what its blocks read of the state above all: it ends before the block that is too much [default: 100663296]
+    #[arg(long, env = "JOVE_MAX_BATCH_INPUT", value_name = "BYTES")]
+    max_batch_input: u64,
     /// Age of the oldest block that is not committed beyond which no transactions are taken; 0 for no limit [default: 12h; for dev: 0]
     #[arg(long, env = "JOVE_MAX_UNCOMMITTED", value_name = "TIME")]
     max_uncommitted: Span,

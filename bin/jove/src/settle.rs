@@ -12,6 +12,7 @@ mod era;
 mod prove;
 mod rescue;
 mod silence;
+mod weigh;
 
 use alloy_primitives::{B256, Bytes};
 use certificates::Beside;
@@ -49,6 +50,7 @@ use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
+use weigh::Weighed;
 
 /// How a chain settles.
 pub(crate) struct Settings {
@@ -64,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) poll: Duration,
     /// Who commits, if this node does.
     pub(crate) commit: Option<Committing>,
+    /// Most bytes that provers are given of a batch which this node commits.
+    pub(crate) most_input: usize,
     /// Who sends proofs, if this node does.
     pub(crate) prove: Option<Key>,
     /// Where provers get batches, on a chain whose proofs are made by them.
@@ -180,6 +184,8 @@ struct Shared {
     ahead: Arc<Mutex<Option<Arc<Ahead>>>>,
     /// The folder of proofs in zero knowledge.
     proofs: Arc<PathBuf>,
+    /// What provers are given of the batches that this node commits.
+    weighed: Arc<Weighed>,
 }
 
 /// A committed batch that this node found invalid: it is so for ever.
@@ -202,6 +208,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         depth,
         poll,
         commit,
+        most_input,
         prove,
         enclaves,
         rescue,
@@ -234,6 +241,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
     let (blobs, invalid, overdue) = (Arc::new(blobs), Arc::default(), Arc::default());
     let (derived, ahead) = Default::default();
     let proofs = Arc::new(proofs);
+    let weighed = Arc::new(Weighed::new(most_input, enclaves.is_some()));
     let beside = Beside::default();
     let shared = Shared {
         node,
@@ -249,6 +257,7 @@ pub(crate) fn start(node: Arc<Node>, settings: Settings) -> Result<Settle, Strin
         derived,
         ahead,
         proofs: proofs.clone(),
+        weighed,
     };
     let relayer = |signer: Key| Relayer::open(l1.clone(), signer, relayer_config(poll), &folder).map_err(words);
 

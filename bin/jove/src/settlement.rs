@@ -12,6 +12,7 @@ use crate::{
 };
 use jove_primitives::ChainSpec;
 use jove_prover::{Secret, ZkWorker, run_zk};
+use jove_proving::MAX_INPUT;
 use jove_sequencer::{L1Config, Node};
 use jove_settlement::{
     Archive, Blobs, Error, L1,
@@ -43,6 +44,9 @@ const REPORTER: usize = 5;
 /// Between two looks at L1.
 const POLL: Duration = Duration::from_secs(2);
 const DEV_POLL: Duration = Duration::from_millis(250);
+/// Most bytes that provers are given of a batch, unless its one block is more: ten times what a batch of full blobs has. A guest in zero knowledge has 512 MiB of memory
+/// for the input, what it reads of it, and the tries.
+const MAX_BATCH_INPUT: usize = 96 << 20;
 /// Where an operator's key may be, a prover's, and that of who steps in.
 const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
@@ -184,6 +188,11 @@ pub(crate) async fn start(
     let usual = Policy::default();
     let policy = Policy { deadline, margin: deadline / 10, tick: usual.tick.min(deadline / 10), ..usual };
     let instructions = options.max_batch_instructions.unwrap_or(u64::MAX);
+    let most_input =
+        options.max_batch_input.map_or(MAX_BATCH_INPUT, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    if most_input > MAX_INPUT {
+        return Err(format!("--max-batch-input {most_input}: provers take {MAX_INPUT} at most"));
+    }
     let prove = match key("prove", options.prove_key_file.as_deref(), PROVE_KEY)? {
         None if dev => Some(dev_key(PROVER)?),
         prove => prove,
@@ -283,6 +292,7 @@ pub(crate) async fn start(
         poll: if dev || node.is_elected() && node.spec().development { DEV_POLL } else { POLL },
         // A proof in zero knowledge takes minutes, whatever is in the batch: each has more, and its deadline says when it is committed.
         commit: commit.map(|signer| Committing { signer, policy, eager: dev && !zk_proven, instructions }),
+        most_input,
         prove,
         enclaves,
         rescue: rescue.map(|signer| Rescuing { signer, deadline, instructions }),
@@ -326,6 +336,7 @@ pub(crate) fn follow(node: Arc<Node>, l1: L1, depth: Depth, blobs: &Blobs, folde
         depth,
         poll: DEV_POLL,
         commit: None,
+        most_input: MAX_BATCH_INPUT,
         prove: None,
         enclaves: None,
         rescue: None,

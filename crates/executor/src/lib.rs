@@ -9,16 +9,20 @@ mod reader;
 use alloy_consensus::{Header, Transaction as _};
 use alloy_primitives::{Address, B256, map::HashSet};
 use jove_primitives::block::RecoveredTransaction;
-use jove_stf::{BlockError, BlockExecutor, BlockOutput, ExecuteError, Rules, TransactionError};
+use jove_stf::{BlockError, BlockExecutor, BlockOutput, ExecuteError, Recorder, Rules, TransactionError};
 use revm::DatabaseRef;
 use std::sync::Arc;
 
 pub use reader::{CodeCache, TrieReader};
 
+/// Most that a block reads before it takes another transaction, in bytes of a prover's witness, about ([`Recorder::weight`]).
+const MAX_READS: usize = 32 << 20;
+
 /// Runs blocks under one chain's rules.
 #[derive(Clone, Debug)]
 pub struct Executor {
     rules: Rules,
+    max_reads: usize,
 }
 
 /// A block built from candidates, not sealed.
@@ -35,7 +39,12 @@ pub struct Built {
 impl Executor {
     /// An executor for one chain.
     pub fn new(rules: Rules) -> Self {
-        Self { rules }
+        Self { rules, max_reads: MAX_READS }
+    }
+
+    /// The same, whose blocks take no further transaction once they have read so much.
+    pub fn with_max_reads(self, max_reads: usize) -> Self {
+        Self { max_reads, ..self }
     }
 
     /// The rules it runs under.
@@ -45,7 +54,8 @@ impl Executor {
 
     /// Runs `candidates` in order on `db`, the state of the parent, under a `header` from [`jove_stf::next_header`], until `gas` is used.
     ///
-    /// A candidate that does not fit or is not valid is left out, and with it all later ones of its sender.
+    /// A candidate that does not fit or is not valid is left out, and with it all later ones of its sender. Whoever proves the block is given all that it reads: once
+    /// that is much, the others are left for the next block. Gas does not bound it well, since a byte of code that is asked for its length costs a tenth of a unit.
     ///
     /// # Errors
     /// If the database fails.
@@ -56,11 +66,15 @@ impl Executor {
         gas: u64,
         db: DB,
     ) -> Result<Built, DB::Error> {
-        let mut block = BlockExecutor::new(&self.rules, header, db)?;
+        let reads = Recorder::default();
+        let mut block = BlockExecutor::new(&self.rules, header, reads.over(db))?;
         let mut transactions = Vec::with_capacity(candidates.len());
         let mut rejected = Vec::new();
         let mut left_out: HashSet<Address> = HashSet::default();
         for candidate in candidates {
+            if reads.weight() > self.max_reads {
+                break;
+            }
             if left_out.contains(candidate.signer_ref()) {
                 continue;
             }

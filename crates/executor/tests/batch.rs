@@ -4,7 +4,7 @@
 mod chain;
 
 use alloy_consensus::crypto::SECP256K1N_HALF;
-use alloy_primitives::{B256, Bytes, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex};
 use chain::{BURNER, Chain, Made, call, message, origin, send_to_l1, transfer, with_signature};
 use jove_primitives::{
     batch::{BatchData, BlockData, DecodeError, decode, hash},
@@ -114,6 +114,33 @@ fn a_block_of_messages_has_as_many_as_fit() {
     made.data.blocks.pop();
     made.header.last_block -= 1;
     assert_eq!(invalid(&made), BatchError::Differs("last block hash"));
+}
+
+/// Transactions that ask for the length of long codes: a block takes no more once it has read much, and code that is read again is read once.
+#[test]
+fn a_block_reads_so_much_and_no_more() {
+    let reader = Address::repeat_byte(0xc0);
+    let long =
+        |index: u8| (Address::repeat_byte(0x10 + index), Bytes::from([&[0xfe, index][..], &[0; 20_000]].concat()));
+    let contracts = (0..10).map(long).chain([(reader, hex!("5f353b5000").into())]);
+    let ask = |nonce: u64, index: u8| {
+        let input = Bytes::copy_from_slice(long(index).0.into_word().as_slice());
+        call(nonce, TxKind::Call(reader), 0, input, 100_000)
+    };
+    let chain = Chain::with(contracts);
+    let each: Vec<SignedTransaction> = (0..10).map(|nonce| ask(nonce, nonce as u8)).collect();
+    assert_eq!(chain.clone().some(10, each.clone()), 10, "nobody minds so little");
+
+    let mut bounded = chain.with_max_reads(100_000);
+    let same = (0..10).map(|nonce| ask(nonce, 0)).collect();
+    assert_eq!(bounded.clone().some(10, same), 10);
+    let (mut taken, mut blocks) = (0, 0);
+    while taken < each.len() {
+        let count = bounded.some(20, each[taken..].to_vec());
+        assert!((1..=5).contains(&count), "{count} of 20,000 bytes each");
+        (taken, blocks) = (taken + count, blocks + 1);
+    }
+    assert!(blocks >= 2);
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Link {
         let (Some(token), Some(time)) = (number(LEASE), number(LEASE_MS)) else {
             return Err(Error::Controller("its answer has no lease".into()));
         };
-        let mut input = Vec::new();
+        let length = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        // It is not doubled, time and again, as it comes.
+        let mut input = Vec::with_capacity(length.min(MAX_INPUT));
         while let Some(chunk) = response.chunk().await? {
             input.extend_from_slice(&chunk);
             if input.len() > MAX_INPUT {

@@ -8,8 +8,9 @@ use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use jove_primitives::{batch::BatchHeader, l1::QueueEntry};
 use jove_stf::Witness;
 
-/// Most bytes of an encoded input. A batch of full blobs has about 1 MiB of contents and 1 to 10 of witness; a header of L1 has 600 bytes.
-pub const MAX_INPUT: usize = 128 << 20;
+/// Most bytes of an encoded input. A batch of full blobs has about 1 MiB of contents and 1 to 10 of witness; a header of L1 has 600 bytes. But one transaction of
+/// 2^24 gas can read 157 MiB of code, and nodes cut batches into single blocks at most: a block that has read 32 MiB takes no further one.
+pub const MAX_INPUT: usize = 256 << 20;
 /// Most batches of a proof, as `Rollup` has it.
 pub const MAX_BATCHES: usize = 64;
 
@@ -70,7 +71,7 @@ impl Input {
     /// [`InputError::Encoding`].
     pub fn decode(mut bytes: &[u8]) -> Result<Self, InputError> {
         if bytes.len() > MAX_INPUT {
-            return Err(InputError::Encoding("it is longer than 128 MiB"));
+            return Err(InputError::Encoding("it is longer than 256 MiB"));
         }
         match <Self as Decodable>::decode(&mut bytes) {
             Ok(input) if bytes.is_empty() => Ok(input),

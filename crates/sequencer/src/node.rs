@@ -39,6 +39,8 @@ use std::{
 };
 use tokio::sync::broadcast;
 
+pub use proofs::TooHeavy;
+
 /// Events that a slow subscriber may be behind before it must read the store instead.
 const EVENT_BUFFER: usize = 1024;
 /// Where the store keeps the chain spec, its genesis apart.

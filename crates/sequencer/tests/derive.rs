@@ -12,7 +12,8 @@ use jove_primitives::{
     transaction::{TxDeposit, message_source_hash},
 };
 use jove_sequencer::{
-    Derived, DerivedBatch, Effects, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, SlotEffect, Tags,
+    Amendment, Derived, DerivedBatch, Effects, Event, L1Config, Node, NodeConfig, NodeError, PoolConfig, SlotEffect,
+    Tags, TooHeavy,
 };
 use jove_stf::{
     BatchError, BatchInput, ExecuteBatchError, StatelessError, TransactionError, Witness, batch::block_data,
@@ -346,6 +347,66 @@ fn a_batch_is_executed_on_its_witness_alone() {
         let found = execute(source.rules(), input, &witness).expect_err("another last block");
         assert!(matches!(found, ExecuteBatchError::Invalid(BatchError::Differs("last block hash"))), "{found}");
     }
+}
+
+/// Blocks that ask for the length of long codes, and others.
+#[test]
+fn blocks_whose_witness_is_too_long_end_where_it_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut source = sequencer(folder.path());
+    let reader = Address::repeat_byte(0xc0);
+    let long = |index: u8| Address::repeat_byte(0x10 + index);
+    let mut amendments = vec![Amendment::Code(reader, hex!("5f353b5000").into())];
+    for index in 0..8u8 {
+        let code = [&[0xfe, index][..], &[0; 20_000]].concat();
+        amendments.push(Amendment::Code(long(index), code.into()));
+    }
+    source.dev().expect("development").amend(amendments).expect("amended");
+    let first = source.head().header.number + 1;
+    for nonce in 0..8u8 {
+        let input = Bytes::copy_from_slice(long(nonce).into_word().as_slice());
+        let raw = signed(nonce.into(), reader.into(), input, 100_000);
+        assert!(source.pool().add_raw(&[raw])[0].is_ok());
+        mine(&source, 1);
+    }
+    seal(&source, 8..12);
+    let last = source.head().header.number;
+    assert_eq!(last, first + 8);
+
+    let whole = source.witness(first, last).expect("recorded");
+    assert!(whole.size() > 8 * 20_000);
+    assert_eq!(whole.size(), whole.encode().len());
+    let within = |node: &Node, last, most| node.witness_within(first, last, most).expect("recorded");
+    assert_eq!(within(&source, last, whole.size()), Ok(whole.clone()));
+    let cut = |node: &Node, most| {
+        let mut last = last;
+        loop {
+            match within(node, last, most) {
+                Ok(witness) => {
+                    assert!(witness.size() <= most);
+                    return (last, witness);
+                }
+                Err(TooHeavy { size, fits }) => {
+                    assert!(size > most && fits < last, "{size} bytes, {fits} of {last}");
+                    last = fits;
+                }
+            }
+        }
+    };
+    for most in [60_000, 100_000, whole.size() - 1] {
+        let (end, witness) = cut(&source, most);
+        // Two of the codes less at most, and a sixteenth.
+        assert!(witness.size() + 45_000 + most / 16 > most, "{} of {most}", witness.size());
+        assert_eq!(witness, source.witness(first, end).expect("recorded"));
+    }
+    // One block alone is too much; and far too much, so that the others are not looked at.
+    assert!(matches!(within(&source, first, 10_000), Err(TooHeavy { fits, .. }) if fits == first - 1));
+    assert!(matches!(within(&source, last, 3_000), Err(TooHeavy { fits, size }) if fits == first - 1 && size < 40_000));
+
+    let before = cut(&source, 100_000);
+    drop(source);
+    source = sequencer(folder.path());
+    assert_eq!(cut(&source, 100_000), before, "after a restart it is the same");
 }
 
 #[test]

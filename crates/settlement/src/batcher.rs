@@ -11,7 +11,8 @@
 //! A batch may not end everywhere: messages from L1 that are due must all be in it. So blocks come in *units* that stay together, and a batch is cut
 //! between them.
 //!
-//! What a batch costs to prove may be bounded too ([`Batcher::bounded`]): then it ends before the unit with which it would cost more.
+//! What a batch costs to prove may be bounded too ([`Batcher::bounded`]): then it ends before the unit with which it would cost more. And it may have to end before
+//! a block ([`Batcher::ending_before`]).
 
 use crate::Zstd;
 use jove_primitives::batch::{
@@ -30,6 +31,8 @@ pub struct Batch {
     pub first_block: u64,
     /// The blocks.
     pub blocks: Vec<BlockData>,
+    /// How many units they are: a batch of one cannot end earlier.
+    pub units: usize,
     /// Their encoding: [`jove_primitives::batch::pack`] makes blobs of it.
     pub stream: Vec<u8>,
 }
@@ -53,6 +56,8 @@ pub struct Batcher {
     cost: u64,
     /// Most that a batch costs to prove.
     most: u64,
+    /// The batch that begins before this block ends before it.
+    bar: u64,
     /// The unit under way.
     open: Vec<BlockData>,
     open_costs: Vec<u64>,
@@ -84,6 +89,7 @@ impl Batcher {
             costs: Vec::new(),
             cost: 0,
             most: u64::MAX,
+            bar: 0,
             open: Vec::new(),
             open_costs: Vec::new(),
             known: Prefix::default(),
@@ -94,6 +100,11 @@ impl Batcher {
     /// The same, whose batches cost at most `most` to prove, in the unit of [`Self::push`]; a unit of blocks that costs more is a batch alone.
     pub fn bounded(self, most: u64) -> Self {
         Self { most, ..self }
+    }
+
+    /// The same, of which no batch has blocks both before this one and from it on, but where they are of one unit: that is a batch alone.
+    pub fn ending_before(self, bar: u64) -> Self {
+        Self { bar, ..self }
     }
 
     /// Adds the next block, which costs so much to prove; `end` says whether a batch may end with it. Once the batch is full, it is returned, and what did not
@@ -110,7 +121,9 @@ impl Batcher {
         }
         let (unit, costs) = (take(&mut self.open), take(&mut self.open_costs));
         let content: usize = unit.iter().map(content).sum();
-        let limit = self.blocks.len() + unit.len() > MAX_BLOCKS
+        let count = self.blocks.len() + unit.len();
+        let limit = count > MAX_BLOCKS
+            || self.first_block < self.bar && self.first_block + count as u64 > self.bar
             || self.content + content > MAX_CONTENT
             || costs.iter().fold(self.cost, |sum, cost| sum.saturating_add(*cost)) > self.most;
         let full = if limit { self.flush()? } else { None };
@@ -228,7 +241,7 @@ impl Batcher {
         let count = self.ends[units];
         let mut left = self.blocks.split_off(count).into_iter().zip(self.costs.split_off(count));
         let ends = self.ends.split_off(units);
-        let batch = Batch { first_block: self.first_block, blocks: take(&mut self.blocks), stream };
+        let batch = Batch { first_block: self.first_block, blocks: take(&mut self.blocks), units, stream };
         self.first_block += count as u64;
         self.ends.truncate(1);
         self.bounds.truncate(1);

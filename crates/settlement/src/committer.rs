@@ -8,7 +8,7 @@
 use crate::{
     Batcher, Error, Zstd, batcher,
     contracts::Rollup,
-    status::instructions,
+    status::{batch_instructions, instructions},
     test_proofs::Roots,
     watcher::{Batch, L1State},
 };
@@ -125,6 +125,8 @@ pub struct Committer {
     chain_id: u64,
     blobs: usize,
     instructions: u64,
+    /// The batch that begins before this block ends before it.
+    bar: u64,
     /// The committed batch that these follow.
     parent: Option<Batch>,
     ready: VecDeque<batcher::Batch>,
@@ -152,6 +154,7 @@ impl Committer {
             chain_id,
             blobs,
             instructions: u64::MAX,
+            bar: 0,
             parent: None,
             ready,
             batcher,
@@ -163,7 +166,8 @@ impl Committer {
         }
     }
 
-    /// The same, whose batches take at most so many instructions to prove in zero knowledge, about ([`instructions`]).
+    /// The same, whose batches take at most so many instructions to prove in zero knowledge, about ([`instructions`], and [`batch_instructions`] of all blobs that they
+    /// may have); a block that takes more is a batch alone.
     pub fn bounded(self, instructions: u64) -> Self {
         Self { instructions, ..self }
     }
@@ -182,7 +186,7 @@ impl Committer {
         }
         // Blocks that were withdrawn are not committed.
         if view.block_hash(self.last.0)? != Some(self.last.1) {
-            self.parent = None;
+            (self.parent, self.bar) = (None, 0);
         }
         if self.parent.as_ref().map(|parent| parent.hash) != Some(head.hash) {
             self.follow(&view, head)?;
@@ -275,7 +279,9 @@ impl Committer {
             self.ready.pop_front();
         } else {
             self.ready.clear();
-            self.batcher = Some(Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?).bounded(self.instructions));
+            let instructions = self.instructions.saturating_sub(batch_instructions(self.blobs));
+            let batcher = Batcher::new(self.chain_id, next, self.blobs, Zstd::new()?);
+            self.batcher = Some(batcher.bounded(instructions).ending_before(self.bar));
             let numbers = view.state(parent.header.last_block)?.slot(L1_BLOCK, L1_NUMBER_SLOT)?;
             self.origin = L1Origin::numbers(numbers).0;
             self.due = false;
@@ -313,6 +319,17 @@ impl Committer {
             certificate,
             blobs: pack(&batch.stream),
         }))
+    }
+
+    /// The next batch is to end before this block: collect again, to have it cut anew. Whether it can; not where it is one block, or where nothing is known that
+    /// certifies an end before.
+    pub fn end_before(&mut self, block: u64) -> bool {
+        let ends_later = |batch: &batcher::Batch| block < batch.first_block + batch.blocks.len() as u64;
+        let can = self.ready.front().is_some_and(|batch| batch.units > 1 && ends_later(batch));
+        if can {
+            (self.parent, self.bar) = (None, block);
+        }
+        can
     }
 }
 

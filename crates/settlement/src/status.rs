@@ -68,11 +68,12 @@ pub struct DebtLimits {
     pub unproven_gas: u64,
 }
 
-/// Instructions of a zero-knowledge virtual machine for each block: `revm` starting and ending one, measured in OpenVM 2.0.
-const BLOCK_INSTRUCTIONS: u64 = 71_000;
-/// Instructions for each 1,000 gas: a transfer of 21,000 gas takes 21,000 in `revm` and 7,400 for its sender (measured, as above), rounded up for what was not measured: the
-/// trie, the blobs. Contracts' gas was not measured either.
-const INSTRUCTIONS_PER_KILOGAS: u64 = 1_500;
+/// Instructions of the guest for what is in each batch, for each of its blobs, and for each block, as `guests/budget.json` has them measured.
+const BATCH_INSTRUCTIONS: u64 = 2_710_000;
+const BLOB_INSTRUCTIONS: u64 = 2_940_000;
+const BLOCK_INSTRUCTIONS: u64 = 93_000;
+/// The same for each 1,000 gas: a transfer, of 21,000, takes 92,000. Contracts' gas takes less as a rule; a contract may make it take more.
+const INSTRUCTIONS_PER_KILOGAS: u64 = 4_380;
 
 /// What is committed and not final.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,14 +93,23 @@ pub struct Unproven {
 impl Unproven {
     /// Instructions that proving it takes, about: for transfers; other gas may take more or less.
     pub fn instructions(&self) -> u64 {
-        instructions(self.blocks, self.gas)
+        let blobs = self.bytes.div_ceil(BLOB_CAPACITY as u64);
+        let batches = self.batches.saturating_mul(BATCH_INSTRUCTIONS);
+        let frames = batches.saturating_add(blobs.saturating_mul(BLOB_INSTRUCTIONS));
+        instructions(self.blocks, self.gas).saturating_add(frames)
     }
 }
 
-/// Instructions that proving so many blocks with so much gas takes, about: for transfers; other gas may take more or less.
+/// Instructions that proving so many blocks with so much gas takes, about, their batch and its blobs ([`batch_instructions`]) apart: for transfers; other gas may take
+/// more or less.
 pub fn instructions(blocks: u64, gas: u64) -> u64 {
     let gas = (gas / 1_000).saturating_mul(INSTRUCTIONS_PER_KILOGAS);
     blocks.saturating_mul(BLOCK_INSTRUCTIONS).saturating_add(gas)
+}
+
+/// Instructions that a batch of so many full blobs takes beside its blocks, about.
+pub fn batch_instructions(blobs: usize) -> u64 {
+    BATCH_INSTRUCTIONS.saturating_add(BLOB_INSTRUCTIONS.saturating_mul(blobs as u64))
 }
 
 /// Blocks that [`Counter::count`] reads at once: it is called again soon.
@@ -396,7 +406,25 @@ mod tests {
         let all = Unproven { gas: u64::MAX, blocks: u64::MAX, ..unproven };
         assert_eq!(DebtLimits::default().exceeded(&most, &all, u64::MAX), None, "without limits");
         assert_eq!(all.instructions(), u64::MAX, "no overflow");
-        assert_eq!(Unproven { blocks: 1, gas: 42_000, ..Default::default() }.instructions(), 71_000 + 63_000);
+        assert_eq!(Unproven { blocks: 1, gas: 42_000, ..Default::default() }.instructions(), 93_000 + 42 * 4_380);
+        let batch = Unproven { batches: 1, blocks: 1, bytes: 2 * BLOB_CAPACITY as u64, ..Default::default() };
+        assert_eq!(batch.instructions(), instructions(1, 0) + batch_instructions(2));
+    }
+
+    /// What is estimated is what was measured, to five in a hundred.
+    #[test]
+    fn estimates_are_of_the_guests_budget() {
+        let budget: BTreeMap<String, u64> =
+            serde_json::from_str(include_str!("../../../guests/budget.json")).expect("figures by name");
+        for (name, estimate) in [
+            ("a batch of one empty block", BATCH_INSTRUCTIONS),
+            ("opening a full blob", BLOB_INSTRUCTIONS),
+            ("each further empty block", BLOCK_INSTRUCTIONS),
+            ("a transfer", 21 * INSTRUCTIONS_PER_KILOGAS),
+        ] {
+            let measured = budget[name];
+            assert!(estimate.abs_diff(measured) * 20 <= measured, "{name}: {measured} measured, {estimate} estimated");
+        }
     }
 
     #[test]

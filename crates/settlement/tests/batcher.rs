@@ -141,3 +141,22 @@ fn a_batch_is_cut_before_it_costs_too_much() {
 fn without_blocks_there_is_no_batch() {
     assert_eq!(batcher(1).flush(), Ok(None));
 }
+
+#[test]
+fn a_batch_ends_before_the_block_that_it_is_told() {
+    // Twelve blocks in units of three, from block 100 on.
+    let cut = |bar: u64| {
+        let mut batcher = batcher(1).ending_before(bar);
+        let push = |index: u64| batcher.push(block(Vec::new()), 0, index % 3 == 2).expect("encodes");
+        let mut batches: Vec<Batch> = (0..12).filter_map(push).collect();
+        batches.extend(batcher.flush().expect("encodes"));
+        assert!(batcher.is_empty());
+        batches.iter().map(|batch| (batch.first_block, batch.blocks.len(), batch.units)).collect::<Vec<_>>()
+    };
+    for none in [0, 100, 112, u64::MAX] {
+        assert_eq!(cut(none), [(100, 12, 4)]);
+    }
+    assert_eq!(cut(106), [(100, 6, 2), (106, 6, 2)]);
+    assert_eq!(cut(107), [(100, 6, 2), (106, 3, 1), (109, 3, 1)], "the unit of the block is alone");
+    assert_eq!(cut(101), [(100, 3, 1), (103, 9, 3)]);
+}

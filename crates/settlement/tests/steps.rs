@@ -25,7 +25,7 @@ use jove_settlement::{
     contracts::{ProofSystem, Rollup, TEST_PROOF_DOMAIN},
     origins::{Depth, Step, next_step, origin_at},
     rescue::Ahead,
-    status::instructions,
+    status::{batch_instructions, instructions},
     watcher::{L1State, Watcher, origin},
 };
 use jove_storage::{Options, Storage};
@@ -531,13 +531,53 @@ async fn a_batch_ends_before_it_takes_too_long_to_prove() {
         world.l2.plain(at(second));
     }
     // Without gas each block is as dear as any; the one with the message is dearer.
-    let mut cutter = committer(&world).bounded(instructions(3, 0));
+    let mut cutter = committer(&world).bounded(batch_instructions(6) + instructions(3, 0));
     collect(&mut cutter, &world.state());
     let commit = cutter.next_commit().unwrap().unwrap();
     assert!(commit.last_block < 4, "{}", commit.last_block);
     let mut whole = committer(&world);
     collect(&mut whole, &world.state());
     assert!(whole.next_commit().unwrap().unwrap().last_block > 4);
+}
+
+/// As whoever weighs what provers would be given has it cut.
+#[tokio::test]
+async fn a_batch_is_cut_anew_before_a_block() {
+    let mut world = World::new(8).await;
+    let first = world.origin(1).await;
+    world.l2.messages(at(1), Some(first), 1);
+    for second in 2..=7 {
+        world.l2.plain(at(second));
+    }
+    let next = |cutter: &mut Committer, state: &L1State| {
+        collect(cutter, state);
+        cutter.next_commit().unwrap().unwrap()
+    };
+    let mut cutter = committer(&world);
+    assert!(!cutter.end_before(4), "nothing is cut yet");
+    let whole = next(&mut cutter, &world.state());
+    assert_eq!((whole.first_block, whole.last_block), (1, 7));
+    assert!(!cutter.end_before(8), "it ends there already");
+    assert!(cutter.end_before(5));
+    assert_eq!(next(&mut cutter, &world.state()).last_block, 4);
+    assert!(cutter.end_before(3));
+    let short = next(&mut cutter, &world.state());
+    assert_eq!((short.first_block, short.last_block), (1, 2));
+    assert_eq!(next(&mut cutter, &world.state()), short, "it stays so");
+
+    // Whoever begins anew does the same.
+    let mut other = committer(&world);
+    assert_eq!(next(&mut other, &world.state()), whole);
+    assert!(other.end_before(3));
+    assert_eq!(next(&mut other, &world.state()), short);
+    assert!(other.end_before(2));
+    assert_eq!(next(&mut other, &world.state()).last_block, 1);
+    assert!(!other.end_before(1), "one block is a batch");
+
+    world.commit_l2(1, 2);
+    let state = world.poll().await;
+    let rest = next(&mut cutter, &state);
+    assert_eq!((rest.first_block, rest.last_block), (3, 7), "what follows is cut as ever");
 }
 
 /// Says where batches end only when it is asked again.

@@ -40,6 +40,11 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Length of the encoding.
+    pub fn size(&self) -> usize {
+        alloy_rlp::Encodable::length(self)
+    }
+
     /// The encoding.
     pub fn encode(&self) -> Vec<u8> {
         alloy_rlp::encode(self)
@@ -90,9 +95,13 @@ pub enum StatelessError {
 
 impl DBErrorMarker for StatelessError {}
 
+/// What an account or a slot brings of the state trie into a witness, about, in bytes: a few branches that no other has, of 500 bytes each.
+const KEY_WEIGHT: usize = 1024;
+
 /// What blocks have read.
 #[derive(Clone, Debug, Default)]
 struct Recorded {
+    weight: usize,
     reads: Reads,
     codes: BTreeMap<B256, Bytes>,
     /// Hashes of codes that blocks so far have created.
@@ -113,10 +122,32 @@ impl Recorder {
         Self(RefCell::new(Recorded { reads, ..Default::default() }))
     }
 
+    /// Bytes of the witness of all that was read so far, about: code is counted by its length.
+    pub fn weight(&self) -> usize {
+        self.0.borrow().weight
+    }
+
+    fn read_account(&self, address: Address) {
+        let Recorded { reads, weight, .. } = &mut *self.0.borrow_mut();
+        reads.entry(address).or_insert_with(|| {
+            *weight += KEY_WEIGHT;
+            BTreeSet::new()
+        });
+    }
+
+    fn read_slot(&self, address: Address, slot: U256) {
+        let Recorded { reads, weight, .. } = &mut *self.0.borrow_mut();
+        if reads.entry(address).or_default().insert(slot) {
+            *weight += KEY_WEIGHT;
+        }
+    }
+
     fn read_code(&self, hash: B256, code: &Bytecode) {
-        let mut recorded = self.0.borrow_mut();
-        if !recorded.created.contains(&hash) {
-            recorded.codes.insert(hash, code.original_bytes());
+        let Recorded { codes, created, weight, .. } = &mut *self.0.borrow_mut();
+        if !created.contains(&hash) && !codes.contains_key(&hash) {
+            let code = code.original_bytes();
+            *weight += code.len();
+            codes.insert(hash, code);
         }
     }
 
@@ -165,7 +196,7 @@ impl<DB: DatabaseRef> DatabaseRef for Recording<'_, DB> {
     type Error = DB::Error;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, DB::Error> {
-        self.recorder.0.borrow_mut().reads.entry(address).or_default();
+        self.recorder.read_account(address);
         let info = self.db.basic_ref(address)?;
         if let Some(AccountInfo { code: Some(code), code_hash, .. }) = &info
             && !code.is_empty()
@@ -184,7 +215,7 @@ impl<DB: DatabaseRef> DatabaseRef for Recording<'_, DB> {
     }
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, DB::Error> {
-        self.recorder.0.borrow_mut().reads.entry(address).or_default().insert(slot);
+        self.recorder.read_slot(address, slot);
         self.db.storage_ref(address, slot)
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Attempt, Held, Shared,
     certificates::{Certificates, check_era, publish},
-    next_attempt, unstuck,
+    next_attempt, unstuck, weigh,
 };
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, Bytes};
@@ -128,7 +128,7 @@ async fn commit_next(
     if !(decision.commits() || eager && backlog.busy) {
         return Ok(());
     }
-    let commit = tokio::task::block_in_place(|| committer.next_commit())?;
+    let commit = weigh::next_commit(shared, committer, &state, upto).await?;
     let Some(commit) = commit else { return Ok(()) };
     let call = commit.call();
     let Commit { key, index, first_block, last_block, blobs, .. } = commit;

@@ -158,9 +158,12 @@ impl Chain for Enclaves {
             let message = shared.l1_state().message(index).map_err(later)?;
             messages.push(message.ok_or_else(|| later("L1 is behind"))?.entry());
         }
-        let (node, payout) = (shared.node.clone(), self.payout);
+        let (node, payout, weighed) = (shared.node.clone(), self.payout, shared.weighed.clone());
         let work = move || {
-            let witness = node.witness_of(&derived)?;
+            let witness = match weighed.witness(&batch.header, &contents) {
+                Some(witness) => witness,
+                None => node.witness_of(&derived)?,
+            };
             let committed = |batch: &watcher::Batch| Committed { header: batch.header, blobs: batch.blobs.clone() };
             let batch = Batch { committed: committed(&batch), contents, origins, messages, witness };
             let config = node.spec().config(u64::MAX).into();

@@ -5,7 +5,7 @@ use super::{
     Held, Shared,
     certificates::{Certificates, check_era, publish},
     rescue::Sender,
-    unstuck,
+    unstuck, weigh,
 };
 use alloy_primitives::{B256, keccak256};
 use jove_settlement::{
@@ -145,7 +145,7 @@ impl Silence {
         if proven < last {
             return Err(format!("anyone can commit now: batch {last} is not proven yet").into());
         }
-        let commit = tokio::task::block_in_place(|| self.committer.next_commit())?;
+        let commit = weigh::next_commit(shared, &mut self.committer, state, upto).await?;
         let Some(commit) = commit else { return Ok(()) };
         let relayer = &mut self.sender.relayer;
         if !publish(shared, relayer, state, commit.last_block, &mut self.published).await? {

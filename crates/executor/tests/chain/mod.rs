@@ -46,17 +46,29 @@ pub(crate) struct Chain {
 impl Chain {
     /// The development chain with blocks of 5,000,000 gas.
     pub(crate) fn new() -> Self {
+        Self::with([])
+    }
+
+    /// The same with these contracts.
+    pub(crate) fn with(contracts: impl IntoIterator<Item = (Address, Bytes)>) -> Self {
         let mut spec = ChainSpec::dev();
         spec.gas.block_gas_limit = 5_000_000;
         spec.gas.transaction_gas_limit_cap = Some(4_000_000);
         let code = Bytes::from_static(&[0xfe]); // INVALID
-        spec.genesis.alloc.insert(BURNER, GenesisAccount { code, ..Default::default() });
+        for (address, code) in contracts.into_iter().chain([(BURNER, code)]) {
+            spec.genesis.alloc.insert(address, GenesisAccount { code, ..Default::default() });
+        }
         let (mut trie, changes) = (StateTrie::default(), spec.genesis_changes());
         let head = spec.genesis_header(trie.apply(&changes));
         let rules = Rules::Jove { spec: Arc::new(spec), genesis: head.hash_slow() };
         let codes = changes.codes.into_iter().map(|(hash, code)| (hash, Bytecode::new_raw(code))).collect();
         let hashes = vec![head.hash_slow()];
         Self { executor: Executor::new(rules), trie, codes, hashes, head, blocks: Vec::new() }
+    }
+
+    /// The same, whose blocks take no further transaction once they have read so much.
+    pub(crate) fn with_max_reads(self, max_reads: usize) -> Self {
+        Self { executor: self.executor.with_max_reads(max_reads), ..self }
     }
 
     fn state(&self) -> impl DatabaseRef<Error = Infallible> + '_ {
@@ -101,13 +113,22 @@ impl Chain {
 
     /// Seals a block of signed transactions, so long after genesis.
     pub(crate) fn transactions(&mut self, after_ms: u64, signed: Vec<SignedTransaction>) {
+        let count = signed.len();
+        assert_eq!(self.some(after_ms, signed), count);
+    }
+
+    /// Seals a block of the first of these transactions, as many as it takes; returns how many.
+    pub(crate) fn some(&mut self, after_ms: u64, signed: Vec<SignedTransaction>) -> usize {
         let header = self.header(after_ms, None, false);
         let recovered = |one: SignedTransaction| Arc::new(RecoveredTransaction::new_unchecked(one.into(), ALICE));
         let candidates: Vec<_> = signed.into_iter().map(recovered).collect();
         let Built { transactions, output, rejected } =
             self.executor.build(&header, &candidates, header.gas_limit, self.state()).expect("in memory");
-        assert_eq!((transactions.len(), rejected.len()), (candidates.len(), 0), "{rejected:?}");
+        assert!(rejected.is_empty(), "{rejected:?}");
+        assert!(transactions.iter().zip(&candidates).all(|(taken, given)| taken.tx_hash() == given.tx_hash()));
+        let count = transactions.len();
         self.append(header, transactions, output);
+        count
     }
 
     /// Seals blocks of messages, so long after genesis, until all are consumed.

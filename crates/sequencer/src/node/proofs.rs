@@ -18,6 +18,17 @@ use std::{
 const PROOF_TIME: Duration = Duration::from_secs(10);
 /// The same for [`Node::witness`], which nobody waits for at the other end of a connection.
 const WITNESS_TIME: Duration = Duration::from_secs(120);
+/// Blocks that have read so many times what they may, by [`Recorder::weight`], are not followed further. That is an estimate: of a trie, much that is read is shared.
+const ESTIMATE: usize = 4;
+
+/// Blocks of which a prover would be given more than so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooHeavy {
+    /// The witness's length; where blocks are far too heavy, that of the first of them.
+    pub size: usize,
+    /// The block with which it may be short enough, if it ends there; before the first one, if that alone is too heavy.
+    pub fits: u64,
+}
 
 impl Node {
     /// Proof of an account and some of its slots in the state after block `number` (EIP-1186).
@@ -61,21 +72,39 @@ impl Node {
     /// # Errors
     /// If a block is unknown, or the state before is pruned; [`StorageError::Timeout`] if the way back is too long.
     pub fn witness(&self, first: u64, last: u64) -> Result<Witness, NodeError> {
+        let made = self.witness_within(first, last, usize::MAX)?;
+        made.map_err(|heavy| NodeError::Invalid(format!("a witness of {} bytes", heavy.size)))
+    }
+
+    /// The same, if it has at most `most` bytes. Else where blocks from `first` on may end, so that it has: ask again. It depends on the blocks alone.
+    ///
+    /// # Errors
+    /// As [`Self::witness`].
+    pub fn witness_within(&self, first: u64, last: u64, most: usize) -> Result<Result<Witness, TooHeavy>, NodeError> {
         let view = self.shared.storage.view();
         let before = first.checked_sub(1).ok_or_else(|| NodeError::Invalid("genesis has no witness".into()))?;
         let before = known(&view, before)?;
         let (recorder, mut changes, mut parent) = (Recorder::of_batch(), Vec::new(), before.clone());
-        for number in first..=last {
+        let (mut weights, mut end) = (Vec::new(), before.number);
+        while end < last && recorder.weight() / ESTIMATE <= most {
+            let number = end + 1;
             let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
-            let state = recorder.over(view.state(number - 1)?);
+            let state = recorder.over(view.state(end)?);
             let output = execute_block(self.rules(), &parent, &block.header, &block.transactions, state);
             let failed = |error| NodeError::Invalid(format!("block {number} does not run again: {error}"));
             changes.push(output.map_err(failed)?.changes);
             recorder.advance(&changes[changes.len() - 1]);
-            parent = block.header.clone();
+            weights.push(recorder.weight());
+            (parent, end) = (block.header.clone(), number);
         }
         let trie = self.trie_after(&before, Instant::now() + WITNESS_TIME)?;
-        recorder.finish(&trie, &changes, before, |number| known(&view, number))
+        let witness = recorder.finish(&trie, &changes, before, |number| known(&view, number))?;
+        let size = witness.size();
+        Ok(match size <= most {
+            true if end == last => Ok(witness),
+            true => Err(TooHeavy { size, fits: end }),
+            false => Err(TooHeavy { size, fits: first - 1 + fitting(&weights, size, most) }),
+        })
     }
 
     /// What a batch on L1 is executed on by who has no state, valid or not, whether this chain has its blocks or others: it is executed on the state after
@@ -185,6 +214,14 @@ impl DatabaseRef for Replayed<'_> {
             None => Ok(self.view.block_hash(number)?.unwrap_or_default()),
         }
     }
+}
+
+/// How many of the first blocks may have a witness of `most` bytes, fewer than all, if that of them all has `size`; `weights` are what they have read after each.
+fn fitting(weights: &[usize], size: usize, most: usize) -> u64 {
+    let Some((all, others)) = weights.split_last() else { return 0 };
+    // Less than it may be, since weights are estimates.
+    let wanted = *all as u128 * (most as u128 / 16 * 15) / size.max(1) as u128;
+    others.partition_point(|weight| *weight as u128 <= wanted) as u64
 }
 
 fn known(view: &View, number: u64) -> Result<Header, NodeError> {
