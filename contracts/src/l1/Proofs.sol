@@ -339,7 +339,7 @@ contract Proofs is Governed, Initializable {
         if (same == count) node.zkOutput = output;
         for (uint256 i; i < count; ++i) {
             if (i == same) continue;
-            Evidence memory evidence = node.tee[i];
+            Evidence storage evidence = node.tee[i];
             if (evidence.output != output && _live(evidence)) {
                 _contradicted(node, index, Prover(evidence.key, evidence.platform, evidence.vendor), evidence.output);
             }
@@ -360,7 +360,7 @@ contract Proofs is Governed, Initializable {
         bool opposed;
         bool repeated;
         for (uint256 i; i < count; ++i) {
-            Evidence memory evidence = node.tee[i];
+            Evidence storage evidence = node.tee[i];
             if (!_live(evidence)) continue;
             if (evidence.output == output) {
                 repeated = repeated || evidence.vendor == prover.vendor;
@@ -452,7 +452,7 @@ contract Proofs is Governed, Initializable {
         uint256 count = node.count;
         uint256 seen;
         for (uint256 i; i < count; ++i) {
-            Evidence memory evidence = node.tee[i];
+            Evidence storage evidence = node.tee[i];
             if (!_live(evidence)) continue;
             if (evidence.output != output) {
                 opposed = true;
@@ -487,10 +487,10 @@ contract Proofs is Governed, Initializable {
         return same == 0 ? node.zkOutput : node.tee[same - 1].output;
     }
 
-    function _live(Evidence memory evidence) private view returns (bool) {
+    function _live(Evidence storage evidence) private view returns (bool) {
         KeptSystem storage tee = _systems[ProofSystem.Tee];
         return evidence.generation == tee.generation && !tee.disabled
-            && !isBarred(evidence.key, evidence.platform, evidence.vendor);
+            && !(tee.bars && isBarred(evidence.key, evidence.platform, evidence.vendor));
     }
 
     /// @dev An enclave said another output than the node's zero-knowledge proof.

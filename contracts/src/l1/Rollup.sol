@@ -540,8 +540,11 @@ contract Rollup is IRollup, Governed, Initializable {
         uint256 count = proof.claims.length;
         if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
         uint64 first = proof.claims[0].batch.index;
-        bytes32 parent = outputBatch[proof.start];
-        if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
+        // Most start from the last final output, which is the last final batch's.
+        if (first != _final + 1 || proof.start != finalOutput) {
+            bytes32 parent = outputBatch[proof.start];
+            if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
+        }
 
         bytes32[] memory batchHashes = new bytes32[](count);
         bytes32[] memory outputs = new bytes32[](count);
