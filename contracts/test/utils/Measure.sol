@@ -24,6 +24,8 @@ abstract contract Measure is Test {
             vm.cool(cold[i]); // after it was read
         }
         vm.deal(from, 10 ether);
+        // A transaction's own account is warm.
+        vm.assertTrue(to.code.length > 0);
         vm.prank(from, from);
         uint256 before = gasleft();
         (bool ok,) = to.call{value: payment}(data);
