@@ -553,7 +553,7 @@ contract Rollup is IRollup, Governed, Initializable {
         for (uint256 i; i < count; ++i) {
             Claim calldata claim = proof.claims[i];
             uint64 index = first + uint64(i);
-            bytes32 batchHash = Batches.hash(claim.batch, claim.blobs);
+            bytes32 batchHash = Batches.hashOf(claim.batch, claim.blobs);
             // The hash covers index, version, chain and rollup.
             if (index > _head || batchHash != _batches[index]) revert WrongBatch(index);
             if (claim.invalid && i + 1 < count) revert InvalidNotLast(index);

@@ -27,9 +27,13 @@ abstract contract Measure is Test {
         // A transaction's own account is warm.
         vm.assertTrue(to.code.length > 0);
         vm.prank(from, from);
-        uint256 before = gasleft();
-        (bool ok,) = to.call{value: payment}(data);
-        uint256 execution = before - gasleft();
+        uint256 value = payment;
+        bool ok;
+        uint256 execution = gasleft();
+        assembly ("memory-safe") {
+            ok := call(gas(), to, value, add(data, 32), mload(data), 0, 0)
+        }
+        execution -= gasleft();
         vm.assertTrue(ok);
         uint256 charged = execution + 4 * tokens;
         return 21_000 + (charged > 10 * tokens ? charged : 10 * tokens);

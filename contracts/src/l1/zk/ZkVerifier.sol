@@ -197,12 +197,19 @@ contract ZkVerifier is IProofVerifier {
             // On the stack: a constant of this size would be read from the code each time.
             let p := R
             // The inputs and the proof.
-            for { let i := 0 } lt(i, 32) { i := add(i, 4) } {
-                let at := add(add(INPUTS, 64), shl(5, i))
-                mstore(at, byte(i, statement))
-                mstore(add(at, 32), byte(add(i, 1), statement))
-                mstore(add(at, 64), byte(add(i, 2), statement))
-                mstore(add(at, 96), byte(add(i, 3), statement))
+            {
+                let bytesLeft := statement
+                for { let at := add(INPUTS, 64) } lt(at, ADVICE) { at := add(at, 256) } {
+                    mstore(at, byte(0, bytesLeft))
+                    mstore(add(at, 32), byte(1, bytesLeft))
+                    mstore(add(at, 64), byte(2, bytesLeft))
+                    mstore(add(at, 96), byte(3, bytesLeft))
+                    mstore(add(at, 128), byte(4, bytesLeft))
+                    mstore(add(at, 160), byte(5, bytesLeft))
+                    mstore(add(at, 192), byte(6, bytesLeft))
+                    mstore(add(at, 224), byte(7, bytesLeft))
+                    bytesLeft := shl(64, bytesLeft)
+                }
             }
             calldatacopy(ADVICE, proof.offset, 320)
             calldatacopy(LOOKUP, add(proof.offset, 320), 128)
@@ -547,7 +554,7 @@ contract ZkVerifier is IProofVerifier {
                 mcopy(ROW, add(ADVICE, 192), 64)
                 let ok := fold(add(ADVICE, 128), ADVICE)
                 mcopy(SUM, ROW, 64)
-                // E, which lies behind e.
+                // E, before its point is lost: it lies behind that of e.
                 ok := and(add_term(LOOKUP, mload(COEF_E)), ok)
                 // B: h of its pieces; random, h, permutation and fixed columns, S, e.
                 mcopy(ROW, add(QUOTIENT, 128), 64)
