@@ -207,20 +207,20 @@ abstract contract ZkVerifierCases is Chain, Measure {
 
     function test_costAlone() public {
         cost = measure(alice, address(verifier), abi.encodeCall(verifier.verify, (statement, proof)));
-        keep("proof in zero knowledge, the verifier alone", 410_000);
+        keep("proof in zero knowledge, the verifier alone", 408_000);
     }
 
     function test_costThroughTheRollup() public {
         cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (only(zkRange(firstIndex, firstIndex)))));
         assertFinal(firstIndex);
-        keep("proof in zero knowledge, through the rollup, final", 545_000);
+        keep("proof in zero knowledge, through the rollup, final", 540_000);
     }
 
     /// @dev One proof of two.
     function test_costOfTwoBatches() public {
         cost = measure(bob, address(rollup), abi.encodeCall(Rollup.prove, (only(zkRange(firstIndex, lastIndex)))));
         assertFinal(lastIndex);
-        keep("proof in zero knowledge, through the rollup, two batches final", 620_000);
+        keep("proof in zero knowledge, through the rollup, two batches final", 610_000);
     }
 }
 
