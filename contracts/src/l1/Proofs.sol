@@ -260,8 +260,9 @@ contract Proofs is Governed, Initializable {
     }
 
     /// @notice What was proven of the batch with this hash after the output `previous`.
-    function nodeOf(bytes32 batchHash, bytes32 previous) external view returns (Node memory result) {
+    function nodeOf(bytes32 batchHash, bytes32 previous) external view returns (Node memory) {
         Kept storage node = _nodes[nodeId(batchHash, previous)];
+        Node memory result;
         result.zkOutput = _zkOutput(node);
         result.zkAt = node.zkAt;
         result.zkGeneration = node.zkGeneration;
@@ -272,6 +273,7 @@ contract Proofs is Governed, Initializable {
         for (uint256 i; i < result.tee.length; ++i) {
             result.tee[i] = node.tee[i];
         }
+        return result;
     }
 
     /// @notice Whether proofs of this enclave count.
