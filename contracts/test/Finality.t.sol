@@ -470,6 +470,42 @@ contract FinalityTest is Chain {
         assertFinal(index);
     }
 
+    /// @dev A node keeps an output that both systems say once, and by then another.
+    function test_outputsOfZkAsVerifiersChange() public {
+        tee(intel1, index, 0);
+        zk(index, 0);
+        assertFinal(index);
+        vm.assertEq(proofs.nodeOf(hashOf(index), genesisOutput).zkOutput, output(index, 0));
+        for (uint8 i = 1; i < 4; ++i) {
+            TestVerifier fresh = new TestVerifier();
+            vm.prank(address(timelock));
+            proofs.setVerifier(ProofSystem.Zk, fresh);
+            zk(index, i % 2);
+            Proofs.Node memory node = proofs.nodeOf(hashOf(index), genesisOutput);
+            vm.assertEq(node.zkOutput, output(index, i % 2));
+            vm.assertEq(uint256(node.zkGeneration), i + 1);
+            vm.assertEq(node.tee.length, 1);
+            vm.assertEq(node.tee[0].output, output(index, 0));
+            vm.assertFalse(proofs.systemOf(ProofSystem.Zk).broken);
+        }
+        zk(index, 0);
+        vm.assertTrue(proofs.systemOf(ProofSystem.Zk).broken);
+    }
+
+    function test_barsOutliveVerifiers() public {
+        tee(intel1, index, 0);
+        tee(intel1, index, 1);
+        vm.assertTrue(proofs.isBarred(intel1.key, intel1.platform, 0));
+        TestVerifier fresh = new TestVerifier();
+        vm.prank(address(timelock));
+        proofs.setVerifier(ProofSystem.Tee, fresh);
+        vm.assertTrue(proofs.isBarred(intel1.key, intel1.platform, 0));
+        refuses(
+            proofOf(ProofSystem.Tee, intel1, index, 0),
+            abi.encodeWithSelector(Proofs.ProverBarred.selector, intel1.key, intel1.platform, 0)
+        );
+    }
+
     // --- invalid batches ---
 
     function test_invalidByBothDropsAtOnce() public {

@@ -23,6 +23,7 @@ contract GasTest is Chain, Measure {
             address(zkVerifier),
             address(teeVerifier)
         ];
+        coolBehind();
         for (uint256 i; i < 3; ++i) {
             force(alice);
             pass(12);

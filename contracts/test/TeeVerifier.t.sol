@@ -32,6 +32,7 @@ contract TeeVerifierTest is Chain, Attestation, Measure {
             address(registry),
             address(pccs)
         ];
+        coolBehind();
     }
 
     /// @dev A proof of one batch by an enclave's key.

@@ -57,6 +57,17 @@ library Batches {
         }
     }
 
+    /// @notice The same of calldata, whatever its words are: only those of a batch have its hash.
+    function hashOf(Batch calldata batch, bytes32[] calldata blobs) internal pure returns (bytes32 result) {
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            let size := mul(blobs.length, 32)
+            calldatacopy(start, batch, 576)
+            calldatacopy(add(start, 576), blobs.offset, size)
+            result := keccak256(start, add(576, size))
+        }
+    }
+
     /// @notice The output of a valid batch.
     function output(bytes32 batchHash, bytes32 lastBlockHash, bytes32 stateRoot, bytes32 outboxRoot)
         internal

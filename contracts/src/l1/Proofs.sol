@@ -90,6 +90,33 @@ contract Proofs is Governed, Initializable {
         Evidence[] tee;
     }
 
+    /// @dev A node as it is kept: what most proofs ask is one slot.
+    struct Kept {
+        /// 0 if there is no zero-knowledge proof.
+        uint48 zkAt;
+        uint32 zkGeneration;
+        uint48 conflictAt;
+        uint16 contradictors;
+        bool upheld;
+        /// The entries of `tee`.
+        uint32 count;
+        /// The entry with the zero-knowledge output, from 1 on; 0 if none has it. An entry never changes.
+        uint32 same;
+        /// The zero-knowledge output where no entry has it.
+        bytes32 zkOutput;
+        mapping(uint256 => Evidence) tee;
+    }
+
+    /// @dev A system as it is kept.
+    struct KeptSystem {
+        IProofVerifier verifier;
+        uint32 generation;
+        bool broken;
+        bool disabled;
+        /// Somebody was barred once, under whatever verifier; of the enclaves' system alone. As long as nobody was, nobody is looked up.
+        bool bars;
+    }
+
     struct Strikes {
         uint8 count;
         /// The zero-knowledge generation that they rest on.
@@ -98,8 +125,8 @@ contract Proofs is Governed, Initializable {
 
     /// @notice When the council last replaced a broken verifier.
     uint48 public replacedAt;
-    mapping(ProofSystem => System) private _systems;
-    mapping(bytes32 node => Node) private _nodes;
+    mapping(ProofSystem => KeptSystem) private _systems;
+    mapping(bytes32 node => Kept) private _nodes;
     /// @dev The zero-knowledge generation that the bar rests on, plus one.
     mapping(address key => uint32) private _barredKeys;
     mapping(bytes32 platform => uint32) private _barredPlatforms;
@@ -213,13 +240,13 @@ contract Proofs is Governed, Initializable {
     /// @param uphold Whether the zero-knowledge output stands, by the usual delay; if not, the system is disabled until the timelock
     /// sets another verifier.
     function rule(bytes32 batchHash, bytes32 previous, bool uphold) external onlyCouncil {
-        Node storage node = _nodes[nodeId(batchHash, previous)];
+        Kept storage node = _nodes[nodeId(batchHash, previous)];
         if (!_zkLive(node) || !_twoVendors(node.contradictors) || node.upheld) revert NothingToRule();
         emit Ruled(batchHash, previous, uphold);
         if (uphold) {
             node.upheld = true;
         } else {
-            System storage zk = _systems[ProofSystem.Zk];
+            KeptSystem storage zk = _systems[ProofSystem.Zk];
             zk.disabled = true;
             _discreditedAt[zk.generation] = uint48(block.timestamp);
             emit SystemDisabled(ProofSystem.Zk, 0, false);
@@ -228,17 +255,31 @@ contract Proofs is Governed, Initializable {
 
     /// @notice The state of a proof system.
     function systemOf(ProofSystem system) external view returns (System memory) {
-        return _systems[system];
+        KeptSystem storage state = _systems[system];
+        return System(state.verifier, state.generation, state.broken, state.disabled);
     }
 
     /// @notice What was proven of the batch with this hash after the output `previous`.
     function nodeOf(bytes32 batchHash, bytes32 previous) external view returns (Node memory) {
-        return _nodes[nodeId(batchHash, previous)];
+        Kept storage node = _nodes[nodeId(batchHash, previous)];
+        Node memory result;
+        result.zkOutput = _zkOutput(node);
+        result.zkAt = node.zkAt;
+        result.zkGeneration = node.zkGeneration;
+        result.conflictAt = node.conflictAt;
+        result.contradictors = node.contradictors;
+        result.upheld = node.upheld;
+        result.tee = new Evidence[](node.count);
+        for (uint256 i; i < result.tee.length; ++i) {
+            result.tee[i] = node.tee[i];
+        }
+        return result;
     }
 
     /// @notice Whether proofs of this enclave count.
     function isBarred(address key, bytes32 platform, uint8 vendor) public view returns (bool) {
-        return _inForce(_barredKeys[key]) || _inForce(_barredPlatforms[platform]) || _vendorBarred(vendor);
+        return _systems[ProofSystem.Tee].bars
+            && (_inForce(_barredKeys[key]) || _inForce(_barredPlatforms[platform]) || _vendorBarred(vendor));
     }
 
     /// @notice The key of a node.
@@ -252,7 +293,7 @@ contract Proofs is Governed, Initializable {
         view
         returns (Prover memory prover)
     {
-        System storage state = _systems[system];
+        KeptSystem storage state = _systems[system];
         if (state.disabled) revert SystemIsDisabled(system);
         prover = state.verifier.verify(statement, proof);
         if (system == ProofSystem.Tee) {
@@ -281,21 +322,26 @@ contract Proofs is Governed, Initializable {
     }
 
     function _acceptZk(uint64 index, bytes32 id, bytes32 output) private returns (Outcome memory) {
-        Node storage node = _nodes[id];
+        Kept storage node = _nodes[id];
         if (_zkLive(node)) {
-            if (node.zkOutput == output) return Outcome({changed: false, stands: true, conflict: false});
+            if (_zkOutput(node) == output) return Outcome({changed: false, stands: true, conflict: false});
             _break(ProofSystem.Zk, index);
             return Outcome({changed: true, stands: false, conflict: true});
         }
-        node.zkOutput = output;
+        uint256 count = node.count;
+        uint256 same;
+        while (same < count && node.tee[same].output != output) ++same;
+        uint32 generation = _systems[ProofSystem.Zk].generation;
         node.zkAt = uint48(block.timestamp);
-        node.zkGeneration = _systems[ProofSystem.Zk].generation;
+        node.zkGeneration = generation;
         node.conflictAt = 0;
         node.contradictors = 0;
         node.upheld = false;
-        uint256 count = node.tee.length;
+        node.same = same < count ? uint32(same + 1) : 0;
+        if (same == count) node.zkOutput = output;
         for (uint256 i; i < count; ++i) {
-            Evidence memory evidence = node.tee[i];
+            if (i == same) continue;
+            Evidence storage evidence = node.tee[i];
             if (evidence.output != output && _live(evidence)) {
                 _contradicted(node, index, Prover(evidence.key, evidence.platform, evidence.vendor), evidence.output);
             }
@@ -307,16 +353,16 @@ contract Proofs is Governed, Initializable {
         private
         returns (Outcome memory)
     {
-        Node storage node = _nodes[id];
-        if (_zkLive(node) && node.zkOutput != output) {
+        Kept storage node = _nodes[id];
+        if (_zkLive(node) && _zkOutput(node) != output) {
             _contradicted(node, index, prover, output);
             return Outcome({changed: true, stands: false, conflict: true});
         }
-        uint256 count = node.tee.length;
+        uint256 count = node.count;
         bool opposed;
         bool repeated;
         for (uint256 i; i < count; ++i) {
-            Evidence memory evidence = node.tee[i];
+            Evidence storage evidence = node.tee[i];
             if (!_live(evidence)) continue;
             if (evidence.output == output) {
                 repeated = repeated || evidence.vendor == prover.vendor;
@@ -335,17 +381,15 @@ contract Proofs is Governed, Initializable {
         }
         // A second machine of one vendor adds nothing.
         if (repeated) return Outcome({changed: false, stands: true, conflict: false});
-        node.tee
-            .push(
-                Evidence({
-                    output: output,
-                    platform: prover.platform,
-                    key: prover.key,
-                    provenAt: uint48(block.timestamp),
-                    generation: _systems[ProofSystem.Tee].generation,
-                    vendor: prover.vendor
-                })
-            );
+        node.count = uint32(count + 1);
+        node.tee[count] = Evidence({
+            output: output,
+            platform: prover.platform,
+            key: prover.key,
+            provenAt: uint48(block.timestamp),
+            generation: _systems[ProofSystem.Tee].generation,
+            vendor: prover.vendor
+        });
         return Outcome({changed: true, stands: true, conflict: false});
     }
 
@@ -365,34 +409,34 @@ contract Proofs is Governed, Initializable {
         tee = new uint256[](outputs.length);
         zk = new bool[](outputs.length);
         for (uint256 i; i < outputs.length; ++i) {
-            Node storage node = _nodes[nodeId(batchHashes[i], i == 0 ? start : outputs[i - 1])];
+            Kept storage node = _nodes[nodeId(batchHashes[i], i == 0 ? start : outputs[i - 1])];
             (tee[i],,) = _teeFor(node, outputs[i]);
-            zk[i] = _zkLive(node) && node.zkOutput == outputs[i];
+            zk[i] = _zkLive(node) && _zkOutput(node) == outputs[i];
         }
     }
 
     /// @notice Whether any output of that batch is: what `isSettled` says of one of those proven.
     function anySettled(bytes32 batchHash, bytes32 previous) external view returns (bool) {
-        Node storage node = _nodes[nodeId(batchHash, previous)];
-        if (node.zkOutput != 0 && _settled(node, node.zkOutput)) return true;
-        uint256 count = node.tee.length;
+        Kept storage node = _nodes[nodeId(batchHash, previous)];
+        if (node.zkAt != 0 && _settled(node, _zkOutput(node))) return true;
+        uint256 count = node.count;
         for (uint256 i; i < count; ++i) {
             if (_settled(node, node.tee[i].output)) return true;
         }
         return false;
     }
 
-    function _settled(Node storage node, bytes32 output) private view returns (bool) {
+    function _settled(Kept storage node, bytes32 output) private view returns (bool) {
         (uint256 vendors, uint256 since, bool opposed) = _teeFor(node, output);
         if (_zkLive(node)) {
-            if (node.zkOutput != output) return false;
+            if (_zkOutput(node) != output) return false;
             if (_twoVendors(node.contradictors) && !node.upheld) return false;
             if (vendors > 0) return true;
             uint256 start = node.zkAt > node.conflictAt ? node.zkAt : node.conflictAt;
             return block.timestamp >= start + singleProofDelay;
         }
         // A zero-knowledge proof of another output opposed this one for as long as its system stood.
-        if (node.zkOutput != output && _discreditedAt[node.zkGeneration] > since) {
+        if (_zkOutput(node) != output && _discreditedAt[node.zkGeneration] > since) {
             since = _discreditedAt[node.zkGeneration];
         }
         return vendors > 1 && !opposed && block.timestamp >= since + singleProofDelay;
@@ -402,15 +446,15 @@ contract Proofs is Governed, Initializable {
     /// @return vendors How many vendors' machines agree.
     /// @return since When the second of them did (the first, if there is one alone).
     /// @return opposed Whether a live machine says another output.
-    function _teeFor(Node storage node, bytes32 output)
+    function _teeFor(Kept storage node, bytes32 output)
         private
         view
         returns (uint256 vendors, uint256 since, bool opposed)
     {
-        uint256 count = node.tee.length;
+        uint256 count = node.count;
         uint256 seen;
         for (uint256 i; i < count; ++i) {
-            Evidence memory evidence = node.tee[i];
+            Evidence storage evidence = node.tee[i];
             if (!_live(evidence)) continue;
             if (evidence.output != output) {
                 opposed = true;
@@ -424,25 +468,35 @@ contract Proofs is Governed, Initializable {
     /// @dev Puts a verifier in place and begins the system's next generation.
     function _setVerifier(ProofSystem system, IProofVerifier verifier) private {
         if (address(verifier).code.length == 0 || (production && verifier.isTest())) revert VerifierRefused(verifier);
-        uint32 generation = _systems[system].generation + 1;
-        _systems[system] = System(verifier, generation, false, false);
+        KeptSystem storage state = _systems[system];
+        uint32 generation = state.generation + 1;
+        state.verifier = verifier;
+        state.generation = generation;
+        state.broken = false;
+        state.disabled = false;
         emit VerifierSet(system, verifier, generation);
     }
 
     /// @dev Whether the node has a zero-knowledge proof that counts.
-    function _zkLive(Node storage node) private view returns (bool) {
-        System storage zk = _systems[ProofSystem.Zk];
-        return node.zkOutput != 0 && node.zkGeneration == zk.generation && !zk.disabled;
+    function _zkLive(Kept storage node) private view returns (bool) {
+        KeptSystem storage zk = _systems[ProofSystem.Zk];
+        return node.zkAt != 0 && node.zkGeneration == zk.generation && !zk.disabled;
     }
 
-    function _live(Evidence memory evidence) private view returns (bool) {
-        System storage tee = _systems[ProofSystem.Tee];
-        return evidence.generation == tee.generation && !tee.disabled && !_inForce(_barredPlatforms[evidence.platform])
-            && !_inForce(_barredKeys[evidence.key]) && !_vendorBarred(evidence.vendor);
+    /// @dev What zero knowledge says there; 0 if nothing.
+    function _zkOutput(Kept storage node) private view returns (bytes32) {
+        uint256 same = node.same;
+        return same == 0 ? node.zkOutput : node.tee[same - 1].output;
+    }
+
+    function _live(Evidence storage evidence) private view returns (bool) {
+        KeptSystem storage tee = _systems[ProofSystem.Tee];
+        return evidence.generation == tee.generation && !tee.disabled
+            && !(tee.bars && isBarred(evidence.key, evidence.platform, evidence.vendor));
     }
 
     /// @dev An enclave said another output than the node's zero-knowledge proof.
-    function _contradicted(Node storage node, uint64 index, Prover memory prover, bytes32 output) private {
+    function _contradicted(Kept storage node, uint64 index, Prover memory prover, bytes32 output) private {
         if (node.conflictAt == 0) node.conflictAt = uint48(block.timestamp);
         node.contradictors |= uint16(1 << prover.vendor);
         _bar(prover.key, prover.platform, prover.vendor, index, output, node.zkGeneration + 1);
@@ -450,6 +504,7 @@ contract Proofs is Governed, Initializable {
     }
 
     function _bar(address key, bytes32 platform, uint8 vendor, uint64 index, bytes32 output, uint32 reason) private {
+        _systems[ProofSystem.Tee].bars = true;
         if (_barredKeys[key] != PERMANENT) _barredKeys[key] = reason;
         if (_barredPlatforms[platform] != PERMANENT) _barredPlatforms[platform] = reason;
         emit Barred(key, platform, vendor, index, output);
@@ -463,7 +518,7 @@ contract Proofs is Governed, Initializable {
     }
 
     function _break(ProofSystem system, uint64 index) private {
-        System storage state = _systems[system];
+        KeptSystem storage state = _systems[system];
         state.broken = true;
         state.disabled = true;
         if (system == ProofSystem.Zk) _discreditedAt[state.generation] = uint48(block.timestamp);

@@ -168,22 +168,20 @@ contract Rollup is IRollup, Governed, Initializable {
     uint256 private constant END_MESSAGE = 144;
     uint256 private constant ORIGIN = 192;
 
-    // One slot: all that a commit asks.
+    // One slot: all that a commit asks, and that becomes another when a batch is final. No number of a batch is larger than 48 bits: there are not as many L1 blocks.
     /// @inheritdoc IRollup
     Phase public phase;
-    /// @notice The last committed batch.
-    uint64 public headIndex;
-    /// @notice The last batch with an accepted proof.
-    uint64 public provenIndex;
-    /// @notice The last final batch.
-    uint64 public finalIndex;
-    /// @dev See `era`.
+    /// @dev See `headIndex`, `provenIndex`, `finalIndex`, `era`, `finalAt`.
+    uint48 private _head;
+    uint48 private _proven;
+    uint48 private _final;
     uint16 private _era;
+    uint40 private _finalAt;
     /// @notice When the operators last committed in time.
     uint40 public operatorAt;
+    /// @dev Whether `conflictIndex` is above the last final batch: if not, it need not be read.
+    bool private _conflict;
 
-    /// @notice When a batch last became final.
-    uint48 public finalAt;
     /// @notice The highest batch whose proofs contradict each other, or 0; open while above `finalIndex`.
     uint64 public conflictIndex;
     /// @notice When the last conflict was over.
@@ -357,7 +355,7 @@ contract Rollup is IRollup, Governed, Initializable {
         finalOutput = output;
         finalStateRoot = genesis.stateRoot;
         isFinalOutboxRoot[genesis.outboxRoot] = true;
-        finalAt = uint48(block.timestamp);
+        _finalAt = uint40(block.timestamp);
         operatorAt = uint40(block.timestamp);
         genesisSupply = genesis.supply;
         phase = Phase.Open;
@@ -371,7 +369,7 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @param certificate What certifies the last block, for `authority`.
     function commit(Commit calldata request, bytes calldata certificate) external onlyOpen {
         if (uint256(request.originNumber) + originLag >= block.number) operatorAt = uint40(block.timestamp);
-        Details storage parent = _at(headIndex);
+        Details storage parent = _at(_head);
         if (!_isCertified(parent, request, certificate)) revert NotOperator(msg.sender);
         _commit(parent, request, Batches.ORDINARY);
     }
@@ -383,7 +381,7 @@ contract Rollup is IRollup, Governed, Initializable {
     {
         uint256 until = uint256(operatorAt) + silenceDelay;
         if (block.timestamp < until) revert NotSilent(until);
-        Details storage parent = _at(headIndex);
+        Details storage parent = _at(_head);
         _isCertified(parent, request, certificate);
         _commit(parent, request, Batches.ORDINARY);
         _proveHead(proof);
@@ -402,13 +400,13 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice Commits a batch of queued messages alone and proves it, on the last batch with a proof; batches after that one are
     /// dropped, and a new era begins. Anyone, once the oldest message that no proven batch consumed is older than T2.
     function commitMessages(Commit calldata request, Proof calldata proof) external onlyOpen {
-        uint64 parent = provenIndex;
+        uint64 parent = _proven;
         uint64 first = _number(_at(parent).numbers, END_MESSAGE);
         uint256 since = inbox.timestampOf(first);
         if (since == type(uint256).max) revert NoOverdueMessage(since);
         if (!_overdue(since)) revert NoOverdueMessage(since + messageDelay);
         if (request.endMessage <= first) revert WrongMessages(request.endMessage);
-        if (headIndex > parent) _dropFrom(parent + 1);
+        if (_head > parent) _dropFrom(parent + 1);
         emit EraBegun(++_era, parent + 1);
         _commit(_at(parent), request, Batches.MESSAGES_ALONE);
         _proveHead(proof);
@@ -417,7 +415,7 @@ contract Rollup is IRollup, Governed, Initializable {
 
     function _commit(Details storage parent, Commit calldata request, uint8 version) private {
         Batch memory batch;
-        batch.index = headIndex + 1;
+        batch.index = _head + 1;
         uint256 numbers = parent.numbers;
         batch.parentBatchHash = _batches[batch.index - 1];
         if (request.parentBatchHash != batch.parentBatchHash) revert WrongParent(batch.parentBatchHash);
@@ -454,9 +452,9 @@ contract Rollup is IRollup, Governed, Initializable {
         // None is larger than 48 bits: the last block was checked, and there are not as many messages or L1 blocks.
         details.numbers = uint256(batch.index) | block.timestamp << COMMITTED_AT | uint256(request.lastBlock)
             << LAST_BLOCK | uint256(request.endMessage) << END_MESSAGE | uint256(request.originNumber) << ORIGIN;
-        headIndex = batch.index;
+        _head = uint48(batch.index);
         // The same batch may have been committed, proven and dropped before.
-        if (provenIndex + 1 == batch.index && firstProofAt[batchHash] != 0) provenIndex = batch.index;
+        if (_proven + 1 == batch.index && firstProofAt[batchHash] != 0) _proven = uint48(batch.index);
         _emitCommitted(batchHash, batch, blobs);
     }
 
@@ -522,18 +520,19 @@ contract Rollup is IRollup, Governed, Initializable {
     function _finalizeClaims(Claim[] calldata claims) private {
         for (uint256 i; i < claims.length; ++i) {
             Claim calldata claim = claims[i];
-            if (claim.batch.index != finalIndex + 1) continue;
-            if (!_finalize(Roots(claim.invalid, claim.stateRoot, claim.outboxRoot)) || claim.invalid) break;
+            if (claim.batch.index != _final + 1) continue;
+            Roots memory roots = Roots(claim.invalid, claim.stateRoot, claim.outboxRoot);
+            if (!_finalize(roots, claim.batch.lastBlockHash) || claim.invalid) break;
         }
     }
 
     function _proveHead(Proof calldata proof) private {
-        if (proof.claims.length != 1 || proof.claims[0].batch.index != headIndex || proof.claims[0].invalid) {
+        if (proof.claims.length != 1 || proof.claims[0].batch.index != _head || proof.claims[0].invalid) {
             revert ProofDoesNotMatch();
         }
         // The same batch may have been proven, and dropped, before: then there is nothing new.
-        if (provenIndex != headIndex) _prove(proof);
-        if (provenIndex != headIndex) revert ProofDoesNotMatch();
+        if (_proven != _head) _prove(proof);
+        if (_proven != _head) revert ProofDoesNotMatch();
     }
 
     /// @return Whether it says something new.
@@ -541,8 +540,11 @@ contract Rollup is IRollup, Governed, Initializable {
         uint256 count = proof.claims.length;
         if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
         uint64 first = proof.claims[0].batch.index;
-        bytes32 parent = outputBatch[proof.start];
-        if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
+        // Most start from the last final output, which is the last final batch's.
+        if (first != _final + 1 || proof.start != finalOutput) {
+            bytes32 parent = outputBatch[proof.start];
+            if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
+        }
 
         bytes32[] memory batchHashes = new bytes32[](count);
         bytes32[] memory outputs = new bytes32[](count);
@@ -551,9 +553,9 @@ contract Rollup is IRollup, Governed, Initializable {
         for (uint256 i; i < count; ++i) {
             Claim calldata claim = proof.claims[i];
             uint64 index = first + uint64(i);
-            bytes32 batchHash = Batches.hash(claim.batch, claim.blobs);
+            bytes32 batchHash = Batches.hashOf(claim.batch, claim.blobs);
             // The hash covers index, version, chain and rollup.
-            if (index > headIndex || batchHash != _batches[index]) revert WrongBatch(index);
+            if (index > _head || batchHash != _batches[index]) revert WrongBatch(index);
             if (claim.invalid && i + 1 < count) revert InvalidNotLast(index);
             batchHashes[i] = batchHash;
             outputs[i] = claim.invalid
@@ -582,11 +584,16 @@ contract Rollup is IRollup, Governed, Initializable {
         if (!news) return false;
         for (uint256 i; i < standing; ++i) {
             if (proof.claims[i].invalid) break;
-            if (firstProofAt[batchHashes[i]] == 0) firstProofAt[batchHashes[i]] = uint48(block.timestamp);
             if (outputBatch[outputs[i]] == 0) outputBatch[outputs[i]] = batchHashes[i];
-            if (first + uint64(i) > provenIndex) provenIndex = first + uint64(i);
+            // All up to `provenIndex` have their first proof.
+            if (first + i <= _proven) continue;
+            if (firstProofAt[batchHashes[i]] == 0) firstProofAt[batchHashes[i]] = uint48(block.timestamp);
+            _proven = uint48(first + i);
         }
-        if (conflict > finalIndex && conflict > conflictIndex) conflictIndex = conflict;
+        if (conflict > _final && conflict > conflictIndex) {
+            conflictIndex = conflict;
+            _conflict = true;
+        }
         emit ProofAccepted(proof.system, first, first + uint64(outputs.length) - 1, proof.payout, prover);
         return true;
     }
@@ -614,20 +621,24 @@ contract Rollup is IRollup, Governed, Initializable {
     function finalize(Roots[] calldata roots) external onlyOpen {
         if (pause.paused()) revert FinalityPaused();
         for (uint256 i; i < roots.length; ++i) {
-            if (!_finalize(roots[i])) revert NotSettled(finalIndex + 1);
+            if (!_finalizeNext(roots[i])) revert NotSettled(_final + 1);
         }
     }
 
-    /// @dev Makes the next batch final, or drops it if it is finally invalid.
+    function _finalizeNext(Roots memory roots) private returns (bool) {
+        return _finalize(roots, _at(_final + 1).lastBlockHash);
+    }
+
+    /// @dev Makes the next batch final, or drops it if it is finally invalid. The last block's hash may come from anyone: with another, nothing was proven.
     /// @return Whether the rules allow it.
-    function _finalize(Roots memory roots) private returns (bool) {
-        uint64 index = finalIndex + 1;
-        if (index > headIndex) return false;
+    function _finalize(Roots memory roots, bytes32 lastBlockHash) private returns (bool) {
+        uint48 index = _final + 1;
+        if (index > _head) return false;
         bytes32 batchHash = _batches[index];
         bytes32 previous = finalOutput;
         bytes32 output = roots.invalid
             ? Batches.invalidOutput(batchHash, previous)
-            : Batches.output(batchHash, _at(index).lastBlockHash, roots.stateRoot, roots.outboxRoot);
+            : Batches.output(batchHash, lastBlockHash, roots.stateRoot, roots.outboxRoot);
         if (!proofs.isSettled(batchHash, previous, output)) return false;
         if (roots.invalid) {
             emit BatchInvalid(index, batchHash);
@@ -635,21 +646,24 @@ contract Rollup is IRollup, Governed, Initializable {
             return true;
         }
         // An escape that is due stays due: nobody puts it off by making final what could have been so for long.
-        if (block.timestamp < uint256(finalAt) + escapeDelay || !escapeDue()) finalAt = uint48(block.timestamp);
-        finalIndex = index;
+        if (block.timestamp < uint256(_finalAt) + escapeDelay || !escapeDue()) _finalAt = uint40(block.timestamp);
+        _final = index;
         finalOutput = output;
         finalStateRoot = roots.stateRoot;
         if (!isFinalOutboxRoot[roots.outboxRoot]) isFinalOutboxRoot[roots.outboxRoot] = true;
-        if (conflictIndex == index) conflictEndedAt = uint48(block.timestamp);
+        if (_conflict && conflictIndex == index) {
+            _conflict = false;
+            conflictEndedAt = uint48(block.timestamp);
+        }
         emit BatchFinal(index, batchHash, output, roots.stateRoot, roots.outboxRoot);
         return true;
     }
 
     /// @notice Drops the first batch without a proof, and all after it, once it had its time. Anyone.
     function drop() external onlyOpen {
-        uint64 index = provenIndex + 1;
-        if (index > headIndex) revert NothingToDrop();
-        if (conflictIndex > finalIndex) revert NotDroppable(type(uint256).max);
+        uint64 index = _proven + 1;
+        if (index > _head) revert NothingToDrop();
+        if (_conflict) revert NotDroppable(type(uint256).max);
         uint256 since = _number(_at(index).numbers, COMMITTED_AT);
         uint256 predecessor = firstProofAt[_batches[index - 1]];
         if (predecessor > since) since = predecessor;
@@ -661,10 +675,11 @@ contract Rollup is IRollup, Governed, Initializable {
 
     /// @dev Pointers move; what lies above them is written over by later commits.
     function _dropFrom(uint64 index) private {
-        emit BatchesDropped(index, headIndex);
-        headIndex = index - 1;
-        if (provenIndex >= index) provenIndex = index - 1;
-        if (conflictIndex >= index) {
+        emit BatchesDropped(index, _head);
+        _head = uint48(index - 1);
+        if (_proven >= index) _proven = uint48(index - 1);
+        if (_conflict && conflictIndex >= index) {
+            _conflict = false;
             conflictIndex = 0;
             conflictEndedAt = uint48(block.timestamp);
         }
@@ -678,12 +693,12 @@ contract Rollup is IRollup, Governed, Initializable {
     function startEscape(Roots[] calldata roots) external onlyOpen {
         if (!escapeDue()) revert NotDue(_escapeAt());
         for (uint256 i; i < roots.length; ++i) {
-            if (!_finalize(roots[i])) revert NotSettled(finalIndex + 1);
+            if (!_finalizeNext(roots[i])) revert NotSettled(_final + 1);
         }
-        uint64 next = finalIndex + 1;
-        if (next <= headIndex && proofs.anySettled(_batches[next], finalOutput)) revert StillFinal(next);
+        uint64 next = _final + 1;
+        if (next <= _head && proofs.anySettled(_batches[next], finalOutput)) revert StillFinal(next);
         phase = Phase.Halted;
-        emit EscapeStarted(finalIndex, finalStateRoot, finalMessage());
+        emit EscapeStarted(_final, finalStateRoot, finalMessage());
     }
 
     /// @notice Whether the escape can begin.
@@ -694,15 +709,35 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @dev When it can begin; the largest number if nothing waits.
     function _escapeAt() private view returns (uint256) {
         uint256 since = inbox.timestampOf(finalMessage());
-        if (headIndex > finalIndex) {
-            uint256 committedAt = _number(_at(finalIndex + 1).numbers, COMMITTED_AT);
+        if (_head > _final) {
+            uint256 committedAt = _number(_at(_final + 1).numbers, COMMITTED_AT);
             if (committedAt < since) since = committedAt;
         }
         if (since == type(uint256).max) return since;
-        return (since > finalAt ? since : finalAt) + escapeDelay;
+        return (since > _finalAt ? since : _finalAt) + escapeDelay;
     }
 
     // --- views ---
+
+    /// @notice The last committed batch.
+    function headIndex() external view returns (uint64) {
+        return _head;
+    }
+
+    /// @notice The last batch with an accepted proof.
+    function provenIndex() external view returns (uint64) {
+        return _proven;
+    }
+
+    /// @notice The last final batch.
+    function finalIndex() external view returns (uint64) {
+        return _final;
+    }
+
+    /// @notice When a batch last became final.
+    function finalAt() external view returns (uint48) {
+        return _finalAt;
+    }
 
     /// @notice How often queued messages alone were committed.
     function era() public view returns (uint32) {
@@ -711,14 +746,14 @@ contract Rollup is IRollup, Governed, Initializable {
 
     /// @inheritdoc IRollup
     function finalMessage() public view returns (uint64) {
-        return _number(_at(finalIndex).numbers, END_MESSAGE);
+        return _number(_at(_final).numbers, END_MESSAGE);
     }
 
     /// @notice The committed batch at `index`; of one below the last final batch, but for genesis, only the hash. Reverts above `headIndex`.
     function batchAt(uint64 index) external view returns (Stored memory stored) {
-        if (index > headIndex || phase == Phase.Closed) revert WrongBatch(index);
+        if (index > _head || phase == Phase.Closed) revert WrongBatch(index);
         stored.batchHash = _batches[index];
-        if (index > 0 && index < finalIndex) return stored;
+        if (index > 0 && index < _final) return stored;
         Details storage details = _at(index);
         stored.lastBlockHash = details.lastBlockHash;
         uint256 numbers = details.numbers;
@@ -735,7 +770,7 @@ contract Rollup is IRollup, Governed, Initializable {
         place = index % RING;
         uint64 there = _number(_details[place].numbers, INDEX);
         // What is above the head was dropped.
-        if (there != 0 && there >= finalIndex && there <= headIndex) place = RING + index;
+        if (there != 0 && there >= _final && there <= _head) place = RING + index;
     }
 
     /// @dev The details of a batch that is not below the last final one. Genesis has a place outside of the ring.

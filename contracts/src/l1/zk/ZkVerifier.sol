@@ -64,43 +64,49 @@ contract ZkVerifier is IProofVerifier {
     uint256 private constant W = 151 * 32;
     uint256 private constant U = 153 * 32;
     uint256 private constant W2 = 154 * 32;
-    // Numbers to be inverted, and then their inverses: x - w^i for i from -7 to 33, x^n - 1, x, u - w^-7x, u - w^-1x.
-    uint256 private constant INVERSES = 160 * 32;
-    uint256 private constant INV_XN = 201 * 32;
-    uint256 private constant INV_X = 202 * 32;
-    uint256 private constant INV_LAST = 203 * 32;
-    uint256 private constant INV_PREV = 204 * 32;
-    uint256 private constant INVERSES_END = 205 * 32;
-    uint256 private constant PREFIXES = 205 * 32;
-    // Scratch: a sum, a point and its factor.
-    uint256 private constant SUM = 256 * 32;
-    uint256 private constant TERM = 258 * 32;
-    uint256 private constant FACTOR = 260 * 32;
-    uint256 private constant MODEXP = 262 * 32;
-    // Numbers that are used far apart.
-    uint256 private constant XN = 270 * 32;
-    uint256 private constant H = 271 * 32;
-    uint256 private constant L_FIRST = 272 * 32;
-    uint256 private constant L_LAST = 273 * 32;
-    uint256 private constant ACTIVE = 274 * 32;
-    uint256 private constant INSTANCE = 275 * 32;
-    uint256 private constant COEF_B = 276 * 32;
-    uint256 private constant COEF_C = 277 * 32;
-    uint256 private constant COEF_D = 278 * 32;
-    uint256 private constant COEF_E = 279 * 32;
-    uint256 private constant REST = 280 * 32;
-    uint256 private constant E_0 = 281 * 32;
-    uint256 private constant E_1 = 282 * 32;
-    uint256 private constant E_2 = 283 * 32;
-    uint256 private constant E_3 = 284 * 32;
-    uint256 private constant E_LAST = 285 * 32;
-    uint256 private constant E_PREV = 286 * 32;
-    uint256 private constant E_23 = 287 * 32;
-    uint256 private constant E_123 = 288 * 32;
+    // Once the inputs are hashed and read, numbers lie where they were but for the first two: those to be inverted, and then their inverses, in this order: what
+    // tells x from the last usable row, from the six blinded ones (a product), from the first, from those of the inputs but the first (a product); x^n - 1, x,
+    // u - w^-7x, u - w^-1x.
+    uint256 private constant INV_LAST_ROW = 33 * 32;
+    uint256 private constant INV_BLIND_ROWS = 34 * 32;
+    uint256 private constant INV_FIRST_ROW = 35 * 32;
+    uint256 private constant INV_INPUT_ROWS = 36 * 32;
+    uint256 private constant INV_XN = 37 * 32;
+    uint256 private constant INV_X = 38 * 32;
+    uint256 private constant INV_LAST = 39 * 32;
+    uint256 private constant INV_PREV = 40 * 32;
+    uint256 private constant PREFIXES = 41 * 32;
+    uint256 private constant MODEXP = 49 * 32;
+    // After the inversion, in place of its prefixes.
+    uint256 private constant L_FIRST = 41 * 32;
+    uint256 private constant L_LAST = 42 * 32;
+    uint256 private constant ACTIVE = 43 * 32;
+    uint256 private constant INSTANCE = 44 * 32;
+    uint256 private constant H = 45 * 32;
+    uint256 private constant COEF_B = 46 * 32;
+    uint256 private constant COEF_C = 47 * 32;
+    uint256 private constant COEF_D = 48 * 32;
+    uint256 private constant COEF_E = 49 * 32;
+    uint256 private constant REST = 50 * 32;
+    // A sum, and a point to be added to it.
+    uint256 private constant SUM = 51 * 32;
+    uint256 private constant TERM = 53 * 32;
+    // Numbers that are used far apart: u - w^i x, x^n.
+    uint256 private constant E_0 = 55 * 32;
+    uint256 private constant E_1 = 56 * 32;
+    uint256 private constant E_2 = 57 * 32;
+    uint256 private constant E_3 = 58 * 32;
+    uint256 private constant E_LAST = 59 * 32;
+    uint256 private constant E_PREV = 60 * 32;
+    uint256 private constant XN = 61 * 32;
+    // A point and its factor.
+    uint256 private constant ROW = 62 * 32;
+    uint256 private constant FACTOR = 64 * 32;
 
     // w, a root of unity of order n = 2^23, some of its powers, and 1/n.
     uint256 private constant OMEGA = 0x1283ba6f4b7b1a76ba2008fe823128bea4adb9269cbfd7c41c223be65bc60863;
     uint256 private constant OMEGA_LAST = 0x09f6c7546cff282692bf117d54f521efa03dfbd77cb222e3e0efd7b21f2ba873;
+    uint256 private constant OMEGA_7 = 0x2924ff629bd1ed10993f0b98cac916ff80a3033064b97eb0f57166b5faa44e28;
     uint256 private constant OMEGA_PREV = 0x1589862c1cf3f8b59954774980cc9361c568bcabd9cb7d0858de685794d4772b;
     uint256 private constant N_INV = 0x30644e121894ba67550ff245e0f5eb5a25832df811e8df9dd100d30c2c14d821;
     /// @dev A generator of the cosets that the permutation tells columns apart by: 7^(2^28).
@@ -162,37 +168,48 @@ contract ZkVerifier is IProofVerifier {
     function verify(bytes32 statement, bytes calldata proof) external view returns (Prover memory) {
         if (proof.length != PROOF) revert InvalidProof();
         _load();
-        // Takes all of the memory, and ends the call.
+        // Takes all of the memory, and ends the call. Sums are reduced where they could pass 2^256, which is over 5r, or are said to be below r.
         assembly {
             function fail() {
                 mstore(0, REFUSAL)
                 revert(28, 4)
             }
-            // SUM += factor · the point at `point`.
-            function add_term(point, factor) {
-                mcopy(TERM, point, 64)
-                mstore(FACTOR, factor)
-                if iszero(staticcall(gas(), 7, TERM, 96, TERM, 64)) { fail() }
-                if iszero(staticcall(gas(), 6, SUM, 128, SUM, 64)) { fail() }
-            }
-            // SUM += Σ factor · mu^i · point i, for the points from `point` to `end`; the next factor.
-            function add_terms(point, end, factor, mu, q) -> next {
-                next := factor
-                for {} lt(point, end) { point := add(point, 64) } {
-                    add_term(point, next)
-                    next := mulmod(next, mu, q)
+            // The point in ROW becomes FACTOR · itself + a point, for each from `point` down to `last`; what lies behind each is lost.
+            function fold(point, last) -> ok {
+                ok := 1
+                for {} iszero(lt(point, last)) { point := sub(point, 64) } {
+                    ok := and(staticcall(gas(), 7, ROW, 96, add(point, 64), 64), ok)
+                    ok := and(staticcall(gas(), 6, point, 128, ROW, 64), ok)
                 }
             }
-            // Whether a cell of the permutation is as it was: product of value + beta · label + gamma.
-            function cell(value, label, beta, gamma, q) -> result {
-                result := add(addmod(value, gamma, q), mulmod(beta, label, q))
+            // SUM += factor · the point in ROW.
+            function add_row(factor) -> ok {
+                mstore(FACTOR, factor)
+                ok := staticcall(gas(), 7, ROW, 96, TERM, 64)
+                ok := and(staticcall(gas(), 6, SUM, 128, SUM, 64), ok)
+            }
+            // SUM += factor · the point at `point`.
+            function add_term(point, factor) -> ok {
+                mcopy(ROW, point, 64)
+                ok := add_row(factor)
             }
 
             // On the stack: a constant of this size would be read from the code each time.
             let p := R
             // The inputs and the proof.
-            for { let i := 0 } lt(i, 32) { i := add(i, 1) } {
-                mstore(add(add(INPUTS, 64), shl(5, i)), byte(i, statement))
+            {
+                let bytesLeft := statement
+                for { let at := add(INPUTS, 64) } lt(at, ADVICE) { at := add(at, 256) } {
+                    mstore(at, byte(0, bytesLeft))
+                    mstore(add(at, 32), byte(1, bytesLeft))
+                    mstore(add(at, 64), byte(2, bytesLeft))
+                    mstore(add(at, 96), byte(3, bytesLeft))
+                    mstore(add(at, 128), byte(4, bytesLeft))
+                    mstore(add(at, 160), byte(5, bytesLeft))
+                    mstore(add(at, 192), byte(6, bytesLeft))
+                    mstore(add(at, 224), byte(7, bytesLeft))
+                    bytesLeft := shl(64, bytesLeft)
+                }
             }
             calldatacopy(ADVICE, proof.offset, 320)
             calldatacopy(LOOKUP, add(proof.offset, 320), 128)
@@ -220,45 +237,105 @@ contract ZkVerifier is IProofVerifier {
             mstore(GAMMA, mod(mload(GAMMA), p))
             mstore(BETA, mod(mload(BETA), p))
 
-            for { let cursor := EVALS } lt(cursor, MU) { cursor := add(cursor, 32) } {
-                if iszero(lt(mload(cursor), p)) { fail() }
+            // Evaluations are below r, as x before them is: 48 words.
+            {
+                let below := 1
+                for { let cursor := X } lt(cursor, MU) { cursor := add(cursor, 256) } {
+                    below := and(below, lt(mload(cursor), p))
+                    below := and(below, lt(mload(add(cursor, 32)), p))
+                    below := and(below, lt(mload(add(cursor, 64)), p))
+                    below := and(below, lt(mload(add(cursor, 96)), p))
+                    below := and(below, lt(mload(add(cursor, 128)), p))
+                    below := and(below, lt(mload(add(cursor, 160)), p))
+                    below := and(below, lt(mload(add(cursor, 192)), p))
+                    below := and(below, lt(mload(add(cursor, 224)), p))
+                }
+                if iszero(below) { fail() }
             }
 
-            // x^n, and all that is inverted.
+            // x^n, Lagrange polynomials at x, and all that is inverted. With y = x / w^i, l_i = (x^n - 1) / n · 1 / (y - 1).
             {
                 let x := mload(X)
-                let u := mload(U)
-                let xn := x
-                for { let i := 0 } lt(i, 23) { i := add(i, 1) } { xn := mulmod(xn, xn, p) }
-                mstore(XN, xn)
-                let root := OMEGA_LAST
-                for { let cursor := INVERSES } lt(cursor, INV_XN) { cursor := add(cursor, 32) } {
-                    mstore(cursor, addmod(x, sub(p, root), p))
-                    root := mulmod(root, OMEGA, p)
+                let negOne := sub(p, 1)
+                let back := OMEGA_PREV
+                // Of the last usable row; then, as a fraction, the sum for the blinded rows.
+                let y := mulmod(x, OMEGA_7, p)
+                let lastRow := add(y, negOne)
+                y := mulmod(y, back, p)
+                let blind := 1
+                let blindRows := add(y, negOne)
+                for { let i := 0 } lt(i, 5) { i := add(i, 1) } {
+                    y := mulmod(y, back, p)
+                    let row := add(y, negOne)
+                    blind := add(mulmod(blind, row, p), blindRows)
+                    blindRows := mulmod(blindRows, row, p)
                 }
-                mstore(INV_XN, addmod(xn, sub(p, 1), p))
+                // Of the first row, where y is x; then, as a fraction, input · 1 / (y - 1) for the other inputs.
+                let inputs := 0
+                let inputRows := 1
+                y := x
+                for { let input := add(INPUTS, 32) } lt(input, ADVICE) { input := add(input, 96) } {
+                    y := mulmod(y, back, p)
+                    let row := add(y, negOne)
+                    inputs := add(mulmod(inputs, row, p), mulmod(inputRows, mload(input), p))
+                    inputRows := mulmod(inputRows, row, p)
+                    y := mulmod(y, back, p)
+                    row := add(y, negOne)
+                    inputs := add(mulmod(inputs, row, p), mulmod(inputRows, mload(add(input, 32)), p))
+                    inputRows := mulmod(inputRows, row, p)
+                    y := mulmod(y, back, p)
+                    row := add(y, negOne)
+                    inputs := add(mulmod(inputs, row, p), mulmod(inputRows, mload(add(input, 64)), p))
+                    inputRows := mulmod(inputRows, row, p)
+                }
+                mstore(INV_LAST_ROW, lastRow)
+                mstore(INV_BLIND_ROWS, blindRows)
+                mstore(INV_FIRST_ROW, add(x, negOne))
+                mstore(INV_INPUT_ROWS, inputRows)
                 mstore(INV_X, x)
-                // u - w^i x for the rotations i that something is opened at.
-                let neg := sub(p, x)
-                mstore(E_0, addmod(u, neg, p))
-                mstore(E_LAST, addmod(u, mulmod(neg, OMEGA_LAST, p), p))
-                mstore(E_PREV, addmod(u, mulmod(neg, OMEGA_PREV, p), p))
-                neg := mulmod(neg, OMEGA, p)
-                mstore(E_1, addmod(u, neg, p))
-                neg := mulmod(neg, OMEGA, p)
-                mstore(E_2, addmod(u, neg, p))
-                neg := mulmod(neg, OMEGA, p)
-                mstore(E_3, addmod(u, neg, p))
-                mstore(INV_LAST, mload(E_LAST))
-                mstore(INV_PREV, mload(E_PREV))
 
+                // x^(2^23).
+                let xn := mulmod(x, x, p)
+                xn := mulmod(xn, xn, p)
+                xn := mulmod(xn, xn, p)
+                for { let i := 0 } lt(i, 4) { i := add(i, 1) } {
+                    xn := mulmod(xn, xn, p)
+                    xn := mulmod(xn, xn, p)
+                    xn := mulmod(xn, xn, p)
+                    xn := mulmod(xn, xn, p)
+                    xn := mulmod(xn, xn, p)
+                }
+                mstore(XN, xn)
+                xn := add(xn, negOne)
+                mstore(INV_XN, xn)
+
+                // u - w^i x for the rotations i that something is opened at.
+                {
+                    let u := mload(U)
+                    let neg := sub(p, x)
+                    mstore(E_0, addmod(u, neg, p))
+                    let value := addmod(u, mulmod(neg, OMEGA_LAST, p), p)
+                    mstore(E_LAST, value)
+                    mstore(INV_LAST, value)
+                    value := addmod(u, mulmod(neg, back, p), p)
+                    mstore(E_PREV, value)
+                    mstore(INV_PREV, value)
+                    let omega := OMEGA
+                    neg := mulmod(neg, omega, p)
+                    mstore(E_1, addmod(u, neg, p))
+                    neg := mulmod(neg, omega, p)
+                    mstore(E_2, addmod(u, neg, p))
+                    mstore(E_3, addmod(u, mulmod(neg, omega, p), p))
+                }
+
+                // One inversion for all.
                 let product := 1
-                let prefix := PREFIXES
-                for { let cursor := INVERSES } lt(cursor, INVERSES_END) { cursor := add(cursor, 32) } {
-                    mstore(prefix, product)
-                    prefix := add(prefix, 32)
+                for { let cursor := INV_LAST_ROW } lt(cursor, PREFIXES) { cursor := add(cursor, 32) } {
+                    mstore(add(cursor, 256), product)
                     product := mulmod(product, mload(cursor), p)
                 }
+                // A challenge that is a root of unity, or where something is opened, has probability 2^-220.
+                if iszero(product) { fail() }
                 mstore(MODEXP, 32)
                 mstore(add(MODEXP, 32), 32)
                 mstore(add(MODEXP, 64), 32)
@@ -266,244 +343,263 @@ contract ZkVerifier is IProofVerifier {
                 mstore(add(MODEXP, 128), sub(p, 2))
                 mstore(add(MODEXP, 160), p)
                 if iszero(staticcall(gas(), 5, MODEXP, 192, MODEXP, 32)) { fail() }
-                // A challenge that is a root of unity, or where something is opened, has probability 2^-220.
-                if iszero(product) { fail() }
-                let inverse := mload(MODEXP)
-                for { let cursor := sub(INVERSES_END, 32) } gt(cursor, sub(INVERSES, 32)) { cursor := sub(cursor, 32) }
-                {
-                    prefix := sub(prefix, 32)
+                product := mload(MODEXP)
+                for { let cursor := INV_PREV } gt(cursor, sub(INV_LAST_ROW, 1)) { cursor := sub(cursor, 32) } {
                     let value := mload(cursor)
-                    mstore(cursor, mulmod(inverse, mload(prefix), p))
-                    inverse := mulmod(inverse, value, p)
+                    mstore(cursor, mulmod(product, mload(add(cursor, 256)), p))
+                    product := mulmod(product, value, p)
                 }
-            }
 
-            // Lagrange polynomials at x, l_i = w^i (x^n - 1) / (n (x - w^i)): of the last usable row, of the blinded ones, of the inputs'.
-            {
-                let root := mulmod(mulmod(addmod(mload(XN), sub(p, 1), p), N_INV, p), OMEGA_LAST, p)
-                let cursor := INVERSES
-                let last := mulmod(root, mload(cursor), p)
+                // The factor that all rows have.
+                xn := mulmod(xn, N_INV, p)
+                let last := mulmod(xn, mload(INV_LAST_ROW), p)
                 mstore(L_LAST, last)
-                let blind := last
-                for { let i := 0 } lt(i, 6) { i := add(i, 1) } {
-                    cursor := add(cursor, 32)
-                    root := mulmod(root, OMEGA, p)
-                    blind := addmod(blind, mulmod(root, mload(cursor), p), p)
-                }
-                mstore(ACTIVE, addmod(1, sub(p, blind), p))
-                cursor := add(cursor, 32)
-                root := mulmod(root, OMEGA, p)
-                let first := mulmod(root, mload(cursor), p)
+                blind := add(last, mulmod(mulmod(blind, xn, p), mload(INV_BLIND_ROWS), p))
+                mstore(ACTIVE, addmod(1, sub(shl(1, p), blind), p))
+                let first := mulmod(xn, mload(INV_FIRST_ROW), p)
                 mstore(L_FIRST, first)
-                let sum := mulmod(first, mload(INPUTS), p)
-                for { let input := add(INPUTS, 32) } lt(input, ADVICE) { input := add(input, 32) } {
-                    cursor := add(cursor, 32)
-                    root := mulmod(root, OMEGA, p)
-                    sum := addmod(sum, mulmod(mulmod(root, mload(cursor), p), mload(input), p), p)
-                }
-                mstore(INSTANCE, sum)
+                inputs := mulmod(mulmod(inputs, xn, p), mload(INV_INPUT_ROWS), p)
+                mstore(INSTANCE, add(inputs, mulmod(first, mload(INPUTS), p)))
             }
 
             // The constraints at x, combined by powers of y: what the quotient has to be.
             {
                 let y := mload(Y)
-                let beta := mload(BETA)
-                let gamma := mload(GAMMA)
                 let first := mload(L_FIRST)
                 // Gates: selector · (a + b · c - d), at four rows of one column.
-                let sum := 0
-                for { let i := 0 } lt(i, 4) { i := add(i, 1) } {
-                    let cursor := add(EVALS, shl(7, i))
-                    let gate := add(mulmod(mload(add(cursor, 32)), mload(add(cursor, 64)), p), mload(cursor))
-                    gate := addmod(gate, sub(p, mload(add(cursor, 96))), p)
-                    let selector := mload(add(add(EVALS, 608), shl(5, i)))
-                    sum := addmod(mulmod(sum, y, p), mulmod(selector, gate, p), p)
-                }
+                let gate := add(mulmod(mload(add(EVALS, 32)), mload(add(EVALS, 64)), p), mload(EVALS))
+                let sum := mulmod(mload(add(EVALS, 608)), add(gate, sub(p, mload(add(EVALS, 96)))), p)
+                gate := add(mulmod(mload(add(EVALS, 160)), mload(add(EVALS, 192)), p), mload(add(EVALS, 128)))
+                gate := mulmod(mload(add(EVALS, 640)), add(gate, sub(p, mload(add(EVALS, 224)))), p)
+                sum := add(mulmod(sum, y, p), gate)
+                gate := add(mulmod(mload(add(EVALS, 288)), mload(add(EVALS, 320)), p), mload(add(EVALS, 256)))
+                gate := mulmod(mload(add(EVALS, 672)), add(gate, sub(p, mload(add(EVALS, 352)))), p)
+                sum := add(mulmod(sum, y, p), gate)
+                gate := add(mulmod(mload(add(EVALS, 416)), mload(add(EVALS, 448)), p), mload(add(EVALS, 384)))
+                gate := mulmod(mload(add(EVALS, 704)), add(gate, sub(p, mload(add(EVALS, 480)))), p)
+                sum := add(mulmod(sum, y, p), gate)
                 // Permutation: the products begin with 1, end with 0 or 1, and go on one after the other.
-                let z := add(EVALS, 992)
-                sum := addmod(mulmod(sum, y, p), mulmod(first, addmod(1, sub(p, mload(z)), p), p), p)
-                {
-                    let z3 := mload(add(z, 288))
-                    let end := addmod(mulmod(z3, z3, p), sub(p, z3), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(L_LAST), end, p), p)
-                }
-                for { let i := 0 } lt(i, 3) { i := add(i, 1) } {
-                    let step := addmod(mload(add(z, 96)), sub(p, mload(add(z, 64))), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(first, step, p), p)
-                    z := add(z, 96)
-                }
-                // Its products take two columns each, in the order: constants, a, b, c, d, e, inputs.
+                let step := add(1, sub(p, mload(add(EVALS, 992))))
+                sum := add(mulmod(sum, y, p), mulmod(first, step, p))
+                let z3 := mload(add(EVALS, 1280))
+                step := add(mulmod(z3, z3, p), sub(p, z3))
+                sum := add(mulmod(sum, y, p), mulmod(mload(L_LAST), step, p))
+                step := add(mload(add(EVALS, 1088)), sub(p, mload(add(EVALS, 1056))))
+                sum := add(mulmod(sum, y, p), mulmod(first, step, p))
+                step := add(mload(add(EVALS, 1184)), sub(p, mload(add(EVALS, 1152))))
+                sum := add(mulmod(sum, y, p), mulmod(first, step, p))
+                step := add(z3, sub(p, mload(add(EVALS, 1248))))
+                sum := add(mulmod(sum, y, p), mulmod(first, step, p))
+                mstore(H, sum)
+            }
+            {
+                // Its products, of value + beta · label + gamma, take two columns each: constants and a, b and c, d and e, the inputs.
+                let y := mload(Y)
+                let beta := mload(BETA)
+                let gamma := mload(GAMMA)
+                let active := mload(ACTIVE)
+                let delta := DELTA
+                let sum := mload(H)
                 let label := mulmod(mload(X), beta, p)
-                let sigma := add(EVALS, 768)
-                z := add(EVALS, 992)
-                {
-                    let left := mulmod(mload(add(z, 32)), cell(mload(add(EVALS, 544)), mload(sigma), beta, gamma, p), p)
-                    left := mulmod(left, cell(mload(EVALS), mload(add(sigma, 32)), beta, gamma, p), p)
-                    let right := mulmod(mload(z), cell(mload(add(EVALS, 544)), label, 1, gamma, p), p)
-                    label := mulmod(label, DELTA, p)
-                    right := mulmod(right, cell(mload(EVALS), label, 1, gamma, p), p)
-                    label := mulmod(label, DELTA, p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(ACTIVE), addmod(left, sub(p, right), p), p), p)
-                }
-                for { let cursor := add(EVALS, 128) } lt(cursor, add(EVALS, 513)) { cursor := add(cursor, 256) } {
-                    z := add(z, 96)
-                    sigma := add(sigma, 64)
-                    // b and c; then d and e, which are 128 bytes apart as well.
-                    let left := mulmod(mload(add(z, 32)), cell(mload(cursor), mload(sigma), beta, gamma, p), p)
-                    left := mulmod(left, cell(mload(add(cursor, 128)), mload(add(sigma, 32)), beta, gamma, p), p)
-                    let right := mulmod(mload(z), cell(mload(cursor), label, 1, gamma, p), p)
-                    label := mulmod(label, DELTA, p)
-                    right := mulmod(right, cell(mload(add(cursor, 128)), label, 1, gamma, p), p)
-                    label := mulmod(label, DELTA, p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(ACTIVE), addmod(left, sub(p, right), p), p), p)
-                }
-                {
-                    z := add(z, 96)
-                    let left :=
-                        mulmod(mload(add(z, 32)), cell(mload(INSTANCE), mload(add(sigma, 64)), beta, gamma, p), p)
-                    let right := mulmod(mload(z), cell(mload(INSTANCE), label, 1, gamma, p), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(ACTIVE), addmod(left, sub(p, right), p), p), p)
-                }
+                let cell := add(mload(add(EVALS, 544)), gamma)
+                let left := mulmod(mload(add(EVALS, 1024)), add(cell, mulmod(beta, mload(add(EVALS, 768)), p)), p)
+                let right := mulmod(mload(add(EVALS, 992)), add(cell, label), p)
+                label := mulmod(label, delta, p)
+                cell := add(mload(EVALS), gamma)
+                left := mulmod(left, add(cell, mulmod(beta, mload(add(EVALS, 800)), p)), p)
+                right := mulmod(right, add(cell, label), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, add(left, sub(p, right)), p))
+                label := mulmod(label, delta, p)
+                cell := add(mload(add(EVALS, 128)), gamma)
+                left := mulmod(mload(add(EVALS, 1120)), add(cell, mulmod(beta, mload(add(EVALS, 832)), p)), p)
+                right := mulmod(mload(add(EVALS, 1088)), add(cell, label), p)
+                label := mulmod(label, delta, p)
+                cell := add(mload(add(EVALS, 256)), gamma)
+                left := mulmod(left, add(cell, mulmod(beta, mload(add(EVALS, 864)), p)), p)
+                right := mulmod(right, add(cell, label), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, add(left, sub(p, right)), p))
+                label := mulmod(label, delta, p)
+                cell := add(mload(add(EVALS, 384)), gamma)
+                left := mulmod(mload(add(EVALS, 1216)), add(cell, mulmod(beta, mload(add(EVALS, 896)), p)), p)
+                right := mulmod(mload(add(EVALS, 1184)), add(cell, label), p)
+                label := mulmod(label, delta, p)
+                cell := add(mload(add(EVALS, 512)), gamma)
+                left := mulmod(left, add(cell, mulmod(beta, mload(add(EVALS, 928)), p)), p)
+                right := mulmod(right, add(cell, label), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, add(left, sub(p, right)), p))
+                label := mulmod(label, delta, p)
+                cell := add(mload(INSTANCE), gamma)
+                left := mulmod(mload(add(EVALS, 1312)), add(cell, mulmod(beta, mload(add(EVALS, 960)), p)), p)
+                right := mulmod(mload(add(EVALS, 1280)), add(cell, label), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, add(left, sub(p, right)), p))
                 // Lookup of e in the table: product, A and S.
-                {
-                    z := mload(add(EVALS, 1344))
-                    let a := mload(add(EVALS, 1408))
-                    let s := mload(add(EVALS, 1472))
-                    sum := addmod(mulmod(sum, y, p), mulmod(first, addmod(1, sub(p, z), p), p), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(L_LAST), addmod(mulmod(z, z, p), sub(p, z), p), p), p)
-                    let left := mulmod(mload(add(EVALS, 1376)), add(a, beta), p)
-                    left := mulmod(left, add(s, gamma), p)
-                    let right := mulmod(z, add(mload(add(EVALS, 512)), beta), p)
-                    right := mulmod(right, add(mload(add(EVALS, 576)), gamma), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(ACTIVE), addmod(left, sub(p, right), p), p), p)
-                    let step := addmod(a, sub(p, s), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(first, step, p), p)
-                    step := mulmod(step, addmod(a, sub(p, mload(add(EVALS, 1440))), p), p)
-                    sum := addmod(mulmod(sum, y, p), mulmod(mload(ACTIVE), step, p), p)
-                }
+                let first := mload(L_FIRST)
+                let z := mload(add(EVALS, 1344))
+                sum := add(mulmod(sum, y, p), mulmod(first, add(1, sub(p, z)), p))
+                sum := add(mulmod(sum, y, p), mulmod(mload(L_LAST), add(mulmod(z, z, p), sub(p, z)), p))
+                right := mulmod(z, add(mload(add(EVALS, 512)), beta), p)
+                right := mulmod(right, add(mload(add(EVALS, 576)), gamma), p)
+                let a := mload(add(EVALS, 1408))
+                let s := mload(add(EVALS, 1472))
+                left := mulmod(mload(add(EVALS, 1376)), add(a, beta), p)
+                left := mulmod(left, add(s, gamma), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, add(left, sub(p, right)), p))
+                s := add(a, sub(p, s))
+                sum := add(mulmod(sum, y, p), mulmod(first, s, p))
+                s := mulmod(s, add(a, sub(p, mload(add(EVALS, 1440)))), p)
+                sum := add(mulmod(sum, y, p), mulmod(active, s, p))
                 mstore(H, mulmod(sum, mload(INV_XN), p))
             }
 
             // SHPLONK: the sets of rotations are A {0, 1, 2, 3} (a to d), B {0} (e, S, fixed, permutation, h, random), C {0, 1, -7} (z0 to z2),
             // D {0, 1} (z3, lookup product), E {0, -1} (A). Each set's factor is v^i · (u - the rotations not in it) / (u - those not in A).
+            // What the combined openings are at u goes into REST.
             {
-                let v := mload(V)
+                let mu := mload(MU)
+                let e0 := mload(E_0)
+                let e1 := mload(E_1)
                 let e23 := mulmod(mload(E_2), mload(E_3), p)
-                let e123 := mulmod(mload(E_1), e23, p)
-                mstore(E_23, e23)
-                mstore(E_123, e123)
-                mstore(COEF_B, mulmod(v, e123, p))
-                let factor := mulmod(v, v, p)
-                mstore(COEF_C, mulmod(mulmod(factor, e23, p), mload(INV_LAST), p))
-                factor := mulmod(factor, v, p)
-                mstore(COEF_D, mulmod(factor, e23, p))
-                factor := mulmod(factor, v, p)
-                mstore(COEF_E, mulmod(mulmod(factor, e123, p), mload(INV_PREV), p))
-            }
-
-            // What the combined openings are at u.
-            {
-                // A: the last column first, Horner's way.
-                let mu := mload(MU)
-                let r0
-                let r1
-                let r2
-                let r3
-                for { let cursor := add(EVALS, 384) } gt(cursor, sub(EVALS, 1)) { cursor := sub(cursor, 128) } {
-                    r0 := addmod(mulmod(r0, mu, p), mload(cursor), p)
-                    r1 := addmod(mulmod(r1, mu, p), mload(add(cursor, 32)), p)
-                    r2 := addmod(mulmod(r2, mu, p), mload(add(cursor, 64)), p)
-                    r3 := addmod(mulmod(r3, mu, p), mload(add(cursor, 96)), p)
-                }
-                let e01 := mulmod(mload(E_0), mload(E_1), p)
-                r0 := mulmod(mulmod(r0, A_0, p), mload(E_123), p)
-                r0 := add(r0, mulmod(mulmod(r1, A_1, p), mulmod(mload(E_0), mload(E_23), p), p))
-                r0 := add(r0, mulmod(mulmod(r2, A_2, p), mulmod(mload(E_3), e01, p), p))
-                r0 := addmod(r0, mulmod(mulmod(r3, A_3, p), mulmod(mload(E_2), e01, p), p), p)
                 let x1 := mload(INV_X)
-                mstore(REST, mulmod(r0, mulmod(x1, mulmod(x1, x1, p), p), p))
-            }
-            {
+                let rest
+                // A.
+                {
+                    let r := add(mulmod(mload(add(EVALS, 384)), mu, p), mload(add(EVALS, 256)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 128)))
+                    r := add(mulmod(r, mu, p), mload(EVALS))
+                    rest := mulmod(mulmod(r, A_0, p), mulmod(e1, e23, p), p)
+                    r := add(mulmod(mload(add(EVALS, 416)), mu, p), mload(add(EVALS, 288)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 160)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 32)))
+                    rest := add(rest, mulmod(mulmod(r, A_1, p), mulmod(e0, e23, p), p))
+                    let e01 := mulmod(e0, e1, p)
+                    r := add(mulmod(mload(add(EVALS, 448)), mu, p), mload(add(EVALS, 320)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 192)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 64)))
+                    rest := add(rest, mulmod(mulmod(r, A_2, p), mulmod(mload(E_3), e01, p), p))
+                    r := add(mulmod(mload(add(EVALS, 480)), mu, p), mload(add(EVALS, 352)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 224)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 96)))
+                    rest := add(rest, mulmod(mulmod(r, A_3, p), mulmod(mload(E_2), e01, p), p))
+                    rest := mulmod(rest, mulmod(x1, mulmod(x1, x1, p), p), p)
+                }
                 // B: random, h, permutation and fixed columns backwards, S, e.
-                let mu := mload(MU)
-                let r := addmod(mulmod(mload(add(EVALS, 736)), mu, p), mload(H), p)
-                for { let cursor := add(EVALS, 960) } gt(cursor, add(EVALS, 767)) { cursor := sub(cursor, 32) } {
-                    r := addmod(mulmod(r, mu, p), mload(cursor), p)
+                let factor := mload(V)
+                {
+                    let r := add(mulmod(mload(add(EVALS, 736)), mu, p), mload(H))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 960)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 928)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 896)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 864)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 832)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 800)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 768)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 704)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 672)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 640)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 608)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 576)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 544)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 1472)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 512)))
+                    let coef := mulmod(factor, mulmod(e1, e23, p), p)
+                    mstore(COEF_B, coef)
+                    rest := add(rest, mulmod(coef, r, p))
                 }
-                for { let cursor := add(EVALS, 704) } gt(cursor, add(EVALS, 543)) { cursor := sub(cursor, 32) } {
-                    r := addmod(mulmod(r, mu, p), mload(cursor), p)
-                }
-                r := addmod(mulmod(r, mu, p), mload(add(EVALS, 1472)), p)
-                r := addmod(mulmod(r, mu, p), mload(add(EVALS, 512)), p)
-                mstore(REST, addmod(mload(REST), mulmod(mload(COEF_B), r, p), p))
-            }
-            {
                 // C.
-                let mu := mload(MU)
-                let z := add(EVALS, 992)
-                let r0 := addmod(mulmod(mload(add(z, 192)), mu, p), mload(add(z, 96)), p)
-                r0 := addmod(mulmod(r0, mu, p), mload(z), p)
-                let r1 := addmod(mulmod(mload(add(z, 224)), mu, p), mload(add(z, 128)), p)
-                r1 := addmod(mulmod(r1, mu, p), mload(add(z, 32)), p)
-                let last := addmod(mulmod(mload(add(z, 256)), mu, p), mload(add(z, 160)), p)
-                last := addmod(mulmod(last, mu, p), mload(add(z, 64)), p)
-                r0 := mulmod(mulmod(r0, C_0, p), mulmod(mload(E_1), mload(E_LAST), p), p)
-                r0 := add(r0, mulmod(mulmod(r1, C_1, p), mulmod(mload(E_0), mload(E_LAST), p), p))
-                r0 := addmod(r0, mulmod(mulmod(last, C_LAST, p), mulmod(mload(E_0), mload(E_1), p), p), p)
-                r0 := mulmod(r0, mulmod(mload(INV_X), mload(INV_X), p), p)
-                mstore(REST, addmod(mload(REST), mulmod(mload(COEF_C), r0, p), p))
-            }
-            {
-                // D and E.
-                let mu := mload(MU)
-                let r0 := addmod(mulmod(mload(add(EVALS, 1344)), mu, p), mload(add(EVALS, 1280)), p)
-                let r1 := addmod(mulmod(mload(add(EVALS, 1376)), mu, p), mload(add(EVALS, 1312)), p)
-                let r := mulmod(mulmod(r0, D_0, p), mload(E_1), p)
-                r := addmod(r, mulmod(mulmod(r1, D_1, p), mload(E_0), p), p)
-                r := mulmod(mload(COEF_D), r, p)
-                r0 := mulmod(mulmod(mload(add(EVALS, 1408)), E_SET_0, p), mload(E_PREV), p)
-                r0 := addmod(r0, mulmod(mulmod(mload(add(EVALS, 1440)), E_SET_PREV, p), mload(E_0), p), p)
-                r := addmod(r, mulmod(mload(COEF_E), r0, p), p)
-                mstore(REST, addmod(mload(REST), mulmod(r, mload(INV_X), p), p))
+                factor := mulmod(factor, mload(V), p)
+                {
+                    let eLast := mload(E_LAST)
+                    let r := add(mulmod(mload(add(EVALS, 1184)), mu, p), mload(add(EVALS, 1088)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 992)))
+                    let all := mulmod(mulmod(r, C_0, p), mulmod(e1, eLast, p), p)
+                    r := add(mulmod(mload(add(EVALS, 1216)), mu, p), mload(add(EVALS, 1120)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 1024)))
+                    all := add(all, mulmod(mulmod(r, C_1, p), mulmod(e0, eLast, p), p))
+                    r := add(mulmod(mload(add(EVALS, 1248)), mu, p), mload(add(EVALS, 1152)))
+                    r := add(mulmod(r, mu, p), mload(add(EVALS, 1056)))
+                    all := add(all, mulmod(mulmod(r, C_LAST, p), mulmod(e0, e1, p), p))
+                    let coef := mulmod(mulmod(factor, e23, p), mload(INV_LAST), p)
+                    mstore(COEF_C, coef)
+                    rest := add(rest, mulmod(mulmod(all, coef, p), mulmod(x1, x1, p), p))
+                }
+                // D.
+                factor := mulmod(factor, mload(V), p)
+                {
+                    let r := add(mulmod(mload(add(EVALS, 1344)), mu, p), mload(add(EVALS, 1280)))
+                    let all := mulmod(mulmod(r, D_0, p), e1, p)
+                    r := add(mulmod(mload(add(EVALS, 1376)), mu, p), mload(add(EVALS, 1312)))
+                    all := add(all, mulmod(mulmod(r, D_1, p), e0, p))
+                    let coef := mulmod(factor, e23, p)
+                    mstore(COEF_D, coef)
+                    rest := add(rest, mulmod(mulmod(all, coef, p), x1, p))
+                }
+                // E.
+                factor := mulmod(factor, mload(V), p)
+                {
+                    let all := mulmod(mulmod(mload(add(EVALS, 1408)), E_SET_0, p), mload(E_PREV), p)
+                    all := add(all, mulmod(mulmod(mload(add(EVALS, 1440)), E_SET_PREV, p), e0, p))
+                    let coef := mulmod(mulmod(factor, mulmod(e1, e23, p), p), mload(INV_PREV), p)
+                    mstore(COEF_E, coef)
+                    rest := addmod(rest, mulmod(mulmod(all, coef, p), x1, p), p)
+                }
+                mstore(REST, rest)
             }
 
-            // The combined commitment less what it is at u: it has to be the opening at u, (s - u) · W'.
+            // The combined commitment less what it is at u: it has to be the opening at u, (s - u) · W'. Sets by Horner's rule, so that no point is copied: a
+            // factor takes the place of what was added before. A precompile that refuses a point is remembered to the end.
             {
                 let mu := mload(MU)
-                mcopy(SUM, ADVICE, 64)
-                pop(add_terms(add(ADVICE, 64), add(ADVICE, 256), mu, mu, p))
-                // e; S; fixed and permutation; h in its pieces; random.
-                let factor := mload(COEF_B)
-                add_term(add(ADVICE, 256), factor)
-                factor := mulmod(factor, mu, p)
-                add_term(add(LOOKUP, 64), factor)
-                factor := add_terms(FIXED, DIGEST, mulmod(factor, mu, p), mu, p)
-                pop(add_terms(QUOTIENT, X, factor, mload(XN), p))
-                add_term(RANDOM, mulmod(factor, mu, p))
-                pop(add_terms(PRODUCTS, add(PRODUCTS, 192), mload(COEF_C), mu, p))
-                pop(add_terms(add(PRODUCTS, 192), RANDOM, mload(COEF_D), mu, p))
-                add_term(LOOKUP, mload(COEF_E))
+                mstore(FACTOR, mu)
+                // A.
+                mcopy(ROW, add(ADVICE, 192), 64)
+                let ok := fold(add(ADVICE, 128), ADVICE)
+                mcopy(SUM, ROW, 64)
+                // E, before its point is lost: it lies behind that of e.
+                ok := and(add_term(LOOKUP, mload(COEF_E)), ok)
+                // B: h of its pieces; random, h, permutation and fixed columns, S, e.
+                mcopy(ROW, add(QUOTIENT, 128), 64)
+                mstore(FACTOR, mload(XN))
+                ok := and(fold(add(QUOTIENT, 64), QUOTIENT), ok)
+                mcopy(QUOTIENT, ROW, 64)
+                mcopy(ROW, RANDOM, 64)
+                mstore(FACTOR, mu)
+                ok := and(fold(QUOTIENT, QUOTIENT), ok)
+                ok := and(fold(sub(DIGEST, 64), FIXED), ok)
+                ok := and(fold(add(LOOKUP, 64), add(LOOKUP, 64)), ok)
+                ok := and(fold(add(ADVICE, 256), add(ADVICE, 256)), ok)
+                ok := and(add_row(mload(COEF_B)), ok)
+                // C.
+                mcopy(ROW, add(PRODUCTS, 128), 64)
+                mstore(FACTOR, mu)
+                ok := and(fold(add(PRODUCTS, 64), PRODUCTS), ok)
+                ok := and(add_row(mload(COEF_C)), ok)
+                // D.
+                mcopy(ROW, add(PRODUCTS, 256), 64)
+                mstore(FACTOR, mu)
+                ok := and(fold(add(PRODUCTS, 192), add(PRODUCTS, 192)), ok)
+                ok := and(add_row(mload(COEF_D)), ok)
                 // The generator is (1, 2).
-                mstore(E_LAST, 1)
-                mstore(E_PREV, 2)
-                add_term(E_LAST, sub(p, mload(REST)))
-                factor := mulmod(mulmod(mload(E_0), mload(E_1), p), mulmod(mload(E_2), mload(E_3), p), p)
-                add_term(W, sub(p, factor))
-                add_term(W2, mload(U))
+                mstore(ROW, 1)
+                mstore(add(ROW, 32), 2)
+                ok := and(add_row(sub(p, mload(REST))), ok)
+                let factor := mulmod(mulmod(mload(E_0), mload(E_1), p), mulmod(mload(E_2), mload(E_3), p), p)
+                ok := and(add_term(W, sub(p, factor)), ok)
+                ok := and(add_term(W2, mload(U)), ok)
+                if iszero(ok) { fail() }
             }
 
             // e(SUM, G2) · e(-W', s·G2) = 1.
-            mcopy(INVERSES, SUM, 64)
-            mstore(add(INVERSES, 64), 0x198e9393920d483a7260bfb731fb5d25f1aa493335a9e71297e485b7aef312c2)
-            mstore(add(INVERSES, 96), 0x1800deef121f1e76426a00665e5c4479674322d4f75edadd46debd5cd992f6ed)
-            mstore(add(INVERSES, 128), 0x090689d0585ff075ec9e99ad690c3395bc4b313370b38ef355acdadcd122975b)
-            mstore(add(INVERSES, 160), 0x12c85ea5db8c6deb4aab71808dcb408fe3d1e7690c43d37b4ce6cc0166fa7daa)
-            mstore(add(INVERSES, 192), mload(W2))
+            mcopy(ADVICE, SUM, 64)
+            mstore(add(ADVICE, 64), 0x198e9393920d483a7260bfb731fb5d25f1aa493335a9e71297e485b7aef312c2)
+            mstore(add(ADVICE, 96), 0x1800deef121f1e76426a00665e5c4479674322d4f75edadd46debd5cd992f6ed)
+            mstore(add(ADVICE, 128), 0x090689d0585ff075ec9e99ad690c3395bc4b313370b38ef355acdadcd122975b)
+            mstore(add(ADVICE, 160), 0x12c85ea5db8c6deb4aab71808dcb408fe3d1e7690c43d37b4ce6cc0166fa7daa)
+            mstore(add(ADVICE, 192), mload(W2))
             // W' was multiplied above, so y is below q.
-            mstore(add(INVERSES, 224), mod(sub(Q, mload(add(W2, 32))), Q))
-            mcopy(add(INVERSES, 256), 0, 128)
-            if iszero(staticcall(gas(), 8, INVERSES, 384, INVERSES, 32)) { fail() }
-            if iszero(mload(INVERSES)) { fail() }
+            mstore(add(ADVICE, 224), mod(sub(Q, mload(add(W2, 32))), Q))
+            mcopy(add(ADVICE, 256), 0, 128)
+            if iszero(staticcall(gas(), 8, ADVICE, 384, ADVICE, 32)) { fail() }
+            if iszero(mload(ADVICE)) { fail() }
             // No prover: three zeros.
             calldatacopy(0, calldatasize(), 96)
             return(0, 96)
