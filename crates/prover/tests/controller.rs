@@ -514,7 +514,8 @@ async fn a_prover_of_what_l1_does_not_pin_gets_no_work() {
     assert_eq!(served.status("zk", "zk/register", Vec::new()).await, 422);
     let answer = served.ask("zk", "zk/register", alloy_rlp::encode(pins(1))).await;
     assert_eq!(answer.status(), StatusCode::OK);
-    served.sessions.lock().insert("zk".into(), answer.text().await.unwrap());
+    let token = answer.text().await.unwrap();
+    served.sessions.lock().insert("zk".into(), token);
     assert_eq!(served.lease("zk").await.1, 1);
 }
 
