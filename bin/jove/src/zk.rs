@@ -36,7 +36,7 @@ pub(crate) struct Program {
     /// Memory for what is large, in GiB; more than that lies in a file [default: what is available less 2]
     #[arg(long, env = "JOVE_ZK_MEMORY", value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
     zk_memory: Option<u32>,
-    /// Memory of a segment of an execution, in GiB [default: 4]
+    /// Memory of a segment of an execution, in GiB [default: 5]
     #[arg(long, env = "JOVE_ZK_SEGMENT_MEMORY", value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
     zk_segment_memory: Option<u32>,
 }

@@ -2,7 +2,8 @@
 //!
 //! The machine has 512 MiB of addresses, and its own allocator never frees: a batch of two thousand blocks, or a few transactions that recurse, would use them up, and
 //! could not be proven. This one frees, in a bounded number of instructions a call, whatever was allocated before. Blocks of up to [`SMALL`] bytes are kept in
-//! lists by their size, so that one costs about ten instructions; what is larger comes from TLSF (`rlsf`), which joins neighbours again.
+//! lists by their size, so that one costs about ten instructions; what is larger comes from TLSF (`rlsf`), which joins neighbours again. It is given memory piece by
+//! piece, from low addresses on: a proof is of all memory up to the highest address that was ever written.
 
 #![no_std]
 
@@ -19,6 +20,10 @@ const SMALL: usize = 1024;
 const STEP: usize = 16;
 /// Bytes that such blocks are cut from at a time.
 const CHUNK: usize = 16 * 1024;
+/// Bytes that TLSF is given at a time, at least.
+const PIECE: usize = 256 * 1024;
+/// TLSF's first level: sizes up to the largest there are.
+const SIZES: usize = usize::BITS as usize - rlsf::GRANULARITY.trailing_zeros() as usize;
 
 /// The heap of a machine with one thread. Empty until [`LlffHeap::init`]. The name is the one that `openvm-platform` uses.
 pub struct LlffHeap(UnsafeCell<Heap>);
@@ -30,7 +35,8 @@ impl LlffHeap {
     /// A heap without memory: nothing can be allocated.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(UnsafeCell::new(Heap { free: [ptr::null_mut(); SMALL / STEP + 1], chunk: (0, 0), large: Tlsf::new() }))
+        let free = [ptr::null_mut(); SMALL / STEP + 1];
+        Self(UnsafeCell::new(Heap { free, chunk: (0, 0), large: Tlsf::new(), has_pool: false, rest: (0, 0) }))
     }
 
     /// Gives it its memory, once.
@@ -38,10 +44,8 @@ impl LlffHeap {
     /// # Safety
     /// The `size` bytes from address `start` on are nobody else's, for as long as the heap is there.
     pub unsafe fn init(&self, start: usize, size: usize) {
-        if let Some(memory) = NonNull::new(ptr::with_exposed_provenance_mut::<u8>(start)) {
-            // SAFETY: one thread, and no other reference outlives its call; the caller's word for the memory.
-            unsafe { (*self.0.get()).large.insert_free_block_ptr(NonNull::slice_from_raw_parts(memory, size)) };
-        }
+        // SAFETY: one thread, and no other reference outlives its call.
+        unsafe { (*self.0.get()).rest = (start, start + size) };
     }
 }
 
@@ -67,8 +71,9 @@ unsafe impl GlobalAlloc for LlffHeap {
             match (list(layout), list(new)) {
                 (Some(old), Some(new)) if old == new => return block,
                 (None, None) => {
-                    let moved = heap.large.reallocate(NonNull::new_unchecked(block), new);
-                    return moved.map_or(ptr::null_mut(), NonNull::as_ptr);
+                    if let Some(moved) = heap.large.reallocate(NonNull::new_unchecked(block), new) {
+                        return moved.as_ptr();
+                    }
                 }
                 _ => {}
             }
@@ -87,7 +92,11 @@ struct Heap {
     free: [*mut u8; SMALL / STEP + 1],
     /// What is left of the memory that small blocks are cut from: from, to.
     chunk: (usize, usize),
-    large: Tlsf<'static, u32, u32, 28, 32>,
+    large: Tlsf<'static, usize, u32, SIZES, 32>,
+    /// Whether TLSF has memory: what it is given then follows that.
+    has_pool: bool,
+    /// The memory that was not used yet: from, to.
+    rest: (usize, usize),
 }
 
 /// Which list has blocks of a layout; none if it is large.
@@ -100,7 +109,7 @@ impl Heap {
     #[inline]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
         let Some(list) = list(layout) else {
-            return self.large.allocate(layout).map_or(ptr::null_mut(), NonNull::as_ptr);
+            return self.large(layout);
         };
         let block = self.free[list];
         if block.is_null() {
@@ -124,6 +133,35 @@ impl Heap {
         }
     }
 
+    /// A large block, of more memory if there is none in what TLSF has.
+    fn large(&mut self, layout: Layout) -> *mut u8 {
+        loop {
+            if let Some(block) = self.large.allocate(layout) {
+                return block.as_ptr();
+            }
+            // TLSF looks among blocks that are larger by a thirty-second, and has a header on each.
+            let (from, to) = self.rest;
+            let wanted = layout.size() + layout.size() / 16 + layout.align() + 1024;
+            let piece = wanted.next_multiple_of(PIECE).min(to - from);
+            let Some(memory) = NonNull::new(ptr::with_exposed_provenance_mut::<u8>(from)) else {
+                return ptr::null_mut();
+            };
+            let memory = NonNull::slice_from_raw_parts(memory, piece);
+            // SAFETY: the memory is the heap's, and nobody has it yet. It follows what TLSF was given before.
+            let taken = unsafe {
+                if self.has_pool {
+                    self.large.append_free_block_ptr(memory)
+                } else {
+                    self.large.insert_free_block_ptr(memory).map_or(0, |taken| taken.get())
+                }
+            };
+            if taken == 0 {
+                return ptr::null_mut();
+            }
+            (self.has_pool, self.rest.0) = (true, from + taken);
+        }
+    }
+
     /// A small block that was none before.
     #[cold]
     fn cut(&mut self, size: usize) -> *mut u8 {
@@ -137,11 +175,12 @@ impl Heap {
                 self.free[rest / STEP] = block;
             }
             let Ok(layout) = Layout::from_size_align(CHUNK, STEP) else { return ptr::null_mut() };
-            let Some(chunk) = self.large.allocate(layout) else {
+            let chunk = self.large(layout);
+            if chunk.is_null() {
                 self.chunk = (0, 0);
-                return ptr::null_mut();
-            };
-            from = chunk.as_ptr().expose_provenance();
+                return chunk;
+            }
+            from = chunk.expose_provenance();
             self.chunk.1 = from + CHUNK;
         }
         self.chunk.0 = from + size;
@@ -240,6 +279,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn memory_is_used_from_its_beginning_on() {
+        let (heap, memory) = heap(16 << 20);
+        let last = |layout| {
+            // SAFETY: it has a size.
+            let block = unsafe { heap.alloc(layout) };
+            assert!(!block.is_null());
+            block.addr() + layout.size() - memory.as_ptr().addr()
+        };
+        assert!(last(Layout::from_size_align(8, 8).unwrap()) < PIECE);
+        assert!(last(Layout::from_size_align(2_000, 8).unwrap()) < PIECE);
+        // Nor has it touched what is beyond.
+        let touched = memory.iter().rposition(|word| *word != 0).unwrap() * 16;
+        assert!(touched < PIECE, "{touched}");
+        assert!(last(Layout::from_size_align(3 << 20, 4096).unwrap()) < (3 << 20) + 3 * PIECE);
+        // To its end: what is left is not lost because it is less than a piece.
+        assert!(last(Layout::from_size_align(11 << 20, 8).unwrap()) < 16 << 20);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Program {
     #[arg(long, value_name = "FILE")]
     pub vm: PathBuf,
     /// Memory for a segment of an execution, in GiB: a longer execution has more segments
-    #[arg(long, value_name = "GIB", default_value_t = 4)]
+    #[arg(long, value_name = "GIB", default_value_t = 5)]
     pub segment_memory: usize,
 }
 
