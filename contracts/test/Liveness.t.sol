@@ -562,6 +562,30 @@ contract LivenessTest is Chain {
         pass(1);
         rollup.drop();
         vm.assertEq(rollup.headIndex(), 1);
+        // As does the next one.
+        commit();
+        commit();
+        zk(2, 0);
+        tee(amd1, 2, 1);
+        vm.assertEq(rollup.conflictIndex(), 2);
+        pass(2 * DROP);
+        vm.expectRevert(abi.encodeWithSelector(Rollup.NotDroppable.selector, type(uint256).max));
+        rollup.drop();
+    }
+
+    function test_dropNeedNotWaitForAConflictThatEndedInvalid() public {
+        commit();
+        tee(intel1, 1, 0);
+        zk(1, INVALID);
+        vm.assertEq(rollup.conflictIndex(), 1);
+        tee(amd1, 1, INVALID);
+        vm.assertEq(rollup.headIndex(), 0);
+        vm.assertEq(rollup.conflictEndedAt(), vm.getBlockTimestamp());
+        pass(1);
+        commit();
+        pass(DROP);
+        rollup.drop();
+        vm.assertEq(rollup.headIndex(), 0);
     }
 
     function test_dropReturnsMessages() public {

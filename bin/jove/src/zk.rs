@@ -232,10 +232,10 @@ fn build(source: &Path) -> Result<PathBuf, String> {
 /// In words: also where it was prepared for another.
 pub(crate) fn pins_of(keys: &Path) -> Result<deploy::Pins, String> {
     let program = Program { zk_keys: Some(keys.to_owned()), ..Program::by_environment()? };
-    pins(&program.ready()?)
+    pins(&program.verifier()?)
 }
 
-/// What a verifier on L1 pins, of a back end that is ready.
+/// What a verifier on L1 pins, of a back end whose commitments are there.
 ///
 /// # Errors
 /// In words.

@@ -100,9 +100,9 @@ contract Proofs is Governed, Initializable {
         bool upheld;
         /// The entries of `tee`.
         uint32 count;
-        /// The entry with the zero-knowledge output, from 1 on; 0 if none has it. An entry never changes.
+        /// The entry that had the zero-knowledge output when that was proven, from 1 on; 0 if none did. An entry never changes.
         uint32 same;
-        /// The zero-knowledge output where no entry has it.
+        /// The zero-knowledge output where no entry had it.
         bytes32 zkOutput;
         mapping(uint256 => Evidence) tee;
     }

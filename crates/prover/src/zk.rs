@@ -96,9 +96,21 @@ impl<B: Backend> ZkWorker<B> {
                     Err(error @ Error::Stale) => return Err(error),
                     // The controller began anew, without leases. It gives the same job first, as a rule: the stage goes on meanwhile.
                     Err(Error::Unregistered) => {
+                        // It may be away again, or L1 be, which it asks: a stage may be minutes from its end, and is not killed for that.
                         let anew = async {
-                            *session = self.register().await?;
-                            self.lease(session).await
+                            loop {
+                                let leased = match self.register().await {
+                                    Ok(new) => {
+                                        *session = new;
+                                        self.lease(session).await
+                                    }
+                                    Err(error) => Err(error),
+                                };
+                                match leased {
+                                    Err(Error::Controller(_) | Error::Unregistered) => tokio::time::sleep(PAUSE).await,
+                                    other => return other,
+                                }
+                            }
                         };
                         let next = tokio::select! {
                             next = anew => next?,

@@ -14,11 +14,18 @@ use jove_settlement::{
 };
 use jove_stf::Witness;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-use tokio::task::{block_in_place, spawn_blocking};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{
+    sync::Semaphore,
+    task::{block_in_place, spawn_blocking},
+    time::timeout,
+};
 
 /// Most bytes of witnesses that are kept for provers.
 const KEPT: usize = 256 << 20;
+/// How long weighing may take before the batch is committed as it is: a commit that nobody can prove is dropped after a day, and without commits the chain stops
+/// sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an input for each of its blobs, for each header of L1 at most, and for what is small.
 const BLOB: usize = 131_072 + 4;
 const HEADER: usize = 800;
@@ -31,6 +38,8 @@ pub(super) struct Weighed {
     /// Most bytes of witnesses that are kept.
     room: usize,
     kept: Mutex<Kept>,
+    /// One batch at a time: what was given up may go on in its thread.
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -43,7 +52,7 @@ struct Kept {
 impl Weighed {
     /// Batches whose inputs have at most so many bytes. Whether this node's provers are given them.
     pub(super) fn new(most: usize, proves: bool) -> Self {
-        Self { most, room: if proves { KEPT } else { 0 }, kept: Mutex::default() }
+        Self { most, room: if proves { KEPT } else { 0 }, kept: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// The witness of a batch on L1, if it was made here before. The contents are those of its blobs.
@@ -103,13 +112,32 @@ pub(super) async fn next_commit(
         }
         let beside = block_in_place(|| beside(state, &commit))?;
         let most = shared.weighed.most.saturating_sub(beside);
-        let (node, first_block, last_block) = (shared.node.clone(), commit.first_block, commit.last_block);
-        let made = spawn_blocking(move || node.witness_within(first_block, last_block, most)).await??;
+        let (first_block, last_block) = (commit.first_block, commit.last_block);
+        let made = match timeout(PATIENCE, weigh(shared, first_block, last_block, most)).await {
+            Ok(Ok(made)) => made,
+            unknown => {
+                let error = match unknown {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => format!("it takes more than {} s", PATIENCE.as_secs()),
+                };
+                tracing::warn!(
+                    batch = commit.index,
+                    first_block,
+                    last_block,
+                    error,
+                    "a batch is not weighed before it is committed"
+                );
+                shared.weighed.keep(name, None);
+                return Ok(Some(commit));
+            }
+        };
         let TooHeavy { size, fits } = match made {
             Ok(witness) => {
                 shared.weighed.keep(name, Some(witness));
                 return Ok(Some(commit));
             }
+            // What is beside the witness is too much by itself: half of the blocks have less of it.
+            Err(heavy) if most == 0 => TooHeavy { fits: first_block + (last_block - first_block) / 2, ..heavy },
             Err(heavy) => heavy,
         };
         let bytes = size.saturating_add(beside);
@@ -134,6 +162,23 @@ pub(super) async fn next_commit(
         );
         while block_in_place(|| committer.collect(state, upto))?.is_none() {}
     }
+}
+
+/// The witness of these blocks, in a thread of its own; an error while that has another.
+async fn weigh(
+    shared: &Shared,
+    first: u64,
+    last: u64,
+    most: usize,
+) -> Result<Result<Witness, TooHeavy>, Box<dyn std::error::Error + Send + Sync>> {
+    let turn = shared.weighed.turn.clone().try_acquire_owned()?;
+    let node = shared.node.clone();
+    let weighing = spawn_blocking(move || {
+        let made = node.witness_within(first, last, most);
+        drop(turn);
+        made
+    });
+    Ok(weighing.await??)
 }
 
 /// Bytes that a batch's input has at most beside its witness.
