@@ -24,6 +24,9 @@ fails() {
 # js EXPRESSION [JSON]: evaluates with `$` the parsed JSON (default: null). Numbers beyond 2^53 are BigInt literals.
 js() { J="${2:-null}" node -p "const \$ = JSON.parse(process.env.J); String($1)" 2>&1 | grep -m1 -vE '^(\[eval\]|undefined:1|<anonymous_script>|.*\^|$)'; }
 
+# sent ARGUMENTS: the receipt of `cast send`, or why there is none. What cast logs on the way is no part of it.
+sent() { local log=$E2E_WORK/cast.$BASHPID; cast send --json "$@" 2>"$log" || cat "$log"; }
+
 # true_that NAME EXPRESSION [JSON]: the JavaScript expression is true.
 true_that() {
   local out; out=$(js "$2" "${3:-null}" 2>&1)

@@ -27,7 +27,7 @@ sequence() { # sequence DEADLINE [PROVE_KEY]
   pids+=("$sequencer")
   until_true 30 serves "$l2" || fail "the sequencer starts" "$(tail -3 "$data/l2.log")"
 }
-send() { hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" "$@" 2>&1)"); [[ $hash == 0x* ]]; }
+send() { hash=$(js '$.transactionHash' "$(sent --rpc-url "$l2" --private-key "$(key 1)" "$@")"); [[ $hash == 0x* ]]; }
 # More than a batch holds: nothing but that has it committed.
 sequence 1h
 until_true 60 send --value 1 "$someone" || fail "a transfer" "$hash"

@@ -20,7 +20,7 @@ balance() { cast balance --rpc-url "$1" "$2"; }
 coins() { local out; out=$(cast call --rpc-url "$1" "$2" 'balanceOf(address)(uint256)' "$3"); echo "${out%% *}"; } # coins URL TOKEN WHO
 withdrawn() { sed -n 's/^withdrawn in \(0x[0-9a-f]*\).*/\1/p'; } # the hash in what jove bridge withdraw prints
 is_final() { [[ $(js '$.rung' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")") == final ]]; }
-sent() { js '$.status == "0x1" ? $.transactionHash : "failed"' "$(cast send --json "$@" 2>&1)"; } # the hash of a transaction that succeeded
+succeeded() { js '$.status == "0x1" ? $.transactionHash : "failed"' "$(sent "$@")"; } # the hash of a transaction that succeeded
 begin=$SECONDS
 note() { echo "      ($((SECONDS - begin)) s) $1"; }
 
@@ -66,7 +66,7 @@ is "tokens: both have what is theirs" "750499999 250000001" "$(coins "$l2" "$l2_
 cast send --rpc-url "$l1" --private-key "${keys[2]}" "$coin" 'approve(address,uint256)' "$bridge" 15000003 >/dev/null
 refused=()
 for amount in 7000001 8000002; do
-  refused+=("$(sent --rpc-url "$l1" --private-key "${keys[2]}" --value 1ether "$bridge" \
+  refused+=("$(succeeded --rpc-url "$l1" --private-key "${keys[2]}" --value 1ether "$bridge" \
     'depositERC20(address,address,uint256,uint64,bytes)' "$coin" "${names[5]}" "$amount" 100000 0x01)")
 done
 told() { [[ $(jove_as 2 bridge status "${refused[1]}" 2>&1) == *"did not take"* ]]; }
@@ -77,7 +77,7 @@ is "nothing of it was minted" 0 "$(coins "$l2" "$l2_coin" "${names[5]}")"
 note "tokens are in"
 
 # --- out: a withdrawal of tokens, and a refused deposit, at the same time ---
-back=$(sent --rpc-url "$l2" --private-key "${keys[6]}" 0x4200000000000000000000000000000000000010 \
+back=$(succeeded --rpc-url "$l2" --private-key "${keys[6]}" 0x4200000000000000000000000000000000000010 \
   'sendBack(uint256,address,address,uint256)' 0 "$coin" "${names[2]}" 7000001)
 fails "it is sent back once" "NoSuchFailure|execution reverted" cast send --rpc-url "$l2" --private-key "${keys[6]}" \
   0x4200000000000000000000000000000000000010 'sendBack(uint256,address,address,uint256)' 0 "$coin" "${names[2]}" 7000001
@@ -134,7 +134,7 @@ block_final() { [[ $(js '$.l2.finalized' "$(cast rpc --rpc-url "$l2" jove_syncSt
 if until_true 120 block_final; then pass "the batch with the full block is final"; else fail "the batch with the full block is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 cast rpc --rpc-url "$l2" anvil_mine 1000 >/dev/null
 # The last transaction: it makes a batch of what was mined.
-last=$(sent --rpc-url "$l2" --private-key "${keys[6]}" --value 1 "${names[1]}")
+last=$(succeeded --rpc-url "$l2" --private-key "${keys[6]}" --value 1 "${names[1]}")
 if until_true 120 is_final "$last"; then pass "all is final"; else fail "all is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 fails "history is pruned" "pruned|missing trie node|not available" cast balance --rpc-url "$l2" --block 2 "${names[1]}"
 true_that "and a withdrawal before it is proven" '$.status == "final" && $.proof.length == 32' "$(cast rpc --rpc-url "$l2" jove_getWithdrawalProof "$unclaimed")"

@@ -17,7 +17,7 @@ has_rung() {
   else [[ $(js "Boolean(\$.rungs.$2)" "$finality") == true ]]; fi
 }
 stages() { js 'JSON.stringify($.stages)' "$(cast rpc --rpc-url "$1" jove_syncStatus)"; }
-transfer() { js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" --value 1 "$someone" 2>&1)"; }
+transfer() { js '$.transactionHash' "$(sent --rpc-url "$l2" --private-key "$(key 1)" --value 1 "$someone")"; }
 begins() { hash=$(transfer); [[ $hash == 0x* ]]; }
 some() { begins || fail "a transfer" "$hash"; }
 # reaches NAME HASH RUNG: within two minutes.
@@ -128,7 +128,7 @@ is "both nodes have one chain" "$(cast block --rpc-url "$l2" "$number" --field h
 kill -INT "$sequencer" "$pid_first"; wait "$sequencer" "$pid_first" 2>/dev/null
 sequence 3
 until_true 30 serves "$l2" || fail "a sequencer that does not commit" "$(tail -3 "$data/l2.log")"
-large() { hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" "$someone" "0x$(openssl rand -hex 60000)" 2>&1)"); [[ $hash == 0x* ]]; }
+large() { hash=$(js '$.transactionHash' "$(sent --rpc-url "$l2" --private-key "$(key 1)" "$someone" "0x$(openssl rand -hex 60000)")"); [[ $hash == 0x* ]]; }
 for _ in $(seq 16); do large || fail "a large transaction" "$hash"; done
 cast send --rpc-url "$l1" --private-key "$(key 2)" --value 0.1ether "$inbox" \
   'send(address,bool,uint256,uint256,uint64,bytes)' "$overdue" false 0 2ether 21000 0x >/dev/null || fail "a message" "not queued"

@@ -17,7 +17,7 @@ start() { # start FLAG...
   pids+=("$node")
   until_true 240 serves "$l2" || fail "it starts" "$(tail -5 "$data/log")"
 }
-send() { hash=$(js '$.transactionHash' "$(cast send --json --rpc-url "$l2" --private-key "$(key 1)" "$@" 2>&1)"); [[ $hash == 0x* ]]; }
+send() { hash=$(js '$.transactionHash' "$(sent --rpc-url "$l2" --private-key "$(key 1)" "$@")"); [[ $hash == 0x* ]]; }
 certified() { [[ $(js '$?.rungs?.certified?.height > 0' "$(cast rpc --rpc-url "$l2" jove_getFinality "$1")") == true ]]; }
 status() { js "\$.status.$1" "$(cast rpc --rpc-url "$l2" jove_validators)"; }
 

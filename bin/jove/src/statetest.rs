@@ -4,7 +4,7 @@
 //! and expected exception must be those of the test. Then it runs again on the witness of the first run ([`jove_stf::witness`]), and must do the same.
 //! That second run can be written down ([`Inputs`]), for a zkVM's guest to do the same.
 
-use alloy_consensus::{Header, transaction::SignerRecoverable};
+use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, Log, U64, U256, keccak256};
 use jove_executor::TrieReader;
@@ -103,7 +103,12 @@ impl Inputs {
         }
         let words = name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' });
         let name: String = words.take(120).chain(id.to_string().chars().take(10)).collect();
-        std::fs::write(self.folder.join(format!("{name}.input")), Check::Block(block().into()).encode())?;
+        let check = Check::Block(block().into());
+        let bytes = check.encode();
+        if Check::decode(&bytes).as_ref() != Ok(&check) {
+            return Err(std::io::Error::other("its encoding is not read as it was written"));
+        }
+        std::fs::write(self.folder.join(format!("{name}.input")), bytes)?;
         let mut revealed = outcome.0.to_vec();
         alloy_rlp::encode_list::<Log, Log>(outcome.1, &mut revealed);
         self.expected.lock().insert(name, keccak256(revealed));
@@ -238,6 +243,8 @@ fn pre_state(accounts: &BTreeMap<Address, PreAccount>) -> ChangeSet {
 }
 
 fn header(env: &Env) -> Header {
+    // A header that has excess blob gas has these too: it has no encoding without them.
+    let cancun = env.current_excess_blob_gas.is_some();
     Header {
         beneficiary: env.current_coinbase,
         difficulty: env.current_difficulty,
@@ -246,6 +253,8 @@ fn header(env: &Env) -> Header {
         timestamp: env.current_timestamp.to(),
         mix_hash: env.current_random.unwrap_or_default(),
         base_fee_per_gas: env.current_base_fee.map(|fee| fee.to()),
+        withdrawals_root: cancun.then_some(EMPTY_WITHDRAWALS),
+        blob_gas_used: cancun.then_some(0),
         excess_blob_gas: env.current_excess_blob_gas.map(|gas| gas.to()),
         ..Default::default()
     }
