@@ -97,24 +97,25 @@ contract BridgeTest is Chain, L2 {
     // --- helpers ---
 
     /// @dev Makes a batch final whose outbox root is that of the messages sent so far.
-    function finalizeOutbox() internal returns (bytes32 root) {
-        root = messenger.root();
+    function finalizeOutbox() internal returns (Outbox.Final memory) {
         uint64 index = commit();
+        otherRoots[index] = roots(index, 0);
+        otherRoots[index].outboxRoot = messenger.root();
         for (uint256 i; i < 2; ++i) {
             Rollup.Proof memory p = proofOf(ProofSystem(i), intel1, index, 0);
-            p.claims[0].outboxRoot = root;
+            p.claims[0].outboxRoot = messenger.root();
             p.start = rollup.finalOutput();
             rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
         }
         assertFinal(index);
-        vm.assertTrue(rollup.isFinalOutboxRoot(root));
+        return finalOf(index);
     }
 
     function execute(Message memory m) internal returns (bool) {
-        bytes32 root = messenger.root();
+        Outbox.Final memory last = finalOf(rollup.finalIndex());
         (, bytes32[32] memory proof) = prove(leaves, m.nonce);
         vm.prank(bob);
-        return outbox.execute(m, root, proof);
+        return outbox.execute(m, last, proof);
     }
 
     function depositToken(address from, address to, uint256 amount, bytes memory data) internal returns (uint64) {
@@ -451,10 +452,10 @@ contract BridgeTest is Chain, L2 {
         Message memory m = sendFrom(
             bob, address(bridge), 0, 200_000, abi.encodeCall(IL1Bridge.finalizeWithdrawal, (address(token), bob, 1000))
         );
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         (, bytes32[32] memory proof) = prove(leaves, 0);
         vm.expectRevert(abi.encodeWithSelector(Outbox.ForbiddenTarget.selector, address(bridge)));
-        outbox.execute(m, root, proof);
+        outbox.execute(m, batch, proof);
         // And if it could, the bridge would see its sender.
         vm.mockCall(address(outbox), abi.encodeCall(Outbox.l2Sender, ()), abi.encode(bob));
         vm.prank(address(outbox));
@@ -501,40 +502,103 @@ contract BridgeTest is Chain, L2 {
     function test_onceOnly() public {
         target.mend();
         Message memory m = sendFrom(alice, address(target), 1 ether, 100_000, "");
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         execute(m);
         (, bytes32[32] memory proof) = prove(leaves, 0);
         vm.expectRevert(abi.encodeWithSelector(Outbox.AlreadyDone.selector, leaves[0]));
-        outbox.execute(m, root, proof);
+        outbox.execute(m, batch, proof);
         vm.expectRevert(abi.encodeWithSelector(Outbox.NotFailed.selector, leaves[0]));
         outbox.retry(m);
         // Nor under a later root.
         sendFrom(alice, address(target), 0, 0, "");
-        root = finalizeOutbox();
+        batch = finalizeOutbox();
         (, proof) = prove(leaves, 0);
         vm.expectRevert(abi.encodeWithSelector(Outbox.AlreadyDone.selector, leaves[0]));
-        outbox.execute(m, root, proof);
+        outbox.execute(m, batch, proof);
     }
 
     function test_oldRootStaysGood() public {
         target.mend();
         Message memory m = sendFrom(alice, address(target), 1 ether, 100_000, "");
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         (, bytes32[32] memory proof) = prove(leaves, 0);
         sendFrom(alice, address(target), 0, 0, "");
         finalizeOutbox();
-        vm.assertTrue(outbox.execute(m, root, proof));
+        vm.assertTrue(outbox.execute(m, batch, proof));
+    }
+
+    function test_aRootServesFor256Batches() public {
+        target.mend();
+        Message memory m = sendFrom(alice, address(target), 1 ether, 100_000, "");
+        Message memory late = sendFrom(alice, address(target), 0, 100_000, "");
+        Outbox.Final memory first = finalizeOutbox();
+        Outbox.Final memory last;
+        for (uint256 i; i < 255; ++i) {
+            last = finalizeOutbox();
+        }
+        (, bytes32[32] memory proof) = prove(leaves, 0);
+        vm.assertTrue(outbox.execute(m, first, proof));
+        finalizeOutbox();
+        (, proof) = prove(leaves, 1);
+        bytes memory notFinal = abi.encodeWithSelector(Outbox.NotFinal.selector, first.outboxRoot);
+        vm.expectRevert(notFinal);
+        outbox.execute(late, first, proof);
+        vm.expectRevert(notFinal);
+        outbox.keep(first);
+        vm.assertTrue(outbox.execute(late, last, proof));
+    }
+
+    function test_aKeptRootServesForGood() public {
+        target.mend();
+        Message memory m = sendFrom(alice, address(target), 1 ether, 100_000, "");
+        Outbox.Final memory first = finalizeOutbox();
+        vm.assertFalse(outbox.kept(first.outboxRoot));
+        outbox.keep(first);
+        vm.assertTrue(outbox.kept(first.outboxRoot));
+        sendFrom(alice, address(target), 0, 100_000, "");
+        for (uint256 i; i < 257; ++i) {
+            finalizeOutbox();
+        }
+        bytes32[] memory then = new bytes32[](1);
+        then[0] = leaves[0];
+        (, bytes32[32] memory proof) = prove(then, 0);
+        // What is kept is the root.
+        first.lastBlockHash = 0;
+        vm.assertTrue(outbox.execute(m, first, proof));
+    }
+
+    function test_aRootIsOfItsBatch() public {
+        Message memory m = sendFrom(alice, address(target), 0, 100_000, "");
+        Outbox.Final memory batch = finalizeOutbox();
+        (, bytes32[32] memory proof) = prove(leaves, 0);
+        bytes memory notFinal = abi.encodeWithSelector(Outbox.NotFinal.selector, batch.outboxRoot);
+        for (uint256 field; field < 5; ++field) {
+            Outbox.Final memory other =
+                Outbox.Final(batch.index, batch.lastBlockHash, batch.stateRoot, batch.outboxRoot);
+            if (field == 0) --other.index;
+            if (field == 1) ++other.index;
+            if (field == 2) other.index += 256;
+            if (field == 3) other.lastBlockHash = 0;
+            if (field == 4) other.stateRoot = 0;
+            vm.expectRevert(notFinal);
+            outbox.execute(m, other, proof);
+            vm.expectRevert(notFinal);
+            outbox.keep(other);
+        }
+        batch.outboxRoot = keccak256("another");
+        vm.expectRevert(abi.encodeWithSelector(Outbox.NotFinal.selector, batch.outboxRoot));
+        outbox.keep(batch);
     }
 
     function test_failedCallIsKeptForRetry() public {
         Message memory m = sendFrom(alice, address(target), 2 ether, 100_000, "hello");
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         vm.assertFalse(execute(m));
         vm.assertEq(uint256(outbox.status(leaves[0])), uint256(Outbox.Status.Failed));
         vm.assertEq(address(bridge).balance, SUPPLY);
         (, bytes32[32] memory proof) = prove(leaves, 0);
         vm.expectRevert(abi.encodeWithSelector(Outbox.AlreadyDone.selector, leaves[0]));
-        outbox.execute(m, root, proof);
+        outbox.execute(m, batch, proof);
         vm.assertFalse(outbox.retry(m));
         target.mend();
         vm.assertTrue(outbox.retry(m));
@@ -546,9 +610,9 @@ contract BridgeTest is Chain, L2 {
     function test_callGetsItsGas() public {
         target.mend();
         Message memory m = sendFrom(alice, address(target), 1 ether, 3_000_000, "hello");
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         (, bytes32[32] memory proof) = prove(leaves, 0);
-        bytes memory data = abi.encodeCall(Outbox.execute, (m, root, proof));
+        bytes memory data = abi.encodeCall(Outbox.execute, (m, batch, proof));
         (bool ok, bytes memory reason) = address(outbox).call{gas: 2_900_000}(data);
         vm.assertFalse(ok);
         vm.assertEq(bytes32(reason), bytes32(Outbox.InsufficientGas.selector));
@@ -562,10 +626,10 @@ contract BridgeTest is Chain, L2 {
         uint64[3] memory gases = [uint64(50_000), 1_000_000, 10_000_000];
         for (uint256 i; i < 3; ++i) {
             Message memory m = sendFrom(alice, address(target), 1 ether, gases[i], abi.encodeCall(Target.burn, ()));
-            bytes32 root = finalizeOutbox();
+            Outbox.Final memory batch = finalizeOutbox();
             (, bytes32[32] memory proof) = prove(leaves, i);
             (bool ok, bytes memory answer) = address(outbox).call{gas: gases[i] + gases[i] / 50 + 400_000}(
-                abi.encodeCall(Outbox.execute, (m, root, proof))
+                abi.encodeCall(Outbox.execute, (m, batch, proof))
             );
             vm.assertTrue(ok, "recorded");
             vm.assertFalse(abi.decode(answer, (bool)));
@@ -596,23 +660,23 @@ contract BridgeTest is Chain, L2 {
         for (uint256 i; i < 6; ++i) {
             sendFrom(alice, forbidden[i], 0, 0, hex"01");
         }
-        bytes32 root = finalizeOutbox();
+        Outbox.Final memory batch = finalizeOutbox();
         for (uint64 i; i < 6; ++i) {
             (, bytes32[32] memory proof) = prove(leaves, i);
             Message memory m = Message(i, alice, forbidden[i], 0, 0, hex"01");
             vm.expectRevert(abi.encodeWithSelector(Outbox.ForbiddenTarget.selector, forbidden[i]));
-            outbox.execute(m, root, proof);
+            outbox.execute(m, batch, proof);
         }
     }
 
     function test_forgedProofsRefused() public {
         Message memory m = sendFrom(alice, address(target), 1 ether, 0, "");
         sendFrom(alice, address(target), 2 ether, 0, "");
-        bytes32 root = messenger.root();
-        (, bytes32[32] memory proof) = prove(leaves, 0);
+        (bytes32 root, bytes32[32] memory proof) = prove(leaves, 0);
+        Outbox.Final memory batch = Outbox.Final(1, 0, 0, root);
         vm.expectRevert(abi.encodeWithSelector(Outbox.NotFinal.selector, root));
-        outbox.execute(m, root, proof);
-        finalizeOutbox();
+        outbox.execute(m, batch, proof);
+        batch = finalizeOutbox();
         bytes memory reason = abi.encodePacked(Outbox.InvalidProof.selector);
         for (uint256 field; field < 7; ++field) {
             Message memory bad = Message(m.nonce, m.sender, m.target, m.value, m.gas, m.data);
@@ -625,11 +689,11 @@ contract BridgeTest is Chain, L2 {
             if (field == 5) bad.data = hex"00";
             if (field == 6) path[31] = 0;
             vm.expectRevert(reason);
-            outbox.execute(bad, root, path);
+            outbox.execute(bad, batch, path);
         }
         m.nonce = uint64(1) << 32; // the same low bits
         vm.expectRevert(reason);
-        outbox.execute(m, root, proof);
+        outbox.execute(m, batch, proof);
     }
 
     function test_outboxTakesNoStrayEther() public {

@@ -101,6 +101,7 @@ contract GuardsTest is Chain, L2, Attestation {
 
         contractAt("Outbox", address(outbox));
         row("Outbox.execute", ANYONE);
+        row("Outbox.keep", ANYONE);
         row("Outbox.retry", ANYONE);
         row("Outbox.upgradeToAndCall", TIMELOCK);
 

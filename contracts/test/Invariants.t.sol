@@ -130,11 +130,12 @@ contract Handler is Chain, L2 {
         carry(1);
         vm.prank(sequencer);
         rollup.commit(c, "");
+        otherRoots[index] = Rollup.Roots(false, keccak256(Trie.root(users, amounts)), messenger.root());
         for (uint256 i; i < 2; ++i) {
             Rollup.Proof memory p = proofOf(ProofSystem(i), intel1, index, 0);
             p.start = rollup.finalOutput();
-            p.claims[0].stateRoot = keccak256(Trie.root(users, amounts));
-            p.claims[0].outboxRoot = messenger.root();
+            (p.claims[0].stateRoot, p.claims[0].outboxRoot) =
+            (otherRoots[index].stateRoot, otherRoots[index].outboxRoot);
             rollup.prove(only(sealed_(p, ProofSystem(i), intel1)));
         }
         assertFinal(index);
@@ -180,9 +181,10 @@ contract Handler is Chain, L2 {
         Exit storage e = exits[seed % exits.length];
         if (!e.final_) return;
         counter.refuse(refuse);
+        Outbox.Final memory last = finalOf(rollup.finalIndex());
         if (e.done || outbox.status(e.leaf) == Outbox.Status.Failed) {
-            (bytes32 root, bytes32[32] memory proof) = prove(leaves, e.message.nonce);
-            try outbox.execute(e.message, root, proof) {
+            (, bytes32[32] memory proof) = prove(leaves, e.message.nonce);
+            try outbox.execute(e.message, last, proof) {
                 revert("twice");
             } catch {}
         }
@@ -197,8 +199,8 @@ contract Handler is Chain, L2 {
             success = outbox.retry(e.message);
         } else {
             // The leaves that the last final root covers.
-            (bytes32 root, bytes32[32] memory proof) = prove(leaves, e.message.nonce);
-            success = outbox.execute(e.message, root, proof);
+            (, bytes32[32] memory proof) = prove(leaves, e.message.nonce);
+            success = outbox.execute(e.message, last, proof);
         }
         if (success) {
             e.done = true;
@@ -211,7 +213,7 @@ contract Handler is Chain, L2 {
     }
 
     function halt() external whenOpen {
-        if (rollup.escapeDue()) rollup.startEscape(new Rollup.Roots[](0));
+        if (rollup.escapeDue()) startEscape(new Rollup.Roots[](0));
     }
 
     function escape(uint256 seed) external whenHalted {

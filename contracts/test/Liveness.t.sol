@@ -613,14 +613,14 @@ contract LivenessTest is Chain {
     }
 
     function halts() internal {
-        rollup.startEscape(noRoots());
+        startEscape(noRoots());
         vm.assertEq(uint256(rollup.phase()), uint256(Phase.Halted));
     }
 
     function test_escapeForAPendingBatch() public {
         commit();
         vm.expectRevert(abi.encodeWithSelector(Rollup.NotDue.selector, vm.getBlockTimestamp() + Z));
-        rollup.startEscape(noRoots());
+        rollup.startEscape(noRoots(), 0, 0);
         pass(Z - 1);
         vm.assertFalse(rollup.escapeDue());
         pass(1);
@@ -636,7 +636,7 @@ contract LivenessTest is Chain {
     function test_noEscapeWhileNothingWaits() public {
         pass(3650 days);
         vm.expectRevert(abi.encodeWithSelector(Rollup.NotDue.selector, type(uint256).max));
-        rollup.startEscape(noRoots());
+        rollup.startEscape(noRoots(), 0, 0);
     }
 
     function test_finalityPutsTheEscapeOff() public {
@@ -671,14 +671,43 @@ contract LivenessTest is Chain {
         commit();
         pass(Z);
         vm.expectRevert(abi.encodeWithSelector(Rollup.StillFinal.selector, 1));
-        rollup.startEscape(noRoots());
+        rollup.startEscape(noRoots(), 0, 0);
         vm.expectRevert(abi.encodeWithSelector(Rollup.NotSettled.selector, 1));
-        rollup.startEscape(one(roots(1, 1)));
+        rollup.startEscape(one(roots(1, 1)), 0, 0);
         vm.prank(council);
         pause.pause(1 days); // no pause stops it
-        rollup.startEscape(one(roots(1, 0)));
+        startEscape(one(roots(1, 0)));
         assertFinal(1);
         vm.assertEq(uint256(rollup.phase()), uint256(Phase.Halted));
+    }
+
+    function test_theEscapeFreezesTheLastFinalRoots() public {
+        commit();
+        zk(1, 0);
+        tee(intel1, 1, 0);
+        commit();
+        pass(Z);
+        Rollup.Roots memory r = roots(1, 0);
+        bytes memory wrong = abi.encodeWithSelector(Rollup.WrongRoots.selector, 1);
+        vm.expectRevert(wrong);
+        rollup.startEscape(noRoots(), genesis().stateRoot, genesis().outboxRoot);
+        vm.expectRevert(wrong);
+        rollup.startEscape(noRoots(), r.outboxRoot, r.stateRoot);
+        vm.expectRevert(wrong);
+        rollup.startEscape(noRoots(), 0, r.outboxRoot);
+        vm.expectRevert(wrong);
+        rollup.startEscape(noRoots(), r.stateRoot, 0);
+        vm.assertEq(rollup.finalStateRoot(), 0);
+        rollup.startEscape(noRoots(), r.stateRoot, r.outboxRoot);
+        vm.assertEq(rollup.finalStateRoot(), r.stateRoot);
+        vm.assertTrue(rollup.isFinal(1, made[1].lastBlockHash, r.stateRoot, r.outboxRoot));
+    }
+
+    function test_theEscapeOfAChainWithoutAFinalBatch() public {
+        commit();
+        pass(Z);
+        startEscape(noRoots());
+        vm.assertEq(rollup.finalStateRoot(), genesis().stateRoot);
     }
 
     function test_dueEscapeStaysDue() public {
@@ -707,7 +736,7 @@ contract LivenessTest is Chain {
         commit();
         force(alice);
         pass(Z);
-        rollup.startEscape(one(roots(1, 0)));
+        startEscape(one(roots(1, 0)));
         bytes memory closed = abi.encodeWithSelector(Rollup.NotOpen.selector, Phase.Halted);
         Rollup.Commit memory c = request(0);
         Rollup.Proof memory p = proofOf(ProofSystem.Tee, intel1, 2, 0);
@@ -724,7 +753,7 @@ contract LivenessTest is Chain {
         vm.expectRevert(closed);
         rollup.drop();
         vm.expectRevert(closed);
-        rollup.startEscape(noRoots());
+        rollup.startEscape(noRoots(), 0, 0);
         vm.deal(alice, 1 ether);
         vm.prank(alice, alice);
         vm.expectRevert(Inbox.ChainNotOpen.selector);

@@ -2,11 +2,12 @@
 pragma solidity 0.8.37;
 
 import {Batch, Batches} from "../src/l1/Batches.sol";
-import {ZkVerifierCases} from "./ZkVerifier.t.sol";
+import {ProofSystem} from "../src/l1/Proofs.sol";
+import {ZkFixture, ZkVerifierCases} from "./ZkVerifier.t.sol";
 
 /// @notice A batch with a deposit, transfers, an ERC-20 and a withdrawal, proven by all stages of the prover (fixtures/proven.cjs): nobody who makes it knows the
 /// parameters' secret, nor uses it. The program is the guest as it was then.
-contract ZkProvenTest is ZkVerifierCases {
+abstract contract ProvenFixture is ZkFixture {
     Batch internal batch;
     bytes32[] internal blobs;
     bytes32[] internal openings;
@@ -20,7 +21,7 @@ contract ZkProvenTest is ZkVerifierCases {
     }
 
     /// @dev The statement is nowhere written down: it is made of what the batch is.
-    function readStatement(string memory json) internal override returns (bytes32) {
+    function readStatement(string memory json) internal virtual override returns (bytes32) {
         batch = abi.decode(vm.parseJsonBytes(json, ".header"), (Batch));
         blobs = vm.parseJsonBytes32Array(json, ".blobs");
         openings = vm.parseJsonBytes32Array(json, ".openings");
@@ -44,6 +45,13 @@ contract ZkProvenTest is ZkVerifierCases {
         bytes32[] memory outputs = new bytes32[](1);
         outputs[0] = Batches.output(Batches.hash(header, inBlobs), header.lastBlockHash, state, outbox_);
         return Batches.statement(header.chainId, header.rollup, from, to, outputs, opened);
+    }
+}
+
+/// @notice What the proof holds for, and for nothing else.
+contract ZkProvenTest is ProvenFixture, ZkVerifierCases {
+    function readStatement(string memory json) internal override(ZkFixture, ProvenFixture) returns (bytes32) {
+        return ProvenFixture.readStatement(json);
     }
 
     function flip(bytes32 word) private pure returns (bytes32) {
@@ -88,5 +96,30 @@ contract ZkProvenTest is ZkVerifierCases {
         vm.assertFalse(
             holds(verifier, said(same, blobs, openings, start, payout, stateRoot, flip(outboxRoot)), proof), "outbox"
         );
+    }
+}
+
+/// @notice Whole transactions on a chain that is older than 256 batches, where places for outputs are used again.
+contract ZkGasTest is ProvenFixture {
+    function past() internal override {
+        for (uint64 i; i < 4; ++i) {
+            for (uint64 j; j < 64; ++j) {
+                commit();
+            }
+            rollup.prove(only(rangeOf(ProofSystem.Tee, intel1, 64 * i + 1, 64 * i + 64)));
+            rollup.prove(only(rangeOf(ProofSystem.Zk, noProver(), 64 * i + 1, 64 * i + 64)));
+            pass(12);
+        }
+    }
+
+    function test_costThroughTheRollup() public {
+        costOf(firstIndex, firstIndex);
+        keep("proof in zero knowledge, through the rollup, final", 500_000);
+    }
+
+    /// @dev One proof of two.
+    function test_costOfTwoBatches() public {
+        costOf(firstIndex, lastIndex);
+        keep("proof in zero knowledge, through the rollup, two batches final", 560_000);
     }
 }

@@ -137,7 +137,7 @@ cast rpc --rpc-url "$l2" anvil_mine 1000 >/dev/null
 last=$(succeeded --rpc-url "$l2" --private-key "${keys[6]}" --value 1 "${names[1]}")
 if until_true 120 is_final "$last"; then pass "all is final"; else fail "all is final" "$(cast rpc --rpc-url "$l2" jove_syncStatus)"; fi
 fails "history is pruned" "pruned|missing trie node|not available" cast balance --rpc-url "$l2" --block 2 "${names[1]}"
-true_that "and a withdrawal before it is proven" '$.status == "final" && $.proof.length == 32' "$(cast rpc --rpc-url "$l2" jove_getWithdrawalProof "$unclaimed")"
+true_that "and a withdrawal before it is proven" '$.status == "final" && $.final.index >= $.batch && $.proof.length == 32' "$(cast rpc --rpc-url "$l2" jove_getWithdrawalProof "$unclaimed")"
 note "all is final"
 
 # --- no escape from a chain that works ---
@@ -178,7 +178,8 @@ like "status of a chain that nobody runs" "open.*waits +batch [0-9]+ for [0-9]+ 
 
 # --- the escape ---
 vault=$(balance "$l1" "$bridge")
-fails "a batch that can be final is not left out" "$(cast sig 'StillFinal(uint64)')|StillFinal" cast call --rpc-url "$l1" "$rollup" 'startEscape((bool,bytes32,bytes32)[])' '[]'
+fails "a batch that can be final is not left out" "$(cast sig 'StillFinal(uint64)')|StillFinal" cast call --rpc-url "$l1" "$rollup" \
+  'startEscape((bool,bytes32,bytes32)[],bytes32,bytes32)' '[]' "0x${hashes:2:64}" "0x${hashes:2:64}"
 out=$(jove_as 3 escape start 2>&1)
 like "the escape begins, from any account, and makes it final" "the escape has begun.*became final with it: 1 .*final for ever: batch " "$(tr '\n' ' ' <<<"$out")"
 true_that "to its last block" "$(sed -n 's/.* block \([0-9]*\),.*/\1/p' <<<"$out") >= $head"

@@ -15,7 +15,7 @@ use jove_settlement::{
     bridge::Crossing,
     contracts::{Erc20, Phase, ask},
     error::in_words,
-    escape::{FinalState, Standing, Waiting},
+    escape::{FinalState, LastBatch, Standing, Waiting},
 };
 
 /// Most messages that are named in one command.
@@ -120,10 +120,10 @@ async fn amount_of(crossing: &Crossing, token: Option<Address>, amount: U256) ->
     format!("{} of token {token}", units(amount, decimals.unwrap_or(0)))
 }
 
-/// Checks that the chain's node is one, and has the last final state.
-async fn check_chain(crossing: &Crossing, l2_chain: L2Chain, state: &FinalState) -> Result<(), String> {
+/// The last final state, once it is certain that the chain's node is one, and has it.
+async fn final_state(crossing: &Crossing, l2_chain: L2Chain, last: &LastBatch) -> Result<FinalState, String> {
     check_l2(crossing, l2_chain).await?;
-    crossing.check_chain(state).await.map_err(words)
+    crossing.final_state(last).await.map_err(words)
 }
 
 /// Where the escape stands, if it has begun.
@@ -142,8 +142,10 @@ async fn status(
     let Standing { phase, now, last, head, messages, .. } = &standing;
     let halted = *phase == Phase::Halted;
     say(&format!("chain     {}", if halted { "halted: the escape has begun" } else { "open" }));
-    say(&format!("final     batch {} of {head}, up to block {}", last.batch, last.block));
-    say(&format!("          state root {}", last.state_root));
+    say(&format!("final     batch {} of {head}, up to block {}", last.index, last.block));
+    if let Some(state_root) = last.state_root {
+        say(&format!("          state root {state_root}"));
+    }
     let ago = |waiting: Waiting| format!("{} for {}", waiting.index, in_words(now.saturating_sub(waiting.since)));
     if halted {
         let left = messages.end.saturating_sub(messages.start);
@@ -182,8 +184,7 @@ async fn holdings(
     account: Address,
     tokens: &[Address],
 ) -> Result<(), String> {
-    let state = &standing.last;
-    check_chain(crossing, l2_chain, state).await?;
+    let state = &final_state(crossing, l2_chain, &standing.last).await?;
     let tokens = match tokens {
         [] => crossing.tokens(state).await.map_err(words)?,
         tokens => tokens.to_vec(),
@@ -213,10 +214,8 @@ async fn start(crossing: &Crossing, key: &key::Options) -> Result<(), String> {
     let made_final = crossing.start_escape(&wallet, log_sent).await.map_err(state_words)?;
     let standing = halted(crossing).await?;
     say(&format!("the escape has begun; batches that became final with it: {made_final}"));
-    say(&format!(
-        "final for ever: batch {}, block {}, state root {}",
-        standing.last.batch, standing.last.block, standing.last.state_root
-    ));
+    let LastBatch { index, block, state_root, .. } = standing.last;
+    say(&format!("final for ever: batch {index}, block {block}, state root {}", state_root.unwrap_or_default()));
     Ok(())
 }
 
@@ -228,8 +227,8 @@ async fn take(crossing: &Crossing, l2_chain: L2Chain, withdraw: &Withdraw) -> Re
     let own = wallet.as_ref().map(Wallet::address);
     let account = withdraw.account.or(own).ok_or("which account? --account names it")?;
     let to = withdraw.to.or(own).ok_or("to whom? --to names it")?;
-    let state = halted(crossing).await?.last;
-    check_chain(crossing, l2_chain, &state).await?;
+    let last = halted(crossing).await?.last;
+    let state = final_state(crossing, l2_chain, &last).await?;
     let holding = crossing.holding(&state, account, withdraw.token).await.map_err(state_words)?;
     let amount = amount_of(crossing, withdraw.token, holding.amount).await;
     if holding.amount.is_zero() {
@@ -282,8 +281,8 @@ async fn give_back(crossing: &Crossing, l2_chain: L2Chain, refund: &Refund) -> R
         messages.extend(mine.into_iter().filter(|(_, refunded)| !refunded).map(|(message, _)| message));
         // Messages need no node of the chain.
         let proven = async {
-            check_chain(crossing, l2_chain, &standing.last).await?;
-            crossing.failed_deposits(&standing.last, own).await.map_err(state_words)
+            let state = final_state(crossing, l2_chain, &standing.last).await?;
+            crossing.failed_deposits(&state, own).await.map_err(state_words)
         };
         match proven.await {
             Ok(found) => failed.extend(found.into_iter().filter(|(_, refunded)| !refunded).map(|(deposit, _)| deposit)),

@@ -13,7 +13,7 @@ use jove_primitives::{
 use jove_rpc::{Extension, ExtensionError};
 use jove_sequencer::{Effects, Node};
 use jove_settlement::{
-    outbox,
+    outbox::{self, FinalRoots},
     status::Handle,
     watcher::{Batch, L1Block, L1Place, L1State, Pointers},
 };
@@ -455,14 +455,15 @@ struct WithdrawalProof {
     message: Message,
     leaf: B256,
     batch: Option<u64>,
-    /// `executed`, `committed` or `final`: root and proof are there once it is final.
+    /// `executed`, `committed` or `final`: the last two fields are there once it is final.
     status: &'static str,
-    root: Option<B256>,
+    /// The batch whose outbox root the proof leads to: the last final one.
+    r#final: Option<FinalRoots>,
     proof: Option<Vec<B256>>,
 }
 
 impl Ladder {
-    /// The message to L1 that a transaction sent (the one at a position among them; the first without), and once its batch is final the proof that
+    /// The message to L1 that a transaction sent (the one at a position among them; the first without), and once its batch is final what
     /// `Outbox.execute` takes. Null if the transaction is unknown or sent none.
     fn withdrawal_proof(&self, params: Vec<Value>) -> Result<Option<WithdrawalProof>, Failure> {
         let position = match params.get(1) {
@@ -486,21 +487,25 @@ impl Ladder {
             gas: message.gas,
             data: message.data,
         };
-        let mut answer = WithdrawalProof { message, leaf, batch: None, status: "executed", root: None, proof: None };
+        let mut answer = WithdrawalProof { message, leaf, batch: None, status: "executed", r#final: None, proof: None };
         let Some((handle, l1)) = self.settlement() else { return Ok(Some(answer)) };
         let Some(batch) = committed(&view, &l1, at.block)? else { return Ok(Some(answer)) };
         answer.batch = Some(batch.header.index);
         answer.status = "committed";
-        // The tree holds the messages of batches that are final on a finalized L1 block; the root of the last of them proves all that came before. It
-        // needs no state, which may be pruned.
+        // The tree holds the messages of batches that are final on a finalized L1 block; the root of the last of them proves all that came before, and L1 knows it
+        // longest. It needs no state, which may be pruned.
         let (reached, count) = handle.outbox.cursor()?;
         let last = l1.batch_of_block(reached)?.filter(|last| last.header.last_block == reached && at.block <= reached);
-        let Some(settled) = last.and_then(|last| last.settled) else { return Ok(Some(answer)) };
+        let Some((header, settled)) = last.and_then(|last| Some((last.header, last.settled?))) else {
+            return Ok(Some(answer));
+        };
         let (root, proof) = handle.outbox.prove(nonce, count)?;
         if root != settled.outbox_root {
             return Err(jove_settlement::Error::Kept("tree of messages".into()).into());
         }
-        (answer.status, answer.root, answer.proof) = ("final", Some(root), Some(proof.to_vec()));
+        let (index, last_block_hash) = (header.index, header.last_block_hash);
+        let roots = FinalRoots { index, last_block_hash, state_root: settled.state_root, outbox_root: root };
+        (answer.status, answer.r#final, answer.proof) = ("final", Some(roots), Some(proof.to_vec()));
         Ok(Some(answer))
     }
 }

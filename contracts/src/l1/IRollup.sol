@@ -17,8 +17,11 @@ interface IRollup {
     function phase() external view returns (Phase);
     /// @notice How many queue entries final batches have consumed.
     function finalMessage() external view returns (uint64);
-    /// @notice The state root of the last final batch.
+    /// @notice The state root of the last final batch, once the escape has begun; 0 before.
     function finalStateRoot() external view returns (bytes32);
-    /// @notice Whether a final batch has this outbox root.
-    function isFinalOutboxRoot(bytes32 root) external view returns (bool);
+    /// @notice Whether the batch at `index` is final with these, and one of the last 256 that are.
+    function isFinal(uint64 index, bytes32 lastBlockHash, bytes32 stateRoot, bytes32 outboxRoot)
+        external
+        view
+        returns (bool);
 }

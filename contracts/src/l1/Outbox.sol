@@ -24,6 +24,14 @@ contract Outbox is Governed, ReentrancyGuardTransient {
         Executed
     }
 
+    /// @notice What the output of a final batch is made of.
+    struct Final {
+        uint64 index;
+        bytes32 lastBlockHash;
+        bytes32 stateRoot;
+        bytes32 outboxRoot;
+    }
+
     /// @dev Gas kept for what follows the call: a record, and the way back of the ETH.
     uint256 private constant RESERVE = 80_000;
 
@@ -39,13 +47,17 @@ contract Outbox is Governed, ReentrancyGuardTransient {
     address private transient _l2Sender;
     /// @notice What happened to the message with this leaf.
     mapping(bytes32 leaf => Status) public status;
+    /// @notice Outbox roots of final batches that are taken for good.
+    mapping(bytes32 root => bool) public kept;
 
+    /// @notice An outbox root is taken for good.
+    event Kept(bytes32 indexed root, uint64 index);
     /// @notice The message's call succeeded.
     event MessageExecuted(bytes32 indexed leaf, uint64 indexed nonce, address indexed target);
     /// @notice The message's call failed: `retry` tries again.
     event MessageFailed(bytes32 indexed leaf, uint64 indexed nonce, address indexed target);
 
-    /// @notice No final batch has this outbox root.
+    /// @notice Neither has one of the last 256 final batches this outbox root, as it is described, nor was the root kept.
     error NotFinal(bytes32 root);
     /// @notice The message is not in the tree of this root.
     error InvalidProof();
@@ -76,16 +88,24 @@ contract Outbox is Governed, ReentrancyGuardTransient {
         if (msg.sender != address(bridge)) revert NotBridge();
     }
 
+    /// @notice Takes the outbox root of a final batch for good: for claims that are sent long after they were signed. Anyone may call.
+    function keep(Final calldata batch) external {
+        _checkFinal(batch);
+        kept[batch.outboxRoot] = true;
+        emit Kept(batch.outboxRoot, batch.index);
+    }
+
     /// @notice Executes a message. Anyone may call.
-    /// @param root The outbox root of a final batch.
+    /// @param batch One of the last 256 final batches, or any with a root that was kept. The tree only grows: each later root has the message too.
     /// @param proof The siblings of the message's leaf, from the leaf up.
     /// @return success Whether the message's call succeeded; if not, `retry` can try again.
-    function execute(Message calldata message, bytes32 root, bytes32[32] calldata proof)
+    function execute(Message calldata message, Final calldata batch, bytes32[32] calldata proof)
         external
         nonReentrant
         returns (bool success)
     {
-        if (!rollup.isFinalOutboxRoot(root)) revert NotFinal(root);
+        bytes32 root = batch.outboxRoot;
+        if (!kept[root]) _checkFinal(batch);
         bytes32 leaf = Messages.leaf(message);
         // A nonce beyond the tree would name another leaf's position by its low bits.
         if (message.nonce >> Messages.DEPTH != 0 || Messages.rootOf(leaf, message.nonce, proof) != root) {
@@ -107,6 +127,11 @@ contract Outbox is Governed, ReentrancyGuardTransient {
     function l2Sender() external view returns (address) {
         if (_l2Sender == address(0)) revert NoMessage();
         return _l2Sender;
+    }
+
+    function _checkFinal(Final calldata batch) private view {
+        bool known = rollup.isFinal(batch.index, batch.lastBlockHash, batch.stateRoot, batch.outboxRoot);
+        if (!known) revert NotFinal(batch.outboxRoot);
     }
 
     function _deliver(bytes32 leaf, Message calldata message) private returns (bool success) {
@@ -134,10 +159,10 @@ contract Outbox is Governed, ReentrancyGuardTransient {
     function _call(address target, uint256 value, uint256 gas, bytes memory data) private returns (bool success) {
         uint256 left = gasleft();
         // EIP-150 keeps a 64th; the cold account and the transfer cost at most 36,600.
-        uint256 kept = left / 64 > RESERVE ? left / 64 : RESERVE;
-        uint256 needed = gas + kept + 40_000;
+        uint256 withheld = left / 64 > RESERVE ? left / 64 : RESERVE;
+        uint256 needed = gas + withheld + 40_000;
         if (left < needed) revert InsufficientGas(left, needed);
-        uint256 forwarded = left - kept - 40_000;
+        uint256 forwarded = left - withheld - 40_000;
         assembly ("memory-safe") {
             success := call(forwarded, target, value, add(data, 32), mload(data), 0, 0)
         }

@@ -27,6 +27,22 @@ struct Submission {
     bytes32[] outputs;
 }
 
+/// @notice What a proof came to.
+struct Verdict {
+    /// Who made it.
+    Prover prover;
+    /// Whether it says something that was not proven before.
+    bool news;
+    /// How many of its outputs, from the first on, are evidence now; a contradiction ends it.
+    uint256 standing;
+    /// A bit for those that had evidence before, as far as that was looked up.
+    uint256 known;
+    /// A bit for each of those that is final by what was proven, if the output before it is.
+    uint256 settled;
+    /// The highest batch with a contradiction, 0 if there is none.
+    uint64 conflict;
+}
+
 /// @title What was proven, who contradicted whom, and what is final by that.
 /// @notice A *node* is a batch after one output of its predecessor: (batch hash, previous output). From there a batch has exactly one true
 /// output, so two outputs proven at one node mean that somebody is wrong:
@@ -134,10 +150,6 @@ contract Proofs is Governed, Initializable {
     /// @dev When the generation was broken or ruled against; 0 if it was not.
     mapping(uint32 zkGeneration => uint48) private _discreditedAt;
 
-    /// @notice An output was proven.
-    event Proven(
-        ProofSystem indexed system, uint64 indexed index, bytes32 indexed batchHash, bytes32 previous, bytes32 output
-    );
     /// @notice An enclave was contradicted, by zero knowledge or by itself: its key and machine count no more.
     event Barred(address indexed key, bytes32 indexed platform, uint8 indexed vendor, uint64 index, bytes32 output);
     /// @notice A vendor's machines count no more.
@@ -194,30 +206,30 @@ contract Proofs is Governed, Initializable {
 
     /// @notice Verifies a proof of consecutive batches and takes its outputs into their nodes. The rollup alone. Reverts if the proof is
     /// not valid, or its maker is not heard.
-    /// @return prover Who made the proof.
-    /// @return news Whether it says something that was not proven before.
-    /// @return standing How many of the outputs, from the first on, are evidence now; a contradiction ends it.
-    /// @return conflict The highest batch with a contradiction, 0 if there is none.
-    function record(Submission calldata submission)
-        external
-        returns (Prover memory prover, bool news, uint256 standing, uint64 conflict)
-    {
+    function record(Submission calldata submission) external returns (Verdict memory verdict) {
         if (msg.sender != address(rollup)) revert NotRollup();
-        prover = _verify(submission.system, submission.statement, submission.proof);
+        verdict.prover = _verify(submission.system, submission.statement, submission.proof);
         bytes32 previous = submission.start;
-        bool stands = true;
-        while (stands && standing < submission.outputs.length) {
-            uint64 index = submission.first + uint64(standing);
-            bytes32 batchHash = submission.batchHashes[standing];
-            bytes32 output = submission.outputs[standing];
-            Outcome memory outcome = _accept(submission.system, index, nodeId(batchHash, previous), output, prover);
-            if (outcome.changed) {
-                news = true;
-                emit Proven(submission.system, index, batchHash, previous, output);
-            }
-            if (outcome.conflict) conflict = index;
-            stands = outcome.stands;
-            if (stands) ++standing;
+        uint256 count = submission.outputs.length;
+        for (uint256 i; i < count; ++i) {
+            uint64 index = submission.first + uint64(i);
+            bytes32 output = submission.outputs[i];
+            Kept storage node = _nodes[nodeId(submission.batchHashes[i], previous)];
+            Outcome memory outcome = submission.system == ProofSystem.Zk
+                ? _acceptZk(node, index, output)
+                : _acceptTee(node, index, output, verdict.prover);
+            if (outcome.changed) verdict.news = true;
+            if (outcome.conflict) verdict.conflict = index;
+            if (!outcome.stands) break;
+            ++verdict.standing;
+            if (outcome.known) verdict.known |= 1 << i;
+            previous = output;
+        }
+        // Now: a contradiction above takes from what counts below.
+        previous = submission.start;
+        for (uint256 i; i < verdict.standing; ++i) {
+            bytes32 output = submission.outputs[i];
+            if (_settled(_nodes[nodeId(submission.batchHashes[i], previous)], output)) verdict.settled |= 1 << i;
             previous = output;
         }
     }
@@ -310,23 +322,17 @@ contract Proofs is Governed, Initializable {
         bool changed;
         /// It is evidence there, rather than a contradiction.
         bool stands;
+        /// As far as it is looked up, it was so before.
+        bool known;
         /// It contradicts, or is contradicted.
         bool conflict;
     }
 
-    function _accept(ProofSystem system, uint64 index, bytes32 id, bytes32 output, Prover memory prover)
-        private
-        returns (Outcome memory)
-    {
-        return system == ProofSystem.Zk ? _acceptZk(index, id, output) : _acceptTee(index, id, output, prover);
-    }
-
-    function _acceptZk(uint64 index, bytes32 id, bytes32 output) private returns (Outcome memory) {
-        Kept storage node = _nodes[id];
+    function _acceptZk(Kept storage node, uint64 index, bytes32 output) private returns (Outcome memory) {
         if (_zkLive(node)) {
-            if (_zkOutput(node) == output) return Outcome({changed: false, stands: true, conflict: false});
+            if (_zkOutput(node) == output) return _repeated();
             _break(ProofSystem.Zk, index);
-            return Outcome({changed: true, stands: false, conflict: true});
+            return _refuted();
         }
         uint256 count = node.count;
         uint256 same;
@@ -346,41 +352,42 @@ contract Proofs is Governed, Initializable {
                 _contradicted(node, index, Prover(evidence.key, evidence.platform, evidence.vendor), evidence.output);
             }
         }
-        return Outcome({changed: true, stands: true, conflict: node.conflictAt != 0});
+        return Outcome({changed: true, stands: true, known: same < count, conflict: node.conflictAt != 0});
     }
 
-    function _acceptTee(uint64 index, bytes32 id, bytes32 output, Prover memory prover)
+    function _acceptTee(Kept storage node, uint64 index, bytes32 output, Prover memory prover)
         private
         returns (Outcome memory)
     {
-        Kept storage node = _nodes[id];
         if (_zkLive(node) && _zkOutput(node) != output) {
             _contradicted(node, index, prover, output);
-            return Outcome({changed: true, stands: false, conflict: true});
+            return _refuted();
         }
         uint256 count = node.count;
+        bool known = _zkLive(node);
         bool opposed;
         bool repeated;
         for (uint256 i; i < count; ++i) {
             Evidence storage evidence = node.tee[i];
             if (!_live(evidence)) continue;
             if (evidence.output == output) {
+                known = true;
                 repeated = repeated || evidence.vendor == prover.vendor;
             } else if (evidence.platform == prover.platform) {
                 _bar(evidence.key, prover.platform, prover.vendor, index, evidence.output, PERMANENT);
                 _bar(prover.key, prover.platform, prover.vendor, index, output, PERMANENT);
                 _strike(prover.vendor);
-                return Outcome({changed: true, stands: false, conflict: true});
+                return _refuted();
             } else {
                 opposed = true;
             }
         }
         if (opposed) {
             _break(ProofSystem.Tee, index);
-            return Outcome({changed: true, stands: false, conflict: true});
+            return _refuted();
         }
         // A second machine of one vendor adds nothing.
-        if (repeated) return Outcome({changed: false, stands: true, conflict: false});
+        if (repeated) return _repeated();
         node.count = uint32(count + 1);
         node.tee[count] = Evidence({
             output: output,
@@ -390,7 +397,17 @@ contract Proofs is Governed, Initializable {
             generation: _systems[ProofSystem.Tee].generation,
             vendor: prover.vendor
         });
-        return Outcome({changed: true, stands: true, conflict: false});
+        return Outcome({changed: true, stands: true, known: known, conflict: false});
+    }
+
+    /// @dev Nothing new.
+    function _repeated() private pure returns (Outcome memory) {
+        return Outcome({changed: false, stands: true, known: true, conflict: false});
+    }
+
+    /// @dev What stands is not this.
+    function _refuted() private pure returns (Outcome memory) {
+        return Outcome({changed: true, stands: false, known: false, conflict: true});
     }
 
     /// @notice Whether `output` of the batch with this hash is final by what was proven, if the output `previous` is.

@@ -15,7 +15,7 @@ import {IRollup, Phase} from "./IRollup.sol";
 import {Kzg, Opening} from "./Kzg.sol";
 import {Origins} from "./Origins.sol";
 import {Pause} from "./Pause.sol";
-import {Proofs, ProofSystem, Submission} from "./Proofs.sol";
+import {Proofs, ProofSystem, Submission, Verdict} from "./Proofs.sol";
 
 /// @notice What a chain's rollup never changes but by an upgrade. Times in seconds.
 struct Settings {
@@ -59,7 +59,8 @@ contract Rollup is IRollup, Governed, Initializable {
     uint256 public constant MAX_BLOBS = 6;
     /// @notice The most batches of a proof.
     uint256 public constant MAX_RANGE = 64;
-    /// @dev Slots for the details of batches that are used again once these are final: a slot's second use costs a quarter of the first.
+    /// @dev Slots for the details of batches that are used again once these are final, and for outputs of final batches: a slot's second use costs a quarter of the
+    /// first.
     uint64 private constant RING = 256;
 
     /// @notice What was proven.
@@ -187,12 +188,10 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice When the last conflict was over.
     uint48 public conflictEndedAt;
 
-    /// @notice The output of the last final batch.
-    bytes32 public finalOutput;
+    /// @dev Outputs of the last final batches, each at its index modulo `RING`. What needs a root brings what an output is made of.
+    bytes32[RING] private _finalOutputs;
     /// @inheritdoc IRollup
     bytes32 public finalStateRoot;
-    /// @inheritdoc IRollup
-    mapping(bytes32 root => bool) public isFinalOutboxRoot;
 
     /// @notice The sum of the genesis balances, in wei.
     uint256 public genesisSupply;
@@ -284,6 +283,8 @@ contract Rollup is IRollup, Governed, Initializable {
     error NotDue(uint256 until);
     /// @notice Give the roots of this batch too: it can be final.
     error StillFinal(uint64 index);
+    /// @notice The last final batch has other roots.
+    error WrongRoots(uint64 index);
 
     modifier onlyOpen() {
         if (phase != Phase.Open) revert NotOpen(phase);
@@ -352,9 +353,7 @@ contract Rollup is IRollup, Governed, Initializable {
         details.numbers = block.timestamp << COMMITTED_AT;
         firstProofAt[batchHash] = uint48(block.timestamp);
         outputBatch[output] = batchHash;
-        finalOutput = output;
-        finalStateRoot = genesis.stateRoot;
-        isFinalOutboxRoot[genesis.outboxRoot] = true;
+        _finalOutputs[0] = output;
         _finalAt = uint40(block.timestamp);
         operatorAt = uint40(block.timestamp);
         genesisSupply = genesis.supply;
@@ -508,21 +507,24 @@ contract Rollup is IRollup, Governed, Initializable {
     /// proven before are passed over: a prover that came first costs the others no more than them.
     function prove(Proof[] calldata list) external onlyOpen {
         bool news;
-        bool paused = pause.paused();
         for (uint256 i; i < list.length; ++i) {
-            if (!_prove(list[i])) continue;
+            Judged memory judged = _prove(list[i]);
+            if (!judged.news) continue;
             news = true;
-            if (!paused) _finalizeClaims(list[i].claims);
+            _finalizeProven(list[i], judged);
         }
         if (!news) revert NothingNew();
     }
 
-    function _finalizeClaims(Claim[] calldata claims) private {
-        for (uint256 i; i < claims.length; ++i) {
-            Claim calldata claim = claims[i];
-            if (claim.batch.index != _final + 1) continue;
+    function _finalizeProven(Proof calldata proof, Judged memory judged) private {
+        for (uint256 i; i < judged.outputs.length; ++i) {
+            if (judged.first + i != _final + 1) continue;
+            bytes32 previous = i == 0 ? proof.start : judged.outputs[i - 1];
+            if ((judged.settled >> i) & 1 == 0 || previous != finalOutput() || pause.paused()) break;
+            Claim calldata claim = proof.claims[i];
             Roots memory roots = Roots(claim.invalid, claim.stateRoot, claim.outboxRoot);
-            if (!_finalize(roots, claim.batch.lastBlockHash) || claim.invalid) break;
+            _makeFinal(judged.batchHashes[i], judged.outputs[i], roots);
+            if (claim.invalid) break;
         }
     }
 
@@ -535,19 +537,31 @@ contract Rollup is IRollup, Governed, Initializable {
         if (_proven != _head) revert ProofDoesNotMatch();
     }
 
-    /// @return Whether it says something new.
-    function _prove(Proof calldata proof) private returns (bool) {
+    /// @dev What a proof says, judged.
+    struct Judged {
+        /// Whether anything of it was not proven before; if not, the rest counts for nothing.
+        bool news;
+        /// The index of the first batch.
+        uint64 first;
+        bytes32[] batchHashes;
+        bytes32[] outputs;
+        /// A bit for each output that is final by what was proven, if the one before it is.
+        uint256 settled;
+    }
+
+    function _prove(Proof calldata proof) private returns (Judged memory judged) {
         uint256 count = proof.claims.length;
         if (count == 0 || count > MAX_RANGE) revert InvalidRange(count);
         uint64 first = proof.claims[0].batch.index;
         // Most start from the last final output, which is the last final batch's.
-        if (first != _final + 1 || proof.start != finalOutput) {
+        if (first != _final + 1 || proof.start != finalOutput()) {
             bytes32 parent = outputBatch[proof.start];
             if (first == 0 || parent == 0 || parent != _batches[first - 1]) revert UnknownStart(proof.start);
         }
 
-        bytes32[] memory batchHashes = new bytes32[](count);
-        bytes32[] memory outputs = new bytes32[](count);
+        judged.first = first;
+        bytes32[] memory batchHashes = judged.batchHashes = new bytes32[](count);
+        bytes32[] memory outputs = judged.outputs = new bytes32[](count);
         bytes32[] memory openings = new bytes32[](2 * MAX_BLOBS * count);
         uint256 words;
         for (uint256 i; i < count; ++i) {
@@ -566,36 +580,33 @@ contract Rollup is IRollup, Governed, Initializable {
         assembly ("memory-safe") {
             mstore(openings, words)
         }
-        return _record(proof, first, batchHashes, outputs, openings);
+        _record(proof, judged, openings);
     }
 
     /// @dev Has a proof judged, and keeps what stands.
-    /// @return Whether it says something new.
-    function _record(
-        Proof calldata proof,
-        uint64 first,
-        bytes32[] memory batchHashes,
-        bytes32[] memory outputs,
-        bytes32[] memory openings
-    ) private returns (bool) {
+    function _record(Proof calldata proof, Judged memory judged, bytes32[] memory openings) private {
+        (uint64 first, bytes32[] memory outputs) = (judged.first, judged.outputs);
         bytes32 statement = Batches.statement(chainId, address(this), proof.start, proof.payout, outputs, openings);
-        (Prover memory prover, bool news, uint256 standing, uint64 conflict) =
-            proofs.record(Submission(proof.system, statement, proof.proof, first, proof.start, batchHashes, outputs));
-        if (!news) return false;
-        for (uint256 i; i < standing; ++i) {
+        Verdict memory verdict = proofs.record(
+            Submission(proof.system, statement, proof.proof, first, proof.start, judged.batchHashes, outputs)
+        );
+        if (!verdict.news) return;
+        (judged.news, judged.settled) = (true, verdict.settled);
+        for (uint256 i; i < verdict.standing; ++i) {
             if (proof.claims[i].invalid) break;
-            if (outputBatch[outputs[i]] == 0) outputBatch[outputs[i]] = batchHashes[i];
+            bytes32 batchHash = judged.batchHashes[i];
+            // What was evidence before is there.
+            if ((verdict.known >> i) & 1 == 0) outputBatch[outputs[i]] = batchHash;
             // All up to `provenIndex` have their first proof.
             if (first + i <= _proven) continue;
-            if (firstProofAt[batchHashes[i]] == 0) firstProofAt[batchHashes[i]] = uint48(block.timestamp);
+            if (firstProofAt[batchHash] == 0) firstProofAt[batchHash] = uint48(block.timestamp);
             _proven = uint48(first + i);
         }
-        if (conflict > _final && conflict > conflictIndex) {
-            conflictIndex = conflict;
+        if (verdict.conflict > _final && verdict.conflict > conflictIndex) {
+            conflictIndex = verdict.conflict;
             _conflict = true;
         }
-        emit ProofAccepted(proof.system, first, first + uint64(outputs.length) - 1, proof.payout, prover);
-        return true;
+        emit ProofAccepted(proof.system, first, first + uint64(outputs.length) - 1, proof.payout, verdict.prover);
     }
 
     function _checkOpenings(Claim calldata claim, bytes32[] memory words, uint256 next) private returns (uint256) {
@@ -625,38 +636,37 @@ contract Rollup is IRollup, Governed, Initializable {
         }
     }
 
-    function _finalizeNext(Roots memory roots) private returns (bool) {
-        return _finalize(roots, _at(_final + 1).lastBlockHash);
-    }
-
-    /// @dev Makes the next batch final, or drops it if it is finally invalid. The last block's hash may come from anyone: with another, nothing was proven.
     /// @return Whether the rules allow it.
-    function _finalize(Roots memory roots, bytes32 lastBlockHash) private returns (bool) {
-        uint48 index = _final + 1;
+    function _finalizeNext(Roots memory roots) private returns (bool) {
+        uint64 index = _final + 1;
         if (index > _head) return false;
         bytes32 batchHash = _batches[index];
-        bytes32 previous = finalOutput;
+        bytes32 previous = finalOutput();
         bytes32 output = roots.invalid
             ? Batches.invalidOutput(batchHash, previous)
-            : Batches.output(batchHash, lastBlockHash, roots.stateRoot, roots.outboxRoot);
+            : Batches.output(batchHash, _at(index).lastBlockHash, roots.stateRoot, roots.outboxRoot);
         if (!proofs.isSettled(batchHash, previous, output)) return false;
+        _makeFinal(batchHash, output, roots);
+        return true;
+    }
+
+    /// @dev Makes the next batch final, or drops it if it is finally invalid.
+    function _makeFinal(bytes32 batchHash, bytes32 output, Roots memory roots) private {
+        uint48 index = _final + 1;
         if (roots.invalid) {
             emit BatchInvalid(index, batchHash);
             _dropFrom(index);
-            return true;
+            return;
         }
         // An escape that is due stays due: nobody puts it off by making final what could have been so for long.
         if (block.timestamp < uint256(_finalAt) + escapeDelay || !escapeDue()) _finalAt = uint40(block.timestamp);
         _final = index;
-        finalOutput = output;
-        finalStateRoot = roots.stateRoot;
-        if (!isFinalOutboxRoot[roots.outboxRoot]) isFinalOutboxRoot[roots.outboxRoot] = true;
+        _finalOutputs[index % RING] = output;
         if (_conflict && conflictIndex == index) {
             _conflict = false;
             conflictEndedAt = uint48(block.timestamp);
         }
         emit BatchFinal(index, batchHash, output, roots.stateRoot, roots.outboxRoot);
-        return true;
     }
 
     /// @notice Drops the first batch without a proof, and all after it, once it had its time. Anyone.
@@ -690,15 +700,19 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice Begins the escape, for good: the last final state, outbox and message index are frozen. Anyone, once a batch or a message has
     /// waited for Z with nothing final meanwhile.
     /// @param roots What the outputs of the batches are made of that can be final: those become so first, pause or not.
-    function startEscape(Roots[] calldata roots) external onlyOpen {
+    /// @param stateRoot The state root of the batch that then is the last final one.
+    /// @param outboxRoot Its outbox root.
+    function startEscape(Roots[] calldata roots, bytes32 stateRoot, bytes32 outboxRoot) external onlyOpen {
         if (!escapeDue()) revert NotDue(_escapeAt());
         for (uint256 i; i < roots.length; ++i) {
             if (!_finalizeNext(roots[i])) revert NotSettled(_final + 1);
         }
         uint64 next = _final + 1;
-        if (next <= _head && proofs.anySettled(_batches[next], finalOutput)) revert StillFinal(next);
+        if (next <= _head && proofs.anySettled(_batches[next], finalOutput())) revert StillFinal(next);
+        if (!isFinal(_final, _at(_final).lastBlockHash, stateRoot, outboxRoot)) revert WrongRoots(_final);
+        finalStateRoot = stateRoot;
         phase = Phase.Halted;
-        emit EscapeStarted(_final, finalStateRoot, finalMessage());
+        emit EscapeStarted(_final, stateRoot, finalMessage());
     }
 
     /// @notice Whether the escape can begin.
@@ -732,6 +746,21 @@ contract Rollup is IRollup, Governed, Initializable {
     /// @notice The last final batch.
     function finalIndex() external view returns (uint64) {
         return _final;
+    }
+
+    /// @notice The output of the last final batch.
+    function finalOutput() public view returns (bytes32) {
+        return _finalOutputs[_final % RING];
+    }
+
+    /// @inheritdoc IRollup
+    function isFinal(uint64 index, bytes32 lastBlockHash, bytes32 stateRoot, bytes32 outboxRoot)
+        public
+        view
+        returns (bool)
+    {
+        return index <= _final && index + RING > _final
+            && _finalOutputs[index % RING] == Batches.output(_batches[index], lastBlockHash, stateRoot, outboxRoot);
     }
 
     /// @notice When a batch last became final.

@@ -60,6 +60,8 @@ abstract contract Chain is Test {
     /// The batches as they were last committed.
     mapping(uint64 index => Batch) internal made;
     mapping(uint64 index => bytes32[]) internal blobsOf;
+    /// What a batch's roots are where they are not `roots(index, 0)`.
+    mapping(uint64 index => Rollup.Roots) internal otherRoots;
     bytes32 internal genesisOutput;
 
     // Enclaves: two machines of vendor 0, others of vendors 1 and 2.
@@ -173,7 +175,7 @@ abstract contract Chain is Test {
         );
     }
 
-    function genesis() internal view returns (Rollup.Genesis memory) {
+    function genesis() internal pure returns (Rollup.Genesis memory) {
         return Rollup.Genesis({
             blockHash: keccak256("genesis block"),
             stateRoot: keccak256("genesis state"),
@@ -349,6 +351,20 @@ abstract contract Chain is Test {
         if (r.invalid) return r;
         r.stateRoot = keccak256(abi.encode("state", index, variant));
         r.outboxRoot = keccak256(abi.encode("outbox", index, variant));
+    }
+
+    /// @dev What the batch is final with, if it is.
+    function finalOf(uint64 index) internal view returns (Outbox.Final memory) {
+        Rollup.Roots memory r = otherRoots[index];
+        if (index == 0) (r.stateRoot, r.outboxRoot) = (genesis().stateRoot, genesis().outboxRoot);
+        else if (r.stateRoot == 0) r = roots(index, 0);
+        return Outbox.Final(index, made[index].lastBlockHash, r.stateRoot, r.outboxRoot);
+    }
+
+    /// @dev After these became final.
+    function startEscape(Rollup.Roots[] memory next) internal {
+        Outbox.Final memory last = finalOf(rollup.finalIndex() + uint64(next.length));
+        rollup.startEscape(next, last.stateRoot, last.outboxRoot);
     }
 
     function one(Rollup.Roots memory r) internal pure returns (Rollup.Roots[] memory list) {

@@ -1,13 +1,14 @@
 //! What a user of the bridge does: deposits on L1, withdrawals on L2, and what became of them (docs/bridge.md).
 //!
 //! **In.** A deposit is an entry of `Inbox`'s queue on L1, and from its event follows the deposit transaction that L2 runs for it, hash included
-//! ([`deposits`]). **Out.** A withdrawal is a message of the L2 messenger ([`messages`]). When a batch that holds it is final, the L2 node proves it against that batch's
-//! outbox root; the proof is checked here, and anyone gives it to `Outbox` on L1 ([`Crossing::withdrawal`], [`Crossing::claim`]).
+//! ([`deposits`]). **Out.** A withdrawal is a message of the L2 messenger ([`messages`]). When a batch that holds it is final, the L2 node proves it against the outbox
+//! root of the last final batch; the proof is checked here, and anyone gives it to `Outbox` on L1 ([`Crossing::withdrawal`], [`Crossing::claim`]).
 
 use crate::{
     Error, L1,
     contracts::{Bridge, Erc20, Inbox, L2Bridge, L2Messenger, MessageStatus, Outbox, Rollup, ask, message_leaf},
     escape::l2_token_of,
+    outbox::FinalRoots,
     wallet::{Call, Receipt, Wallet},
 };
 use alloy_primitives::{Address, B256, TxHash, TxKind, U64, U256, keccak256};
@@ -86,13 +87,14 @@ pub fn outbox_root(leaf: B256, position: u64, siblings: &[B256; DEPTH]) -> B256 
     })
 }
 
-/// A message with the proof that it is in an outbox tree. The proof was checked; whether the root is final is L1's to say.
+/// A message with the proof that it is in the outbox tree of a final batch. The proof was checked, and L1 takes the root: as long as it remembers the batch, the last
+/// 256 final ones, or was told to keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     /// The message.
     pub message: Outbox::Message,
-    /// The outbox root.
-    pub root: B256,
+    /// The batch.
+    pub batch: FinalRoots,
     /// The siblings of the message's leaf, from the leaf up.
     pub siblings: [B256; DEPTH],
 }
@@ -100,7 +102,7 @@ pub struct Proven {
 /// Where a message to L1 stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// No batch with it is final.
+    /// No batch with it is final, or L1 does not take the root that the L2 node has: that node is behind.
     Waiting,
     /// It can be executed on L1.
     Ready(Box<Proven>),
@@ -114,7 +116,7 @@ pub enum Withdrawal {
 #[derive(Deserialize)]
 struct ProofAnswer {
     #[serde(default)]
-    root: Option<B256>,
+    r#final: Option<FinalRoots>,
     #[serde(default)]
     proof: Option<Vec<B256>>,
 }
@@ -208,18 +210,31 @@ impl Crossing {
         }
         let params = (hash, U64::from(position));
         let answer: Option<ProofAnswer> = self.l2.request("jove_getWithdrawalProof", params).await?;
-        let Some(ProofAnswer { root: Some(root), proof: Some(siblings) }) = answer else {
+        let Some(ProofAnswer { r#final: Some(batch), proof: Some(siblings) }) = answer else {
             return Ok(Withdrawal::Waiting);
         };
         let wrong = Error::Proof { nonce: message.nonce };
         let Ok(siblings) = <[B256; DEPTH]>::try_from(siblings) else { return Err(wrong) };
-        if outbox_root(leaf, message.nonce, &siblings) != root {
+        if outbox_root(leaf, message.nonce, &siblings) != batch.outbox_root {
             return Err(wrong);
         }
-        if !ask(&self.l1, self.settlement.rollup, &Rollup::isFinalOutboxRootCall { root }).await? {
+        let kept = Outbox::keptCall { root: batch.outbox_root };
+        if !self.is_final(&batch).await? && !ask(&self.l1, self.settlement.outbox, &kept).await? {
             return Ok(Withdrawal::Waiting);
         }
-        Ok(Withdrawal::Ready(Box::new(Proven { message: message.clone(), root, siblings })))
+        Ok(Withdrawal::Ready(Box::new(Proven { message: message.clone(), batch, siblings })))
+    }
+
+    /// Whether L1 has this of one of the last 256 final batches.
+    async fn is_final(&self, batch: &FinalRoots) -> Result<bool, Error> {
+        let FinalRoots { index, last_block_hash, state_root, outbox_root } = *batch;
+        let call = Rollup::isFinalCall {
+            index,
+            lastBlockHash: last_block_hash,
+            stateRoot: state_root,
+            outboxRoot: outbox_root,
+        };
+        ask(&self.l1, self.settlement.rollup, &call).await
     }
 
     /// Executes a message on L1; anyone's key will do. Whether its call succeeded: if not, [`retry`](Self::retry) tries again.
@@ -227,8 +242,8 @@ impl Crossing {
     /// # Errors
     /// As [`Wallet::send`].
     pub async fn claim(&self, wallet: &Wallet, proven: Proven, sent: impl FnMut(&Call, TxHash)) -> Result<bool, Error> {
-        let Proven { message, root, siblings } = proven;
-        let execute = Outbox::executeCall { message, root, proof: siblings };
+        let Proven { message, batch, siblings } = proven;
+        let execute = Outbox::executeCall { message, batch: batch.into(), proof: siblings };
         self.deliver(wallet, execute.abi_encode(), sent).await
     }
 

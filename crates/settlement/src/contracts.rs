@@ -277,7 +277,7 @@ mod tests {
         );
         assert_eq!(
             Outbox::executeCall::SIGNATURE,
-            "execute((uint64,address,address,uint256,uint64,bytes),bytes32,bytes32[32])"
+            "execute((uint64,address,address,uint256,uint64,bytes),(uint64,bytes32,bytes32,bytes32),bytes32[32])"
         );
         assert_eq!(L2Messenger::sendCall::SIGNATURE, "send(address,uint64,bytes)");
         assert_eq!(Erc20::approveCall::SELECTOR, hex!("095ea7b3"));

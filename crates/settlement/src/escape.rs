@@ -2,7 +2,8 @@
 //! contracts' rules, docs/bridge.md the commands).
 //!
 //! **Begin.** Once a batch or a message has waited for Z and nothing became final in Z, anyone halts the chain on L1 ([`Crossing::start_escape`]). What the
-//! proofs on L1 make final has to become so first; the roots of those batches come from a node of the chain, and the contracts say which they are.
+//! proofs on L1 make final has to become so first; the roots of those batches, and of the one that is the last final then, come from a node of the chain, and
+//! the contracts say whether they are right.
 //!
 //! **Take.** After that, everyone takes what the last final state says is theirs ([`Crossing::holding`]): by `eth_getProof` of any node of the chain,
 //! such as one that was rebuilt from L1. Nothing that it says is believed: a proof is checked against the state root that L1 has before
@@ -49,15 +50,24 @@ pub struct Waiting {
     pub since: u64,
 }
 
-/// The last final state.
+/// The last final batch, as L1 has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FinalState {
-    /// The batch.
-    pub batch: u64,
+pub struct LastBatch {
+    /// Its index.
+    pub index: u64,
     /// Its last block.
     pub block: u64,
     /// The hash of that block.
     pub block_hash: B256,
+    /// The state root after it; none before the escape has begun.
+    pub state_root: Option<B256>,
+}
+
+/// The state after a batch's last block: the node of the chain has that block, with the hash that L1 has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinalState {
+    /// The block.
+    pub block: u64,
     /// The state root after it.
     pub state_root: B256,
 }
@@ -71,8 +81,8 @@ pub struct Standing {
     pub now: u64,
     /// Z.
     pub delay: u64,
-    /// The last final state: frozen, once the escape has begun.
-    pub last: FinalState,
+    /// The last final batch: for ever, once the escape has begun.
+    pub last: LastBatch,
     /// When a batch last became final, or the chain was opened.
     pub final_at: u64,
     /// The last committed batch.
@@ -212,17 +222,20 @@ impl Crossing {
         let head = l1.header(BlockNumberOrTag::Latest).await?.ok_or(Error::UnknownL1Block(0))?;
         let phase = Phase::from_number(ask(l1, rollup, &Rollup::phaseCall {}).await?);
         let phase = phase.filter(|phase| *phase != Phase::Closed).ok_or(Error::NotOpen)?;
-        let batch = ask(l1, rollup, &Rollup::finalIndexCall {}).await?;
-        let stored = ask(l1, rollup, &Rollup::batchAtCall { index: batch }).await?;
-        let state_root = ask(l1, rollup, &Rollup::finalStateRootCall {}).await?;
-        let last = FinalState { batch, block: stored.lastBlock, block_hash: stored.lastBlockHash, state_root };
+        let index = ask(l1, rollup, &Rollup::finalIndexCall {}).await?;
+        let stored = ask(l1, rollup, &Rollup::batchAtCall { index }).await?;
+        let state_root = match phase {
+            Phase::Halted => Some(ask(l1, rollup, &Rollup::finalStateRootCall {}).await?),
+            _ => None,
+        };
+        let last = LastBatch { index, block: stored.lastBlock, block_hash: stored.lastBlockHash, state_root };
         let final_at = ask(l1, rollup, &Rollup::finalAtCall {}).await?.to();
         let delay = ask(l1, rollup, &Rollup::escapeDelayCall {}).await?.to();
         let committed = ask(l1, rollup, &Rollup::headIndexCall {}).await?;
-        let batch = match committed > batch {
+        let batch = match committed > index {
             true => {
-                let next = ask(l1, rollup, &Rollup::batchAtCall { index: batch + 1 }).await?;
-                Some(Waiting { index: batch + 1, since: next.committedAt })
+                let next = ask(l1, rollup, &Rollup::batchAtCall { index: index + 1 }).await?;
+                Some(Waiting { index: index + 1, since: next.committedAt })
             }
             false => None,
         };
@@ -238,7 +251,7 @@ impl Crossing {
         Ok(Standing { phase, now, delay, last, final_at, head: committed, messages, batch, message })
     }
 
-    /// The roots of the batches that the rules allow to become final now, in order: what `startEscape` and `finalize` want. The contracts say of which
+    /// The roots of the batches that the rules allow to become final now, in order: what `startEscape` and `finalize` make final. The contracts say of which
     /// batches and outputs that holds, the node of the chain what the outputs are made of.
     ///
     /// # Errors
@@ -248,7 +261,7 @@ impl Crossing {
         let (l1, rollup, proofs) = (&self.l1, self.settlement.rollup, self.settlement.proofs);
         let mut previous = ask(l1, rollup, &Rollup::finalOutputCall {}).await?;
         let mut roots = Vec::new();
-        for index in standing.last.batch + 1..=standing.head {
+        for index in standing.last.index + 1..=standing.head {
             let stored = ask(l1, rollup, &Rollup::batchAtCall { index }).await?;
             let batch_hash = stored.batchHash;
             if !ask(l1, proofs, &Proofs::anySettledCall { batchHash: batch_hash, previous }).await? {
@@ -263,23 +276,30 @@ impl Crossing {
                 break;
             }
             let state = self.chain_state(index, stored.lastBlock, stored.lastBlockHash).await?;
-            let outbox = self.proof(&state, L2_MESSENGER, &[OUTBOX_ROOT_SLOT]).await?;
-            let outbox_root = B256::from(outbox.slots.first().map_or(U256::ZERO, |slot| slot.value));
-            let output = output_hash(batch_hash, stored.lastBlockHash, state.state_root, outbox_root);
+            let valid = self.roots(&state).await?;
+            let output = output_hash(batch_hash, stored.lastBlockHash, valid.stateRoot, valid.outboxRoot);
             if !settled(output).await? {
                 return Err(Error::OtherOutput { index });
             }
-            roots.push(Rollup::Roots { invalid: false, stateRoot: state.state_root, outboxRoot: outbox_root });
+            roots.push(valid);
             previous = output;
         }
         Ok(roots)
+    }
+
+    /// The roots of the valid batch that ends with this state, the outbox root by proof.
+    async fn roots(&self, state: &FinalState) -> Result<Rollup::Roots, Error> {
+        let outbox = self.proof(state, L2_MESSENGER, &[OUTBOX_ROOT_SLOT]).await?;
+        let outbox_root = B256::from(outbox.slots.first().map_or(U256::ZERO, |slot| slot.value));
+        Ok(Rollup::Roots { invalid: false, stateRoot: state.state_root, outboxRoot: outbox_root })
     }
 
     /// Begins the escape, for good, from any account: what the rules allow becomes final, in more than one transaction if there is much of it, and nothing
     /// after that. The number of batches that became final.
     ///
     /// # Errors
-    /// [`Error::Halted`], [`Error::NothingWaits`] or [`Error::NotDue`] if it cannot begin; as [`settled_roots`](Self::settled_roots) and [`Wallet::send`].
+    /// [`Error::Halted`], [`Error::NothingWaits`] or [`Error::NotDue`] if it cannot begin; as [`settled_roots`](Self::settled_roots),
+    /// [`final_state`](Self::final_state) and [`Wallet::send`].
     pub async fn start_escape(&self, wallet: &Wallet, mut sent: impl FnMut(&Call, TxHash)) -> Result<u64, Error> {
         let mut made_final = 0;
         loop {
@@ -299,7 +319,13 @@ impl Crossing {
                 }
                 _ => {
                     made_final += roots.iter().filter(|roots| !roots.invalid).count() as u64;
-                    ("startEscape", Rollup::startEscapeCall { roots }.abi_encode(), true)
+                    // Those of the batch that is the last final one then.
+                    let frozen = match roots.iter().rfind(|roots| !roots.invalid) {
+                        Some(frozen) => frozen.clone(),
+                        None => self.roots(&self.final_state(&standing.last).await?).await?,
+                    };
+                    let Rollup::Roots { stateRoot, outboxRoot, .. } = frozen;
+                    ("startEscape", Rollup::startEscapeCall { roots, stateRoot, outboxRoot }.abi_encode(), true)
                 }
             };
             let call = Call { what: what.into(), to: self.settlement.rollup, value: U256::ZERO, data: data.into() };
@@ -468,12 +494,13 @@ impl Crossing {
     ///
     /// # Errors
     /// [`Error::ChainBehind`] or [`Error::Diverged`] if not; or as [`L1::request`].
-    pub async fn check_chain(&self, state: &FinalState) -> Result<(), Error> {
-        let found = self.chain_state(state.batch, state.block, state.block_hash).await?;
-        if found.state_root == state.state_root {
-            return Ok(());
+    pub async fn final_state(&self, last: &LastBatch) -> Result<FinalState, Error> {
+        let LastBatch { index, block, block_hash, state_root } = *last;
+        let found = self.chain_state(index, block, block_hash).await?;
+        match state_root {
+            Some(frozen) if frozen != found.state_root => Err(Error::Diverged { index, block }),
+            _ => Ok(found),
         }
-        Err(Error::Diverged { index: state.batch, block: state.block })
     }
 
     /// The state after the last block of a batch, from the chain's node: its header has the hash that L1 has.
@@ -484,7 +511,7 @@ impl Crossing {
         if header.hash() != block_hash {
             return Err(Error::Diverged { index: batch, block });
         }
-        Ok(FinalState { batch, block, block_hash, state_root: header.state_root })
+        Ok(FinalState { block, state_root: header.state_root })
     }
 
     async fn proof(&self, state: &FinalState, address: Address, slots: &[U256]) -> Result<AccountProof, Error> {

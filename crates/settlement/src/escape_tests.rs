@@ -62,7 +62,7 @@ fn settlement() -> Settlement {
 }
 
 fn state() -> FinalState {
-    FinalState { batch: 3, block: 77, block_hash: B256::ZERO, state_root: parsed(&fixture()["stateRoot"]) }
+    FinalState { block: 77, state_root: parsed(&fixture()["stateRoot"]) }
 }
 
 fn standing() -> Standing {
@@ -70,7 +70,7 @@ fn standing() -> Standing {
         phase: Phase::Open,
         now: 5_000,
         delay: 100,
-        last: state(),
+        last: LastBatch { index: 3, block: 77, block_hash: B256::ZERO, state_root: None },
         final_at: 1_000,
         head: 3,
         messages: 4..4,
@@ -281,10 +281,10 @@ fn block(number: u64, state_root: B256) -> (B256, Value) {
     (header.hash_slow(), serde_json::to_value(alloy_rpc_types_eth::Header::new(header)).expect("JSON"))
 }
 
-#[tokio::test]
-async fn what_can_be_final_is_found_in_order() {
-    // The messenger alone, with an outbox root.
-    let outbox_root = keccak256("outbox");
+/// A chain whose blocks all have one state, the messenger alone with this outbox root: the state root, and what a node of it answers.
+fn messenger_chain(
+    outbox_root: B256,
+) -> (B256, impl Fn(&str, &Value) -> Result<Value, String> + Clone + Send + Sync + 'static) {
     let mut trie = jove_trie::StateTrie::default();
     let messenger = AccountChange {
         account: Change { before: None, after: Some(Account { nonce: 1, ..Default::default() }) },
@@ -298,11 +298,18 @@ async fn what_can_be_final_is_found_in_order() {
         "accountProof": proof.proof,
         "storageProof": [{ "key": B256::from(OUTBOX_ROOT_SLOT), "value": outbox_root, "proof": proof.slots[0].proof }],
     });
-    let l2 = move |method: &str, params: &Value| match method {
+    let node = move |method: &str, params: &Value| match method {
         "eth_getBlockByNumber" => Ok(block(parsed::<U256>(&params[0]).to(), root).1),
         "eth_getProof" => Ok(answer.clone()),
         _ => Err("not asked for".into()),
     };
+    (root, node)
+}
+
+#[tokio::test]
+async fn what_can_be_final_is_found_in_order() {
+    let outbox_root = keccak256("outbox");
+    let (root, l2) = messenger_chain(outbox_root);
 
     // Batches 4, 5, 6 wait, which end with blocks 82, 83, 84.
     let batch_hash = |index: u64| keccak256([index as u8]);
@@ -370,34 +377,48 @@ async fn what_can_be_final_is_found_in_order() {
     let fork = node(|_, params| Ok(block(parsed::<U256>(&params[0]).to(), B256::ZERO).1));
     let chain = crossing(node(l1(4, 0, 0)).await, fork.await);
     assert!(matches!(chain.settled_roots(&waits).await, Err(Error::Diverged { index: 4, block: 82 })));
-    assert!(matches!(
-        chain.check_chain(&FinalState { block_hash: block(77, root).0, ..state() }).await,
-        Err(Error::Diverged { .. })
-    ));
+    let last = LastBatch { block_hash: block(77, root).0, ..standing().last };
+    assert!(matches!(chain.final_state(&last).await, Err(Error::Diverged { index: 3, block: 77 })));
+    // The block's hash binds the state root; after the halt L1 has that too.
+    let chain = crossing(silent().await, node(l2).await);
+    let expected = FinalState { block: 77, state_root: root };
+    for state_root in [None, Some(root)] {
+        assert_eq!(chain.final_state(&LastBatch { state_root, ..last }).await.expect("it has it"), expected);
+    }
+    let other = LastBatch { state_root: Some(B256::repeat_byte(1)), ..last };
+    assert!(matches!(chain.final_state(&other).await, Err(Error::Diverged { index: 3, block: 77 })));
 }
 
 #[tokio::test]
 async fn the_escape_begins_neither_early_nor_twice() {
-    let l1 = |phase: u8, now: u64, waiting: bool| {
+    let outbox_root = keccak256("outbox");
+    let (root, l2) = messenger_chain(outbox_root);
+    // Batch 3 is final; batch 4, if there is one, can be. Then the node of the chain has not the block of batch 3: nobody asks for it.
+    let l1 = move |phase: u8, now: u64, waiting: bool, settled: bool| {
         let calls = contracts(HashMap::from([
             on(move |_: Rollup::phaseCall| U256::from(phase).abi_encode()),
             on(|_: Rollup::finalIndexCall| 3u64.abi_encode()),
             on(|_: Rollup::finalOutputCall| B256::ZERO.abi_encode()),
-            on(|_: Rollup::headIndexCall| 3u64.abi_encode()),
+            on(move |_: Rollup::headIndexCall| (3 + u64::from(settled)).abi_encode()),
             on(|_: Rollup::finalAtCall| 1_000u64.abi_encode()),
             on(|_: Rollup::escapeDelayCall| 100u64.abi_encode()),
             on(|_: Rollup::finalStateRootCall| B256::ZERO.abi_encode()),
-            on(|_: Rollup::batchAtCall| {
-                let hash = B256::ZERO;
+            on(move |call: Rollup::batchAtCall| {
+                let number = 74 + call.index;
                 let stored = Rollup::Stored {
-                    batchHash: hash,
-                    lastBlockHash: hash,
+                    batchHash: B256::ZERO,
+                    lastBlockHash: if settled && call.index == 3 { B256::ZERO } else { block(number, root).0 },
                     committedAt: 900,
-                    lastBlock: 77,
+                    lastBlock: number,
                     endMessage: 4,
                     originNumber: 0,
                 };
                 stored.abi_encode()
+            }),
+            on(|_: Proofs::anySettledCall| true.abi_encode()),
+            on(move |call: Proofs::isSettledCall| {
+                let output = output_hash(B256::ZERO, block(78, root).0, root, outbox_root);
+                (call.output == output).abi_encode()
             }),
             on(move |_: Inbox::lengthCall| (4 + u64::from(waiting)).abi_encode()),
             on(|_: Inbox::entryCall| {
@@ -418,27 +439,30 @@ async fn the_escape_begins_neither_early_nor_twice() {
             "eth_maxPriorityFeePerGas" | "eth_getTransactionCount" => Ok(json!("0x1")),
             "eth_estimateGas" => {
                 let call = Rollup::startEscapeCall::abi_decode(&parsed::<Bytes>(&params[0]["input"])).expect("it");
-                assert!(call.roots.is_empty());
+                assert_eq!(call.roots.len(), usize::from(settled));
+                assert_eq!((call.stateRoot, call.outboxRoot), (root, outbox_root));
                 Err("execution reverted: as asked".into())
             }
             _ => calls(method, params),
         }
     };
-    let begin = async |phase, now, waiting| {
-        let l1 = node(l1(phase, now, waiting)).await;
+    let begin = async |phase, now, waiting, settled| {
+        let l1 = node(l1(phase, now, waiting, settled)).await;
         let key = crate::Key::new(B256::repeat_byte(1)).expect("a key");
         let wallet = Wallet::new(l1.clone(), key).await.expect("a wallet");
-        crossing(l1, silent().await).start_escape(&wallet, |_, _| ()).await.expect_err("refused")
+        crossing(l1, node(l2.clone()).await).start_escape(&wallet, |_, _| ()).await.expect_err("refused")
     };
-    assert!(matches!(begin(2, 9_000, true).await, Error::Halted));
-    assert!(matches!(begin(0, 9_000, true).await, Error::NotOpen));
-    assert!(matches!(begin(1, 9_000, false).await, Error::NothingWaits));
-    let early = begin(1, 1_599, true).await;
+    assert!(matches!(begin(2, 9_000, true, false).await, Error::Halted));
+    assert!(matches!(begin(0, 9_000, true, false).await, Error::NotOpen));
+    assert!(matches!(begin(1, 9_000, false, false).await, Error::NothingWaits));
+    let early = begin(1, 1_599, true, false).await;
     assert!(matches!(early, Error::NotDue { until: 1_600, left: 1 }), "{early}");
     assert!(early.to_string().contains("in 1 s"), "{early}");
-    // Due: it would be sent now.
-    let sent = begin(1, 1_600, true).await;
-    assert!(matches!(&sent, Error::Reverts { what, .. } if what == "startEscape"), "{sent}");
+    // Due: it would be sent now, with the roots of the batch that is the last final one then.
+    for settled in [false, true] {
+        let sent = begin(1, 1_600, true, settled).await;
+        assert!(matches!(&sent, Error::Reverts { what, .. } if what == "startEscape"), "{settled}: {sent}");
+    }
 }
 
 #[test]

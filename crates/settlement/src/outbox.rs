@@ -16,6 +16,7 @@ use alloy_primitives::{B256, Log, keccak256};
 use alloy_sol_types::SolEvent;
 use jove_primitives::predeploys::L2_MESSENGER;
 use jove_storage::{LogFilter, Storage};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -139,6 +140,27 @@ impl Outbox {
         let left = self.subtree(zeros, level - 1, 2 * index, count)?;
         let right = self.subtree(zeros, level - 1, 2 * index + 1, count)?;
         Ok(keccak256([left, right].concat()))
+    }
+}
+
+/// What the output of a final batch is made of besides its hash, as `jove_getWithdrawalProof` gives it: L1 keeps outputs alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FinalRoots {
+    /// Index of the batch.
+    pub index: u64,
+    /// The hash of its last block.
+    pub last_block_hash: B256,
+    /// State root after it.
+    pub state_root: B256,
+    /// Root of the messages to L1 after it.
+    pub outbox_root: B256,
+}
+
+impl From<FinalRoots> for L1Outbox::Final {
+    fn from(roots: FinalRoots) -> Self {
+        let FinalRoots { index, last_block_hash, state_root, outbox_root } = roots;
+        Self { index, lastBlockHash: last_block_hash, stateRoot: state_root, outboxRoot: outbox_root }
     }
 }
 

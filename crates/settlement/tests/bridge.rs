@@ -54,6 +54,13 @@ fn message() -> Outbox::Message {
 struct Said {
     status: MessageStatus,
     is_final: bool,
+    is_kept: bool,
+}
+
+/// What the L2 node says of the batch with this outbox root.
+fn batch(outbox_root: B256) -> Value {
+    let [last_block_hash, state_root] = [4, 5].map(B256::repeat_byte);
+    json!({ "index": 3, "lastBlockHash": last_block_hash, "stateRoot": state_root, "outboxRoot": outbox_root })
 }
 
 /// A chain whose L2 node gives `proof`.
@@ -65,7 +72,13 @@ async fn crossing(said: Said, proof: Value) -> Crossing {
         let input: Bytes = serde_json::from_value(params[0]["input"].clone()).expect("input");
         let word = match input[..4].try_into().expect("a selector") {
             Outbox::statusCall::SELECTOR => said.status as u64,
-            Rollup::isFinalOutboxRootCall::SELECTOR => said.is_final.into(),
+            Rollup::isFinalCall::SELECTOR => {
+                let Rollup::isFinalCall { index, lastBlockHash, stateRoot, .. } =
+                    Rollup::isFinalCall::abi_decode(&input).expect("the call");
+                assert_eq!((index, lastBlockHash, stateRoot), (3, B256::repeat_byte(4), B256::repeat_byte(5)));
+                said.is_final.into()
+            }
+            Outbox::keptCall::SELECTOR => said.is_kept.into(),
             _ => panic!("another call"),
         };
         Ok(json!(B256::from(U256::from(word))))
@@ -82,16 +95,24 @@ async fn a_withdrawal_is_as_l1_says() {
     let (message, hash) = (message(), B256::repeat_byte(9));
     let siblings: [B256; 32] = std::array::from_fn(|level| keccak256([level as u8]));
     let root = outbox_root(message_leaf(&message), message.nonce, &siblings);
-    let proof = json!({ "root": root, "proof": siblings, "status": "final", "batch": 1 });
-    let none = json!({ "root": null, "proof": null, "status": "committed", "batch": 1 });
-    let open = Said { status: MessageStatus::None, is_final: true };
+    let proof = json!({ "final": batch(root), "proof": siblings, "status": "final", "batch": 1 });
+    let none = json!({ "final": null, "proof": null, "status": "committed", "batch": 1 });
+    let open = Said { status: MessageStatus::None, is_final: true, is_kept: false };
     let ask = async |said: Said, proof: &Value| crossing(said, proof.clone()).await.withdrawal(hash, 1, &message).await;
 
     match ask(open, &proof).await.expect("answered") {
-        Withdrawal::Ready(proven) => assert_eq!((proven.root, proven.siblings), (root, siblings)),
+        Withdrawal::Ready(proven) => {
+            assert_eq!((json!(proven.batch), proven.siblings), (batch(root), siblings));
+            let [last_block, state] = [4, 5].map(B256::repeat_byte);
+            let expected = Outbox::Final { index: 3, lastBlockHash: last_block, stateRoot: state, outboxRoot: root };
+            assert_eq!(Outbox::Final::from(proven.batch), expected);
+        }
         other => panic!("{other:?}"),
     }
-    assert_eq!(ask(Said { is_final: false, ..open }, &proof).await.expect("answered"), Withdrawal::Waiting);
+    let passed = Said { is_final: false, ..open };
+    assert_eq!(ask(passed, &proof).await.expect("answered"), Withdrawal::Waiting);
+    let kept = Said { is_kept: true, ..passed };
+    assert!(matches!(ask(kept, &proof).await.expect("answered"), Withdrawal::Ready(_)), "its root is taken for good");
     assert_eq!(ask(open, &none).await.expect("answered"), Withdrawal::Waiting);
     assert_eq!(ask(open, &Value::Null).await.expect("answered"), Withdrawal::Waiting);
     let failed = Said { status: MessageStatus::Failed, ..open };
@@ -103,13 +124,14 @@ async fn a_withdrawal_is_as_l1_says() {
     let mut other = siblings;
     other[31] = B256::ZERO;
     for lie in [
-        json!({ "root": B256::ZERO, "proof": siblings }),
-        json!({ "root": root, "proof": siblings[..31] }),
-        json!({ "root": root, "proof": other }),
+        json!({ "final": batch(B256::ZERO), "proof": siblings }),
+        json!({ "final": batch(root), "proof": siblings[..31] }),
+        json!({ "final": batch(root), "proof": other }),
     ] {
         assert!(matches!(ask(open, &lie).await, Err(Error::Proof { nonce: 5 })), "{lie}");
     }
-    assert!(matches!(ask(open, &json!({ "root": "0x12" })).await, Err(Error::Malformed { .. })));
+    let torn = json!({ "final": { "index": 3, "outboxRoot": root }, "proof": siblings });
+    assert!(matches!(ask(open, &torn).await, Err(Error::Malformed { .. })));
 }
 
 /// A chain for a wallet: takes transactions, loses or refuses them as it is told.

@@ -23,8 +23,8 @@ import {IProofVerifier, Prover} from "../IProofVerifier.sol";
 /// The transcript is keccak256 over the key's digest, the inputs and the words so far; each challenge is its hash mod r, and the hash begins what is hashed next (alone, it
 /// has the byte 1 after it). Scheme: PLONK as halo2 has it, openings by SHPLONK (https://eprint.iacr.org/2020/081).
 ///
-/// The verifying key is a data contract's code after a byte 0, 31 words: s·G2 (x then y, the imaginary part first), 6 fixed commitments (constants, table, the gates'
-/// selectors), 7 of the permutation, the digest. Constants of the circuit's form are in the code.
+/// The verifying key is 31 words: s·G2 (x then y, the imaginary part first), 6 fixed commitments (constants, table, the gates' selectors), 7 of the permutation,
+/// the digest. Constants of the circuit's form are in the code.
 contract ZkVerifier is IProofVerifier {
     /// @dev Order of the groups of BN254, and of the field that their coordinates are in.
     uint256 private constant R = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
@@ -128,8 +128,38 @@ contract ZkVerifier is IProofVerifier {
     uint256 public immutable program;
     /// @notice Commitment to the virtual machine's and the aggregation's verifying keys.
     uint256 public immutable machine;
-    /// @notice The data contract with the verifying key.
-    address public immutable key;
+    // The verifying key's words: an array cannot be immutable.
+    uint256 private immutable _key0;
+    uint256 private immutable _key1;
+    uint256 private immutable _key2;
+    uint256 private immutable _key3;
+    uint256 private immutable _key4;
+    uint256 private immutable _key5;
+    uint256 private immutable _key6;
+    uint256 private immutable _key7;
+    uint256 private immutable _key8;
+    uint256 private immutable _key9;
+    uint256 private immutable _key10;
+    uint256 private immutable _key11;
+    uint256 private immutable _key12;
+    uint256 private immutable _key13;
+    uint256 private immutable _key14;
+    uint256 private immutable _key15;
+    uint256 private immutable _key16;
+    uint256 private immutable _key17;
+    uint256 private immutable _key18;
+    uint256 private immutable _key19;
+    uint256 private immutable _key20;
+    uint256 private immutable _key21;
+    uint256 private immutable _key22;
+    uint256 private immutable _key23;
+    uint256 private immutable _key24;
+    uint256 private immutable _key25;
+    uint256 private immutable _key26;
+    uint256 private immutable _key27;
+    uint256 private immutable _key28;
+    uint256 private immutable _key29;
+    uint256 private immutable _key30;
     bool private immutable _isTest;
 
     /// @notice The key is not as long as a key, or a commitment not below r.
@@ -149,14 +179,49 @@ contract ZkVerifier is IProofVerifier {
             ceremony := keccak256(add(key_, 32), 128)
         }
         _isTest = ceremony != CEREMONY;
-        // Ten bytes of code that return what follows them.
-        bytes memory code = abi.encodePacked(hex"6103e180600a5f395ff300", key_);
-        address made;
-        assembly ("memory-safe") {
-            made := create(0, add(code, 32), mload(code))
+        _key0 = _word(key_, 0);
+        _key1 = _word(key_, 1);
+        _key2 = _word(key_, 2);
+        _key3 = _word(key_, 3);
+        _key4 = _word(key_, 4);
+        _key5 = _word(key_, 5);
+        _key6 = _word(key_, 6);
+        _key7 = _word(key_, 7);
+        _key8 = _word(key_, 8);
+        _key9 = _word(key_, 9);
+        _key10 = _word(key_, 10);
+        _key11 = _word(key_, 11);
+        _key12 = _word(key_, 12);
+        _key13 = _word(key_, 13);
+        _key14 = _word(key_, 14);
+        _key15 = _word(key_, 15);
+        _key16 = _word(key_, 16);
+        _key17 = _word(key_, 17);
+        _key18 = _word(key_, 18);
+        _key19 = _word(key_, 19);
+        _key20 = _word(key_, 20);
+        _key21 = _word(key_, 21);
+        _key22 = _word(key_, 22);
+        _key23 = _word(key_, 23);
+        _key24 = _word(key_, 24);
+        _key25 = _word(key_, 25);
+        _key26 = _word(key_, 26);
+        _key27 = _word(key_, 27);
+        _key28 = _word(key_, 28);
+        _key29 = _word(key_, 29);
+        _key30 = _word(key_, 30);
+    }
+
+    /// @notice The verifying key.
+    function key() external view returns (bytes memory) {
+        _load();
+        assembly {
+            // What `abi.encode` gives; the key makes room for the two words before it.
+            mcopy(64, 0, KEY)
+            mstore(0, 32)
+            mstore(32, KEY)
+            return(0, add(64, KEY))
         }
-        if (made.code.length != KEY + 1) revert InvalidKey();
-        key = made;
     }
 
     /// @notice Whether anybody can forge proofs: the key is by parameters that are not the ceremony's.
@@ -608,13 +673,50 @@ contract ZkVerifier is IProofVerifier {
 
     /// @dev Puts the key and the first inputs into memory, where nothing else is yet.
     function _load() private view {
-        uint256 program_ = program;
-        uint256 machine_ = machine;
-        address key_ = key;
+        _put(INPUTS, program);
+        _put(INPUTS + 32, machine);
+        _put(0, _key0);
+        _put(32, _key1);
+        _put(64, _key2);
+        _put(96, _key3);
+        _put(128, _key4);
+        _put(160, _key5);
+        _put(192, _key6);
+        _put(224, _key7);
+        _put(256, _key8);
+        _put(288, _key9);
+        _put(320, _key10);
+        _put(352, _key11);
+        _put(384, _key12);
+        _put(416, _key13);
+        _put(448, _key14);
+        _put(480, _key15);
+        _put(512, _key16);
+        _put(544, _key17);
+        _put(576, _key18);
+        _put(608, _key19);
+        _put(640, _key20);
+        _put(672, _key21);
+        _put(704, _key22);
+        _put(736, _key23);
+        _put(768, _key24);
+        _put(800, _key25);
+        _put(832, _key26);
+        _put(864, _key27);
+        _put(896, _key28);
+        _put(928, _key29);
+        _put(960, _key30);
+    }
+
+    function _put(uint256 place, uint256 word) private pure {
         assembly {
-            extcodecopy(key_, 0, 1, KEY)
-            mstore(INPUTS, program_)
-            mstore(add(INPUTS, 32), machine_)
+            mstore(place, word)
+        }
+    }
+
+    function _word(bytes memory words, uint256 index) private pure returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := mload(add(words, mul(32, add(index, 1))))
         }
     }
 }
