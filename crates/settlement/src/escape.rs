@@ -38,7 +38,7 @@ const FAILED_SLOT: U256 = U256::from_limbs([2, 0, 0, 0]);
 /// Blocks whose logs are asked for at once: of L1, as public nodes take it, and of the chain, which makes many.
 const L1_RANGE: u64 = 1_000;
 const L2_RANGE: u64 = 1_000_000;
-/// Batches made final by one transaction: 60,000 gas each, below EIP-7825's limit.
+/// Batches made final by one transaction: 60,000 gas each at most, below EIP-7825's limit.
 const FINAL_AT_ONCE: usize = 128;
 
 /// Something that is not final yet.
