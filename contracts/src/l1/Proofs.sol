@@ -35,7 +35,7 @@ struct Verdict {
     bool news;
     /// How many of its outputs, from the first on, are evidence now; a contradiction ends it.
     uint256 standing;
-    /// A bit for those that had evidence before, as far as that was looked up.
+    /// A bit for those that had evidence before, as far as that was looked up: the rollup has then kept what they are outputs of.
     uint256 known;
     /// A bit for each of those that is final by what was proven, if the output before it is.
     uint256 settled;
