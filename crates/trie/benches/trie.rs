@@ -1,4 +1,4 @@
-//! The state trie: updates by kernel against a full rebuild by `alloy-trie`, reads, snapshots, proofs.
+//! The state trie: updates by kernel against a full rebuild by `alloy-trie`, reads, snapshots, proofs, witnesses.
 //!
 //! Names carry the sizes; times are a whole batch's, and criterion's throughput is accounts (or reads) a second. The
 //! table at the end compares within the run.
@@ -8,7 +8,7 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use jove_primitives::{Account, AccountChange, Change, ChangeSet};
-use jove_trie::{Kernel, StateTrie};
+use jove_trie::{Kernel, Reads, StateTrie};
 use std::{
     fs,
     hint::black_box,
@@ -185,6 +185,20 @@ fn benches(c: &mut Criterion) {
         b.iter(|| trie.prove(addresses[next()], &slots[..1]))
     });
     group.finish();
+
+    // Of each three neighbours two go, so that most of what is left moves up: a witness has to show it.
+    let mut slots: Vec<u64> = (0..SLOTS).collect();
+    slots.sort_unstable_by_key(|i| keccak256(U256::from(random(*i)).to_be_bytes::<32>()));
+    let mut first = None;
+    for n in [1000, 10_000, 100_000] {
+        let gone = slots.iter().enumerate().filter(|(place, _)| place % 3 != 0).map(|(_, i)| *i).take(n);
+        let mut removals = token(gone, 0);
+        let change = removals.accounts.get_mut(&TOKEN).unwrap();
+        change.storage.values_mut().for_each(|value| value.after = U256::ZERO);
+        let time = median(|_| _ = black_box(trie.witness(&Reads::new(), [&removals]))).as_secs_f64() * 1e6 / n as f64;
+        let ratio = time / *first.get_or_insert(time);
+        table += &format!("witness of {n} removals: {time:.2} µs each, {ratio:.2} times those of 1000\n");
+    }
 
     let clone = median(|_| drop(black_box(trie.clone())));
     let memory = trie.memory() as f64 / 1e6;

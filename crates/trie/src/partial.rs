@@ -29,7 +29,7 @@ use alloc::{
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
 use core::borrow::Borrow;
-use jove_primitives::{Account, ChangeSet};
+use jove_primitives::{Account, AccountChange, ChangeSet};
 
 /// Accounts that were read, present or not, and of each the slots.
 pub type Reads = BTreeMap<Address, BTreeSet<U256>>;
@@ -294,104 +294,43 @@ impl StateTrie {
         }
         for changes in changes.clone() {
             for (address, change) in &changes.borrow().accounts {
-                let storage = self.show(&mut shown, *address, change.storage.keys());
-                let key = keccak256(address);
-                if change.account.after.is_none() {
-                    self.show_one(&mut shown, self.nodes.sibling(self.root, &key));
-                }
-                for (slot, _) in change.storage.iter().filter(|(_, value)| value.after.is_zero()) {
-                    self.show_one(&mut shown, self.nodes.sibling(storage, &keccak256(slot.to_be_bytes::<32>())));
-                }
+                self.show(&mut shown, *address, change.storage.keys());
             }
         }
-        // A removal can need more than the state before shows: it is tried, without hashing anything.
-        while let Err(missed) = self.try_changes(&shown, changes.clone()) {
-            shown.insert(missed);
+        // A removal needs more than that.
+        let mut trial = Trial { whole: self, shown, part: Self::with_kernel(self.kernel), sources: BTreeMap::new() };
+        trial.part.root = trial.copy(self.root);
+        for changes in changes {
+            trial.edit(changes.borrow());
         }
         let mut bytes = Vec::new();
-        self.write_trie(&shown, self.root, &mut bytes);
+        self.write_trie(&trial.shown, self.root, &mut bytes);
         bytes
     }
 
-    /// Shows the way to an account, and to some of its slots. Returns the root of its storage.
-    fn show<'a>(
-        &self,
-        shown: &mut BTreeSet<u32>,
-        address: Address,
-        slots: impl IntoIterator<Item = &'a U256>,
-    ) -> NodeId {
+    /// Shows the way to an account, and to some of its slots.
+    fn show<'a>(&self, shown: &mut BTreeSet<u32>, address: Address, slots: impl IntoIterator<Item = &'a U256>) {
         self.show_way(shown, self.root, &keccak256(address));
         let value = self.value(self.nodes.find(self.root, &keccak256(address)));
         let storage = value.map_or(NodeId::NIL, |value| value.storage);
         for slot in slots {
             self.show_way(shown, storage, &keccak256(slot.to_be_bytes::<32>()));
         }
-        storage
     }
 
     fn show_way(&self, shown: &mut BTreeSet<u32>, mut id: NodeId, key: &B256) {
         loop {
-            self.show_one(shown, id);
+            if !id.is_nil() {
+                shown.insert(id.raw());
+            }
             let Node::Branch(index) = id.node() else { return };
             let branch = self.nodes.branches.get(index);
             id = branch.children[nibble(key, branch.depth as usize)];
         }
     }
 
-    fn show_one(&self, shown: &mut BTreeSet<u32>, id: NodeId) {
-        if !id.is_nil() {
-            shown.insert(id.raw());
-        }
-    }
-
     fn is_shown(&self, shown: &BTreeSet<u32>, id: NodeId) -> bool {
         shown.contains(&id.raw()) || !self.nodes.reference(id).is_hash()
-    }
-
-    /// Applies changes to the part of this trie that is shown; what they lack, if anything.
-    fn try_changes(
-        &self,
-        shown: &BTreeSet<u32>,
-        changes: impl IntoIterator<Item = impl Borrow<ChangeSet>>,
-    ) -> Result<(), u32> {
-        let mut part = Self::with_kernel(self.kernel);
-        let mut sources = BTreeMap::new();
-        part.root = self.copy(shown, self.root, &mut part.nodes, &mut sources);
-        for changes in changes {
-            part.edit(changes.borrow()).map_err(|Miss(index)| sources.get(&index).copied().unwrap_or_default())?;
-        }
-        Ok(())
-    }
-
-    /// Copies what is shown into `to`; `sources` are the nodes of what is not.
-    fn copy(&self, shown: &BTreeSet<u32>, id: NodeId, to: &mut Nodes, sources: &mut BTreeMap<u32, u32>) -> NodeId {
-        if id.is_nil() {
-            return id;
-        }
-        if !self.is_shown(shown, id) {
-            let hidden = Hidden { key: *self.nodes.any_key(id), reference: *self.nodes.reference(id) };
-            let copied = to.new_hidden(hidden);
-            if let Node::Hidden(index) = copied.node() {
-                sources.insert(index, id.raw());
-            }
-            return copied;
-        }
-        match id.node() {
-            Node::Branch(index) => {
-                let mut branch = *self.nodes.branches.get(index);
-                for child in &mut branch.children {
-                    *child = self.copy(shown, *child, to, sources);
-                }
-                to.new_branch(branch)
-            }
-            Node::Account(index) => {
-                let mut leaf = *self.nodes.accounts.get(index);
-                leaf.value.storage = self.copy(shown, leaf.value.storage, to, sources);
-                NodeId::new(Node::Account(to.accounts.add(leaf, NodeId::LIMIT)))
-            }
-            Node::Slot(index) => NodeId::new(Node::Slot(to.slots.add(*self.nodes.slots.get(index), NodeId::LIMIT))),
-            Node::Hidden(_) | Node::Nil => id,
-        }
     }
 
     /// The nodes at and below one that are shown, in preorder.
@@ -466,6 +405,115 @@ impl StateTrie {
             }
             Node::Hidden(_) | Node::Nil => {}
         }
+    }
+}
+
+/// The part of a trie that a witness shows, changed without hashing anything: what a change misses is shown, too.
+struct Trial<'a> {
+    whole: &'a StateTrie,
+    shown: BTreeSet<u32>,
+    part: StateTrie,
+    /// What `part` hides, in `whole`.
+    sources: BTreeMap<u32, NodeId>,
+}
+
+impl Trial<'_> {
+    /// As [`StateTrie::edit`], in its order; slot by slot, so that a miss costs no more than one slot's edit again.
+    fn edit(&mut self, changes: &ChangeSet) {
+        let keyed = changes.accounts.iter().map(|(address, change)| (keccak256(address), change));
+        let mut accounts: Vec<_> = keyed.collect();
+        accounts.sort_unstable_by_key(|(key, _)| *key);
+        for (key, change) in accounts {
+            let mut one = AccountChange { account: change.account, wiped: change.wiped, ..AccountChange::default() };
+            self.edit_account(&key, &one, &[]);
+            if change.account.after.is_none() {
+                continue; // its storage went with it
+            }
+            one.wiped = false;
+            let keyed = change.storage.iter().map(|(slot, value)| (keccak256(slot.to_be_bytes::<32>()), slot, value));
+            let mut slots: Vec<_> = keyed.collect();
+            slots.sort_unstable_by_key(|(key, ..)| *key);
+            for (slot_key, slot, value) in slots {
+                one.storage = [(*slot, *value)].into();
+                self.edit_account(&key, &one, &[slot_key]);
+            }
+        }
+    }
+
+    fn edit_account(&mut self, key: &B256, change: &AccountChange, slots: &[B256]) {
+        while let Err(Miss(index)) = self.part.edit_account(key, change, slots) {
+            self.show(key, index);
+        }
+    }
+
+    /// Shows what an edit of an account missed, among the accounts or in its storage.
+    fn show(&mut self, account: &B256, index: u32) {
+        let hidden = NodeId::new(Node::Hidden(index));
+        let key = self.part.nodes.hidden.get(index).key;
+        let source = self.sources.remove(&index).unwrap_or(NodeId::NIL);
+        self.shown.insert(source.raw());
+        let copied = self.copy(source);
+        let StateTrie { nodes, root, .. } = &mut self.part;
+        if nodes.replace(root, &key, hidden, copied) {
+            return;
+        }
+        if let Node::Account(leaf) = nodes.find(*root, account).node() {
+            let mut storage = nodes.accounts.get(leaf).value.storage;
+            if nodes.replace(&mut storage, &key, hidden, copied) {
+                nodes.accounts.get_mut(leaf).value.storage = storage;
+                return;
+            }
+        }
+        unreachable!("an edit misses what is on its way");
+    }
+
+    /// Copies what is shown, at and below a node, into the part.
+    fn copy(&mut self, id: NodeId) -> NodeId {
+        if id.is_nil() {
+            return id;
+        }
+        let nodes = &self.whole.nodes;
+        if !self.whole.is_shown(&self.shown, id) {
+            let hidden = Hidden { key: *nodes.any_key(id), reference: *nodes.reference(id) };
+            let copied = self.part.nodes.new_hidden(hidden);
+            if let Node::Hidden(index) = copied.node() {
+                self.sources.insert(index, id);
+            }
+            return copied;
+        }
+        match id.node() {
+            Node::Branch(index) => {
+                let mut branch = *nodes.branches.get(index);
+                for child in &mut branch.children {
+                    *child = self.copy(*child);
+                }
+                self.part.nodes.new_branch(branch)
+            }
+            Node::Account(index) => {
+                let mut leaf = *nodes.accounts.get(index);
+                leaf.value.storage = self.copy(leaf.value.storage);
+                NodeId::new(Node::Account(self.part.nodes.accounts.add(leaf, NodeId::LIMIT)))
+            }
+            Node::Slot(index) => {
+                NodeId::new(Node::Slot(self.part.nodes.slots.add(*nodes.slots.get(index), NodeId::LIMIT)))
+            }
+            Node::Hidden(_) | Node::Nil => id,
+        }
+    }
+}
+
+impl Nodes {
+    /// Puts a node in the place of another, which is on the way to `key`; whether that is there.
+    fn replace(&mut self, root: &mut NodeId, key: &B256, old: NodeId, new: NodeId) -> bool {
+        let mut at = root;
+        while *at != old {
+            let Node::Branch(index) = at.node() else { return false };
+            let branch = self.branches.get_mut(index);
+            at = &mut branch.children[nibble(key, branch.depth as usize)];
+        }
+        *at = new;
+        self.free(old);
+        true
     }
 }
 

@@ -27,6 +27,20 @@ fn case(steps: &[Step], later: &[Step], reads: &[(u8, u8)]) -> Case {
     Case { trie, model, reads: asked, changes, bytes }
 }
 
+/// Slots of some accounts are cleared one after the other, then accounts go, in blocks of their own.
+fn removals(cleared: &[(u8, Vec<u8>)], gone: &[u8]) -> Vec<Step> {
+    let clear = |(address, slots): &(u8, Vec<u8>)| {
+        let storage = slots.iter().map(|slot| (*slot, 0)).collect();
+        vec![Edit { address: *address, nonce: Some(1), balance: 1, wiped: false, storage }]
+    };
+    let remove = |addresses: &[u8]| {
+        let edit =
+            |address: &u8| Edit { address: *address, nonce: None, balance: 0, wiped: false, storage: Vec::new() };
+        addresses.iter().map(edit).collect()
+    };
+    cleared.iter().map(clear).chain(gone.chunks(20).map(remove)).collect()
+}
+
 fn same(part: &PartialTrie, case: &Case) -> Result<(), TestCaseError> {
     for (address, slots) in &case.reads {
         prop_assert_eq!(part.account(*address), Ok(case.model.account(*address)));
@@ -79,22 +93,33 @@ proptest! {
         gone in vec(0..200u8, 1..150),
         cleared in vec((0..200u8, vec(0..30u8, 1..30)), 1..30),
     ) {
-        // Slots of some accounts are cleared one after the other, then accounts go, in blocks of their own.
-        let clear = |(address, slots): &(u8, Vec<u8>)| {
-            let storage = slots.iter().map(|slot| (*slot, 0)).collect();
-            vec![Edit { address: *address, nonce: Some(1), balance: 1, wiped: false, storage }]
-        };
-        let remove = |addresses: &[u8]| {
-            let edit = |address: &u8| {
-                Edit { address: *address, nonce: None, balance: 0, wiped: false, storage: Vec::new() }
-            };
-            addresses.iter().map(edit).collect()
-        };
-        let later: Vec<Step> = cleared.iter().map(clear).chain(gone.chunks(20).map(remove)).collect();
+        let later = removals(&cleared, &gone);
         let mut case = case(&steps, &later, &[]);
         let mut part = PartialTrie::decode(&case.bytes).expect("a trie");
         for changes in case.changes.clone() {
             prop_assert_eq!(part.apply(&changes), Ok(case.trie.apply(&changes)));
+        }
+    }
+
+    #[test]
+    fn removals_are_shown_no_more_than_they_need(
+        steps in vec(edits(40, 30), 2..6),
+        cleared in vec((0..40u8, vec(0..30u8, 1..30)), 1..6),
+        gone in vec(0..40u8, 0..20),
+    ) {
+        let later = removals(&cleared, &gone);
+        let case = case(&steps, &later, &[]);
+        let part = PartialTrie::decode(&case.bytes).expect("a trie");
+        for index in 0.. {
+            let Some(bytes) = part.hiding(index) else { break };
+            let mut other = PartialTrie::decode(&bytes).expect("a trie");
+            // What is changed was read before.
+            let read = |address: &Address, change: &AccountChange| {
+                other.account(*address).is_err() || change.storage.keys().any(|slot| other.slot(*address, *slot).is_err())
+            };
+            let read = case.changes.iter().flat_map(|changes| &changes.accounts).any(|(address, change)| read(address, change));
+            let misses = read || case.changes.iter().any(|changes| other.apply(changes).is_err());
+            prop_assert_eq!(misses, bytes != case.bytes, "node {}", index);
         }
     }
 
