@@ -32,6 +32,8 @@ pub struct Built {
     pub transactions: Vec<RecoveredTransaction>,
     /// What they did.
     pub output: BlockOutput,
+    /// What they read, in bytes of a prover's witness, about ([`Recorder::weight`]).
+    pub reads: usize,
     /// Candidates that are invalid and will stay so, by hash.
     pub rejected: Vec<(B256, TransactionError)>,
 }
@@ -93,7 +95,8 @@ impl Executor {
                 rejected.push((*candidate.tx_hash(), error));
             }
         }
-        Ok(Built { transactions, output: block.finish(), rejected })
+        let output = block.finish();
+        Ok(Built { transactions, output, reads: reads.weight(), rejected })
     }
 
     /// Runs messages from L1 in order on `db`, the state of the parent, as far as the block has place for them.
@@ -106,9 +109,11 @@ impl Executor {
         messages: &[RecoveredTransaction],
         db: DB,
     ) -> Result<Built, ExecuteError<DB::Error>> {
-        let mut block = BlockExecutor::new(&self.rules, header, db).map_err(ExecuteError::Database)?;
+        let reads = Recorder::default();
+        let mut block = BlockExecutor::new(&self.rules, header, reads.over(db)).map_err(ExecuteError::Database)?;
         let transactions = block.execute_messages(messages.iter().cloned())?;
-        Ok(Built { transactions, output: block.finish(), rejected: Vec::new() })
+        let output = block.finish();
+        Ok(Built { transactions, output, reads: reads.weight(), rejected: Vec::new() })
     }
 
     /// Runs a sealed block on the state of its parent and checks it, its state root apart.

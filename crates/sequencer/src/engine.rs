@@ -605,6 +605,7 @@ impl Engine {
                 }
             }
         }
+        self.shared.note_reads(header.number, built.reads);
         self.seal(header, built.transactions, built.output)?;
         Ok(true)
     }
@@ -646,6 +647,7 @@ impl Engine {
             })?;
             let built = built.map_err(|error| NodeError::Invalid(error.to_string()))?;
             messages.drain(..built.transactions.len());
+            self.shared.note_reads(header.number, built.reads);
             self.seal(header, built.transactions, built.output)?;
         }
         Ok(())

@@ -29,6 +29,7 @@ use jove_storage::{Options, Storage, StorageError, View};
 use jove_trie::StateTrie;
 use parking_lot::{Mutex, RwLock};
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -47,6 +48,9 @@ const EVENT_BUFFER: usize = 1024;
 const SPEC_KEY: &str = "spec";
 /// Where the store keeps why the chain does not settle any more.
 const DETACHED_KEY: &str = "detached";
+
+/// Blocks of which it is kept what they read.
+const READS: usize = 1024;
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -231,6 +235,8 @@ pub(crate) struct Shared {
     safe: AtomicU64,
     finalized: AtomicU64,
     pending: Mutex<Option<(PendingKey, Option<Arc<Pending>>)>>,
+    /// What the last blocks that were built here read, by number.
+    reads: Mutex<BTreeMap<u64, usize>>,
 }
 
 impl Shared {
@@ -244,6 +250,15 @@ impl Shared {
         let Some(slots) = self.spec.slots() else { return time };
         let slot = slots.at(time / 1000).max(slots.at(head.header.timestamp) + 1);
         slots.time(slot).saturating_mul(1000)
+    }
+
+    /// Notes what the next block reads.
+    pub(crate) fn note_reads(&self, number: u64, reads: usize) {
+        let mut kept = self.reads.lock();
+        kept.insert(number, reads);
+        if kept.len() > READS {
+            kept.pop_first();
+        }
     }
 
     /// What a block with this header, from [`next_header`], takes from the pool, with at most so much gas.
@@ -414,6 +429,7 @@ impl Node {
             detached,
             stopping: AtomicBool::new(false),
             pending: Mutex::new(None),
+            reads: Mutex::default(),
             config,
         });
         shared.move_tags(number);
@@ -455,6 +471,12 @@ impl Node {
     /// If it does not lead, or messages from L1 are due first; if the store fails, or the node is stopping.
     pub fn seal(&self) -> Result<(), NodeError> {
         self.call(|reply| Command::Mine { count: 1, interval: 0, reply })
+    }
+
+    /// What a block read that was built here lately, in bytes of a prover's witness, about ([`jove_stf::Recorder::weight`]); zero if others built it. Only
+    /// an estimate: after an unwinding, it may be that of another block of this number.
+    pub fn reads(&self, number: u64) -> usize {
+        self.shared.reads.lock().get(&number).copied().unwrap_or_default()
     }
 
     /// The last block that validators certified: no import goes back below it.

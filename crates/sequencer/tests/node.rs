@@ -135,6 +135,23 @@ fn blocks_are_sealed_and_survive_a_restart() {
 }
 
 #[test]
+fn who_builds_a_block_knows_what_it_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(config(folder.path())).expect("starts");
+    let put = |nonce, to, input| {
+        let hash = node.pool().add(call(nonce, to, U256::ZERO, input, 5_000_000)).expect("valid");
+        wait("it is included", || included(&node, hash));
+        node.storage().view().transaction(hash).expect("readable").expect("exists").block
+    };
+    // A contract of 20,000 bytes; another block runs it.
+    let made = put(0, TxKind::Create, hex!("614e205ff3").into());
+    let run = put(1, ALICE.create(0).into(), Bytes::new());
+    assert!(node.reads(made) > 1_000 && node.reads(made) < 20_000, "{}", node.reads(made));
+    assert!(node.reads(run) > node.reads(made) + 15_000, "{}", node.reads(run));
+    assert_eq!(node.reads(run + 1), 0);
+}
+
+#[test]
 fn heartbeats_come_without_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = NodeConfig { heartbeat: Duration::from_millis(30), ..config(folder.path()) };
@@ -502,6 +519,7 @@ fn messages_from_l1_have_blocks_of_their_own_and_come_first() {
     assert_eq!(counts, [2, 1, 1], "the attributes take no place");
     assert_eq!(balance(&node, view.head_number(), BOB), U256::from(6));
     assert_eq!(node.head().mix_source, origin.mix_hash);
+    assert!((1..=3).all(|number| node.reads(number) > 2_000), "sender and receiver");
 
     // Two are due still: nothing else is sealed, and a restart knows it.
     let dev = node.dev().expect("development");

@@ -35,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Most that the blocks of a checkpoint take of a batch's stream, in bytes: two checkpoints have room in a batch. A block alone may take more, and has room too.
 const BYTES: usize = MAX_BLOBS / 2 * BLOB_CAPACITY - STREAM_OVERHEAD;
 
+/// Most that the blocks of a checkpoint read, in bytes of a prover's witness, as far as its leader built them: a batch ends where a checkpoint does, and provers take it whole.
+/// A block alone may read more.
+const READS: usize = 64 << 20;
+
 /// What a node knows of L1 by itself.
 pub(crate) struct OwnL1 {
     pub(crate) l1: L1,
@@ -130,6 +134,8 @@ struct Weight {
     message_gas: u64,
     /// Most that they take of a batch's stream.
     bytes: usize,
+    /// What they read, as far as it is known.
+    reads: usize,
 }
 
 impl Weight {
@@ -141,6 +147,11 @@ impl Weight {
         let signed = block.transactions.iter().filter_map(|transaction| transaction.inner().as_signed());
         self.bytes += BLOCK_OVERHEAD + signed.map(size_bound).sum::<usize>();
         Ok(messages)
+    }
+
+    /// Whether a leader ends a checkpoint before the last of them.
+    fn is_enough(&self, gas: u64) -> bool {
+        self.exceeds(gas, true) || self.reads > READS
     }
 
     /// Whether it is too much, blocks of messages included or not.
@@ -266,8 +277,9 @@ impl Chain for NodeChain {
         for number in parent.last_number + 1..=view.head_number().min(parent.last_number + MAX_BLOCKS) {
             let block = view.block(number).ok().flatten()?;
             let messages = weight.add(&block).ok()?;
+            weight.reads = weight.reads.saturating_add(self.node.reads(number));
             // The messages of an L1 block have room where an epoch ends: a batch does not end before they do.
-            if last.is_some() && weight.exceeds(self.gas(), true) && !(ends_epoch && whole.is_none()) {
+            if last.is_some() && weight.is_enough(self.gas()) && !(ends_epoch && whole.is_none()) {
                 break;
             }
             if messages {
@@ -376,5 +388,14 @@ mod tests {
         assert!(!many.exceeds(100, true));
         many.add(&block(false, 0)).expect("a block");
         assert!(many.exceeds(100, false), "a batch has room for two checkpoints, as bytes go");
+    }
+
+    #[test]
+    fn a_leader_ends_checkpoints_before_they_are_too_much_for_provers() {
+        let many = Weight { reads: READS, ..Default::default() };
+        assert!(!many.is_enough(100));
+        let many = Weight { reads: READS + 1, ..Default::default() };
+        assert!(many.is_enough(100) && !many.exceeds(100, true), "others take it all the same");
+        assert!(Weight { message_gas: 101, ..Default::default() }.is_enough(100));
     }
 }
