@@ -339,7 +339,7 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
     for (position, message) in sent.iter().enumerate() {
         let nonce = message.nonce;
         let success = loop {
-            match crossing.withdrawal(hash, position, message).await {
+            let why = match crossing.withdrawal(hash, position, message).await {
                 Ok(Withdrawal::Executed) => {
                     say(&format!("message {nonce} was executed before"));
                     break true;
@@ -348,12 +348,15 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
                 Ok(Withdrawal::Ready(proven)) => {
                     break crossing.claim(wallet, *proven, log_sent).await.map_err(words)?;
                 }
-                Ok(Withdrawal::Waiting) => {}
-                Err(error) if error.is_transient() && wait.is_some() => tracing::warn!(%error, "waiting"),
+                Ok(waits @ (Withdrawal::Waiting | Withdrawal::Behind { .. })) => stands(&waits),
+                Err(error) if error.is_transient() && wait.is_some() => {
+                    tracing::warn!(%error, "waiting");
+                    format!("was asked about in vain: {error}")
+                }
                 Err(error) => return Err(words(error)),
-            }
+            };
             if wait.is_none_or(|patience| started.elapsed() >= patience) {
-                return Err(format!("message {nonce} is not final yet; later: jove bridge claim {hash}"));
+                return Err(format!("message {nonce} {why}; later: jove bridge claim {hash}"));
             }
             tokio::time::sleep(POLL).await;
         };
@@ -388,15 +391,24 @@ async fn status(crossing: &Crossing, l2_chain: L2Chain, hash: TxHash) -> Result<
         return Ok(());
     }
     for (position, message) in sent_messages(crossing, hash).await?.iter().enumerate() {
-        let state = match crossing.withdrawal(hash, position, message).await.map_err(words)? {
-            Withdrawal::Waiting => "is not final yet",
-            Withdrawal::Ready(_) => "is final: claim executes it",
-            Withdrawal::CallFailed => "failed on L1: claim tries it again",
-            Withdrawal::Executed => "is executed on L1",
-        };
-        say(&format!("message {} {state}", message.nonce));
+        let withdrawal = crossing.withdrawal(hash, position, message).await.map_err(words)?;
+        say(&format!("message {} {}", message.nonce, stands(&withdrawal)));
     }
     Ok(())
+}
+
+/// Where a message to L1 stands, after its name.
+fn stands(withdrawal: &Withdrawal) -> String {
+    match withdrawal {
+        Withdrawal::Waiting => "is not final yet".into(),
+        Withdrawal::Behind { index } => format!(
+            "cannot be claimed now: the node proves by batch {index}, whose root L1 has let go of, or does not know yet; \
+             ask again when the node has caught up with L1's finality"
+        ),
+        Withdrawal::Ready(_) => "is final: claim executes it".into(),
+        Withdrawal::CallFailed => "failed on L1: claim tries it again".into(),
+        Withdrawal::Executed => "is executed on L1".into(),
+    }
 }
 
 async fn overview(crossing: &Crossing) -> Result<(), String> {

@@ -102,8 +102,13 @@ pub struct Proven {
 /// Where a message to L1 stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// No batch with it is final, or L1 does not take the root that the L2 node has: that node is behind.
+    /// No batch with it is final, as far as the L2 node knows.
     Waiting,
+    /// The L2 node proves it by a batch whose root L1 does not take: it has let go of that, or does not know it yet.
+    Behind {
+        /// The batch.
+        index: u64,
+    },
     /// It can be executed on L1.
     Ready(Box<Proven>),
     /// Its call failed on L1 and can be tried again.
@@ -220,7 +225,7 @@ impl Crossing {
         }
         let kept = Outbox::keptCall { root: batch.outbox_root };
         if !self.is_final(&batch).await? && !ask(&self.l1, self.settlement.outbox, &kept).await? {
-            return Ok(Withdrawal::Waiting);
+            return Ok(Withdrawal::Behind { index: batch.index });
         }
         Ok(Withdrawal::Ready(Box::new(Proven { message: message.clone(), batch, siblings })))
     }

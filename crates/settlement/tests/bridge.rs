@@ -110,7 +110,7 @@ async fn a_withdrawal_is_as_l1_says() {
         other => panic!("{other:?}"),
     }
     let passed = Said { is_final: false, ..open };
-    assert_eq!(ask(passed, &proof).await.expect("answered"), Withdrawal::Waiting);
+    assert_eq!(ask(passed, &proof).await.expect("answered"), Withdrawal::Behind { index: 3 }, "not that it waits");
     let kept = Said { is_kept: true, ..passed };
     assert!(matches!(ask(kept, &proof).await.expect("answered"), Withdrawal::Ready(_)), "its root is taken for good");
     assert_eq!(ask(open, &none).await.expect("answered"), Withdrawal::Waiting);
