@@ -75,6 +75,13 @@ enum Command {
     Withdraw(Transfer),
     /// Execute a withdrawal on L1 that is final, or try it again
     Claim(Claim),
+    /// Have L1 take the root that proves a final withdrawal for good, and print the call that executes it: for claims that take long to sign
+    Keep {
+        #[command(flatten)]
+        key: key::Options,
+        /// The withdrawal's transaction on the chain
+        hash: TxHash,
+    },
     /// Say what became of a deposit or withdrawal, or how the bridge is
     Status {
         /// The transaction, on L1 or on the chain
@@ -136,6 +143,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                 check_l2(&crossing, l2_chain).await?;
                 let wait = claim.wait.then_some(claim.timeout.0);
                 execute(&crossing, &wallet, claim.hash, wait).await
+            }
+            Command::Keep { key, hash } => {
+                let wallet = l1_wallet(&crossing, key).await?;
+                check_l2(&crossing, l2_chain).await?;
+                keep(&crossing, &wallet, *hash).await
             }
             Command::Status { hash: Some(hash) } => status(&crossing, l2_chain, *hash).await,
             Command::Status { hash: None } => overview(&crossing).await,
@@ -346,7 +358,7 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
                 }
                 Ok(Withdrawal::CallFailed) => break crossing.retry(wallet, message, log_sent).await.map_err(words)?,
                 Ok(Withdrawal::Ready(proven)) => {
-                    break crossing.claim(wallet, *proven, log_sent).await.map_err(words)?;
+                    break crossing.claim(wallet, &proven, log_sent).await.map_err(words)?;
                 }
                 Ok(waits @ (Withdrawal::Waiting | Withdrawal::Behind { .. })) => stands(&waits),
                 Err(error) if error.is_transient() && wait.is_some() => {
@@ -364,6 +376,30 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
             return Err(format!("the call of message {nonce} failed on L1; again: jove bridge claim {hash}"));
         }
         say(&format!("message {nonce} is executed on L1"));
+    }
+    Ok(())
+}
+
+/// Has L1 keep the root that proves the messages of an L2 transaction, and prints the calls that execute them: the node proves by later batches later.
+async fn keep(crossing: &Crossing, wallet: &Wallet, hash: TxHash) -> Result<(), String> {
+    for (position, message) in sent_messages(crossing, hash).await?.iter().enumerate() {
+        let nonce = message.nonce;
+        let proven = match crossing.withdrawal(hash, position, message).await.map_err(words)? {
+            Withdrawal::Ready(proven) => proven,
+            // Neither needs a proof.
+            done @ (Withdrawal::Executed | Withdrawal::CallFailed) => {
+                say(&format!("message {nonce} {}", stands(&done)));
+                continue;
+            }
+            waits => return Err(format!("message {nonce} {}; later: jove bridge keep {hash}", stands(&waits))),
+        };
+        let root = proven.batch.outbox_root;
+        say(&match crossing.keep(wallet, proven.batch, log_sent).await.map_err(words)? {
+            true => format!("root {root} of batch {} is kept on L1 now", proven.batch.index),
+            false => format!("root {root} is kept on L1 already: nothing was sent"),
+        });
+        say(&format!("this call executes message {nonce}, from any account, and does not expire:"));
+        say(&format!("to    {}\ndata  {}", crossing.settlement.outbox, proven.call_data()));
     }
     Ok(())
 }
