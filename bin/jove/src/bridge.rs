@@ -160,11 +160,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 pub(crate) struct L2Chain {
     id: u64,
     genesis: B256,
+    /// State root of genesis.
+    pub(crate) genesis_state: B256,
 }
 
 pub(crate) fn connect(nodes: &Nodes) -> Result<(Crossing, L2Chain), String> {
     let spec = read_spec(&nodes.chain)?;
-    let l2_chain = L2Chain { id: spec.chain_id, genesis: genesis(&spec).blockHash };
+    let Rollup::Genesis { blockHash, stateRoot, .. } = genesis(&spec);
+    let l2_chain = L2Chain { id: spec.chain_id, genesis: blockHash, genesis_state: stateRoot };
     let settlement = spec.settlement.ok_or_else(|| format!("{}: the chain settles nowhere", nodes.chain.display()))?;
     let l1 = L1::new(&nodes.l1_url).map_err(|error| format!("--l1-url: {error}"))?;
     let l2 = L1::new(&nodes.l2_url).map_err(|error| format!("--l2-url: {error}"))?;

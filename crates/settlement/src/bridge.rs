@@ -238,7 +238,7 @@ impl Crossing {
     }
 
     /// Whether L1 has this of one of the last 256 final batches.
-    async fn is_final(&self, batch: &FinalRoots) -> Result<bool, Error> {
+    pub(crate) async fn is_final(&self, batch: &FinalRoots) -> Result<bool, Error> {
         let FinalRoots { index, last_block_hash, state_root, outbox_root } = *batch;
         let call = Rollup::isFinalCall {
             index,
