@@ -41,7 +41,7 @@ const L1_RANGE: u64 = 1_000;
 const L2_RANGE: u64 = 1_000_000;
 /// Batches made final by one transaction: 60,000 gas each at most, below EIP-7825's limit.
 const FINAL_AT_ONCE: usize = 128;
-/// How often a transaction is made anew for what others did meanwhile.
+/// Attempts at a transaction before which others come.
 const ATTEMPTS: u32 = 3;
 
 /// Something that is not final yet.
