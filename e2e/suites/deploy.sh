@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# jove deploy, risks and bridge on anvil: another L1 than jove's own. It starts anvil itself. Run by e2e/run.
+# jove deploy, risks, bridge and the beginning of an escape on anvil: another L1 than jove's own. It starts anvil itself. Run by e2e/run.
 set -uo pipefail
 : "${JOVE_BIN:?this suite runs jove deploy: run it with e2e/run, without --rpc-url and --anvil}"
 # shellcheck source=../lib/check.sh
@@ -41,4 +41,10 @@ fails "an amount that is not there" "would fail" jove bridge deposit --amount 20
 like "status" "1 queued, 0 consumed" "$(jove bridge status)"
 fails "for production" "real verifiers" jove deploy --production --out "$E2E_WORK/production.json" \
   --chain <(js 'JSON.stringify({ ...$, settlement: undefined, development: undefined })' "$(cat "$JOVE_CHAIN")")
+
+# Nobody runs the chain: once the deposit has waited for Z, the escape begins by L1 and the chain file alone.
+cast rpc evm_increaseTime $((21 * 86400)) >/dev/null; cast rpc evm_mine >/dev/null
+out=$(JOVE_L2_URL=http://127.0.0.1:1 jove escape start 2>&1)
+like "an escape begins without a node of the chain" "the escape has begun.*became final with it: 0 .*final for ever: batch 0" "$(tr '\n' ' ' <<<"$out")"
+is "L1 says so" 2 "$(cast call "$rollup" 'phase()(uint8)')"
 finish

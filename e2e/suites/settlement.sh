@@ -12,6 +12,7 @@ jove() { JOVE_LOG=warn JOVE_CHAIN=$data/chain.json JOVE_L1_URL=$l1 JOVE_L2_URL=$
 
 ladder() { # ladder NAME: the chain at $l2 settles on $l1, its data are in $data
   local name=$1 key who inbox bridge before now hash out fresh=0x00000000000000000000000000000000000f00d1 gone=0x00000000000000000000000000000000000f00d2
+  local late=0x00000000000000000000000000000000000f00d5
   key=$(cast wallet private-key "$MNEMONIC" 1)
   who=$(cast wallet address --private-key "$key")
   inbox=$(js '$.settlement.inbox' "$(cat "$data/chain.json")") bridge=$(js '$.settlement.bridge' "$(cat "$data/chain.json")")
@@ -40,6 +41,15 @@ ladder() { # ladder NAME: the chain at $l2 settles on $l1, its data are in $data
   is "$name: the withdrawal is paid" 2000000000000000000 "$(balance "$l1" "$gone")"
   now=$(balance "$l1" "$bridge")
   is "$name: the vault has exactly as much less" 2000000000000000000 "$(js "(${before}n - ${now}n).toString()")"
+
+  # A claim that takes long to sign: L1 keeps the root, and anyone sends the call later.
+  hash=$(jove bridge withdraw --amount 1 --to "$late" 2>&1 | sed -n 's/^withdrawn in \(0x[0-9a-f]*\).*/\1/p')
+  keeps() { out=$(jove bridge keep "$hash" 2>&1); }
+  if until_true 60 keeps; then like "$name: a root is kept" "root 0x[0-9a-f]{64} of batch [0-9]+ is kept on L1 now" "$out"; else fail "$name: a root is kept" "$out"; fi
+  like "$name: once" "is kept on L1 already: nothing was sent" "$(jove bridge keep "$hash" 2>&1)"
+  cast send --rpc-url "$l1" --private-key "$(cast wallet private-key "$MNEMONIC" 2)" "$(awk '$1 == "to" { print $2 }' <<<"$out")" \
+    "$(awk '$1 == "data" { print $2 }' <<<"$out")" >/dev/null || fail "$name: the printed call" "$out"
+  is "$name: the printed call pays it" 1000000000000000000 "$(balance "$l1" "$late")"
 
   # A transaction that the sequencer was never sent: queued on L1, without an L2 signature.
   key=$(cast wallet private-key "$MNEMONIC" 2)

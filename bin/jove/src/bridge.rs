@@ -75,6 +75,13 @@ enum Command {
     Withdraw(Transfer),
     /// Execute a withdrawal on L1 that is final, or try it again
     Claim(Claim),
+    /// Have L1 take the root that proves a final withdrawal for good, and print the call that executes it: for claims that take long to sign
+    Keep {
+        #[command(flatten)]
+        key: key::Options,
+        /// The withdrawal's transaction on the chain
+        hash: TxHash,
+    },
     /// Say what became of a deposit or withdrawal, or how the bridge is
     Status {
         /// The transaction, on L1 or on the chain
@@ -137,6 +144,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                 let wait = claim.wait.then_some(claim.timeout.0);
                 execute(&crossing, &wallet, claim.hash, wait).await
             }
+            Command::Keep { key, hash } => {
+                let wallet = l1_wallet(&crossing, key).await?;
+                check_l2(&crossing, l2_chain).await?;
+                keep(&crossing, &wallet, *hash).await
+            }
             Command::Status { hash: Some(hash) } => status(&crossing, l2_chain, *hash).await,
             Command::Status { hash: None } => overview(&crossing).await,
         }
@@ -148,11 +160,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 pub(crate) struct L2Chain {
     id: u64,
     genesis: B256,
+    /// State root of genesis.
+    pub(crate) genesis_state: B256,
 }
 
 pub(crate) fn connect(nodes: &Nodes) -> Result<(Crossing, L2Chain), String> {
     let spec = read_spec(&nodes.chain)?;
-    let l2_chain = L2Chain { id: spec.chain_id, genesis: genesis(&spec).blockHash };
+    let Rollup::Genesis { blockHash, stateRoot, .. } = genesis(&spec);
+    let l2_chain = L2Chain { id: spec.chain_id, genesis: blockHash, genesis_state: stateRoot };
     let settlement = spec.settlement.ok_or_else(|| format!("{}: the chain settles nowhere", nodes.chain.display()))?;
     let l1 = L1::new(&nodes.l1_url).map_err(|error| format!("--l1-url: {error}"))?;
     let l2 = L1::new(&nodes.l2_url).map_err(|error| format!("--l2-url: {error}"))?;
@@ -339,21 +354,24 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
     for (position, message) in sent.iter().enumerate() {
         let nonce = message.nonce;
         let success = loop {
-            match crossing.withdrawal(hash, position, message).await {
+            let why = match crossing.withdrawal(hash, position, message).await {
                 Ok(Withdrawal::Executed) => {
                     say(&format!("message {nonce} was executed before"));
                     break true;
                 }
                 Ok(Withdrawal::CallFailed) => break crossing.retry(wallet, message, log_sent).await.map_err(words)?,
                 Ok(Withdrawal::Ready(proven)) => {
-                    break crossing.claim(wallet, *proven, log_sent).await.map_err(words)?;
+                    break crossing.claim(wallet, &proven, log_sent).await.map_err(words)?;
                 }
-                Ok(Withdrawal::Waiting) => {}
-                Err(error) if error.is_transient() && wait.is_some() => tracing::warn!(%error, "waiting"),
+                Ok(waits @ (Withdrawal::Waiting | Withdrawal::Behind { .. })) => stands(&waits),
+                Err(error) if error.is_transient() && wait.is_some() => {
+                    tracing::warn!(%error, "waiting");
+                    format!("was asked about in vain: {error}")
+                }
                 Err(error) => return Err(words(error)),
-            }
+            };
             if wait.is_none_or(|patience| started.elapsed() >= patience) {
-                return Err(format!("message {nonce} is not final yet; later: jove bridge claim {hash}"));
+                return Err(format!("message {nonce} {why}; later: jove bridge claim {hash}"));
             }
             tokio::time::sleep(POLL).await;
         };
@@ -361,6 +379,30 @@ async fn execute(crossing: &Crossing, wallet: &Wallet, hash: TxHash, wait: Optio
             return Err(format!("the call of message {nonce} failed on L1; again: jove bridge claim {hash}"));
         }
         say(&format!("message {nonce} is executed on L1"));
+    }
+    Ok(())
+}
+
+/// Has L1 keep the root that proves the messages of an L2 transaction, and prints the calls that execute them: the node proves by later batches later.
+async fn keep(crossing: &Crossing, wallet: &Wallet, hash: TxHash) -> Result<(), String> {
+    for (position, message) in sent_messages(crossing, hash).await?.iter().enumerate() {
+        let nonce = message.nonce;
+        let proven = match crossing.withdrawal(hash, position, message).await.map_err(words)? {
+            Withdrawal::Ready(proven) => proven,
+            // Neither needs a proof.
+            done @ (Withdrawal::Executed | Withdrawal::CallFailed) => {
+                say(&format!("message {nonce} {}", stands(&done)));
+                continue;
+            }
+            waits => return Err(format!("message {nonce} {}; later: jove bridge keep {hash}", stands(&waits))),
+        };
+        let root = proven.batch.outbox_root;
+        say(&match crossing.keep(wallet, proven.batch, log_sent).await.map_err(words)? {
+            true => format!("root {root} of batch {} is kept on L1 now", proven.batch.index),
+            false => format!("root {root} is kept on L1 already: nothing was sent"),
+        });
+        say(&format!("this call executes message {nonce}, from any account, and does not expire:"));
+        say(&format!("to    {}\ndata  {}", crossing.settlement.outbox, proven.call_data()));
     }
     Ok(())
 }
@@ -388,15 +430,24 @@ async fn status(crossing: &Crossing, l2_chain: L2Chain, hash: TxHash) -> Result<
         return Ok(());
     }
     for (position, message) in sent_messages(crossing, hash).await?.iter().enumerate() {
-        let state = match crossing.withdrawal(hash, position, message).await.map_err(words)? {
-            Withdrawal::Waiting => "is not final yet",
-            Withdrawal::Ready(_) => "is final: claim executes it",
-            Withdrawal::CallFailed => "failed on L1: claim tries it again",
-            Withdrawal::Executed => "is executed on L1",
-        };
-        say(&format!("message {} {state}", message.nonce));
+        let withdrawal = crossing.withdrawal(hash, position, message).await.map_err(words)?;
+        say(&format!("message {} {}", message.nonce, stands(&withdrawal)));
     }
     Ok(())
+}
+
+/// Where a message to L1 stands, after its name.
+fn stands(withdrawal: &Withdrawal) -> String {
+    match withdrawal {
+        Withdrawal::Waiting => "is not final yet".into(),
+        Withdrawal::Behind { index } => format!(
+            "cannot be claimed now: the node proves by batch {index}, whose root L1 has let go of, or does not know yet; \
+             ask again when the node has caught up with L1's finality"
+        ),
+        Withdrawal::Ready(_) => "is final: claim executes it".into(),
+        Withdrawal::CallFailed => "failed on L1: claim tries it again".into(),
+        Withdrawal::Executed => "is executed on L1".into(),
+    }
 }
 
 async fn overview(crossing: &Crossing) -> Result<(), String> {

@@ -1,4 +1,5 @@
-//! `jove escape`: leaving a chain that nobody runs any more. It needs the chain file, a node of L1, and a node of the chain that anyone rebuilt from L1.
+//! `jove escape`: leaving a chain that nobody runs any more. It needs the chain file, a node of L1, and a node of the chain that anyone rebuilt from L1: to begin,
+//! only if the rules still make batches final.
 
 use crate::{
     bridge::{L2Chain, Nodes, check_l2, connect, l1_wallet, log_sent, say, words},
@@ -90,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         let (crossing, l2_chain) = connect(&options.nodes)?;
         match &options.command {
             Command::Status { account, token } => status(&crossing, l2_chain, *account, token).await,
-            Command::Start { key } => start(&crossing, key).await,
+            Command::Start { key } => start(&crossing, l2_chain, key).await,
             Command::Withdraw(withdraw) => take(&crossing, l2_chain, withdraw).await,
             Command::Refund(refund) => give_back(&crossing, l2_chain, refund).await,
         }
@@ -209,9 +210,9 @@ async fn holdings(
     Ok(())
 }
 
-async fn start(crossing: &Crossing, key: &key::Options) -> Result<(), String> {
+async fn start(crossing: &Crossing, l2_chain: L2Chain, key: &key::Options) -> Result<(), String> {
     let wallet = l1_wallet(crossing, key).await?;
-    let made_final = crossing.start_escape(&wallet, log_sent).await.map_err(state_words)?;
+    let made_final = crossing.start_escape(&wallet, l2_chain.genesis_state, log_sent).await.map_err(state_words)?;
     let standing = halted(crossing).await?;
     say(&format!("the escape has begun; batches that became final with it: {made_final}"));
     let LastBatch { index, block, state_root, .. } = standing.last;

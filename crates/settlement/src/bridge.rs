@@ -11,7 +11,7 @@ use crate::{
     outbox::FinalRoots,
     wallet::{Call, Receipt, Wallet},
 };
-use alloy_primitives::{Address, B256, TxHash, TxKind, U64, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxHash, TxKind, U64, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent};
 use jove_primitives::{
     predeploys,
@@ -99,11 +99,24 @@ pub struct Proven {
     pub siblings: [B256; DEPTH],
 }
 
+impl Proven {
+    /// The data of the call of `Outbox` that executes it. Anyone can make it.
+    pub fn call_data(&self) -> Bytes {
+        let Self { message, batch, siblings } = self.clone();
+        Outbox::executeCall { message, batch: batch.into(), proof: siblings }.abi_encode().into()
+    }
+}
+
 /// Where a message to L1 stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// No batch with it is final, or L1 does not take the root that the L2 node has: that node is behind.
+    /// No batch with it is final, as far as the L2 node knows.
     Waiting,
+    /// The L2 node proves it by a batch whose root L1 does not take: it has let go of that, or does not know it yet.
+    Behind {
+        /// The batch.
+        index: u64,
+    },
     /// It can be executed on L1.
     Ready(Box<Proven>),
     /// Its call failed on L1 and can be tried again.
@@ -218,15 +231,14 @@ impl Crossing {
         if outbox_root(leaf, message.nonce, &siblings) != batch.outbox_root {
             return Err(wrong);
         }
-        let kept = Outbox::keptCall { root: batch.outbox_root };
-        if !self.is_final(&batch).await? && !ask(&self.l1, self.settlement.outbox, &kept).await? {
-            return Ok(Withdrawal::Waiting);
+        if !self.is_final(&batch).await? && !self.is_kept(&batch).await? {
+            return Ok(Withdrawal::Behind { index: batch.index });
         }
         Ok(Withdrawal::Ready(Box::new(Proven { message: message.clone(), batch, siblings })))
     }
 
     /// Whether L1 has this of one of the last 256 final batches.
-    async fn is_final(&self, batch: &FinalRoots) -> Result<bool, Error> {
+    pub(crate) async fn is_final(&self, batch: &FinalRoots) -> Result<bool, Error> {
         let FinalRoots { index, last_block_hash, state_root, outbox_root } = *batch;
         let call = Rollup::isFinalCall {
             index,
@@ -237,14 +249,41 @@ impl Crossing {
         ask(&self.l1, self.settlement.rollup, &call).await
     }
 
+    /// Whether L1 takes the batch's outbox root for good.
+    async fn is_kept(&self, batch: &FinalRoots) -> Result<bool, Error> {
+        ask(&self.l1, self.settlement.outbox, &Outbox::keptCall { root: batch.outbox_root }).await
+    }
+
+    /// Has L1 take the outbox root of a final batch for good; anyone's key will do. False if L1 does so already: nothing is sent then.
+    ///
+    /// # Errors
+    /// As [`Wallet::send`].
+    pub async fn keep(
+        &self,
+        wallet: &Wallet,
+        batch: FinalRoots,
+        sent: impl FnMut(&Call, TxHash),
+    ) -> Result<bool, Error> {
+        if self.is_kept(&batch).await? {
+            return Ok(false);
+        }
+        let data = Outbox::keepCall { batch: batch.into() }.abi_encode().into();
+        let call = Call { what: "keep".into(), to: self.settlement.outbox, value: U256::ZERO, data };
+        wallet.send(&[call], sent).await?;
+        Ok(true)
+    }
+
     /// Executes a message on L1; anyone's key will do. Whether its call succeeded: if not, [`retry`](Self::retry) tries again.
     ///
     /// # Errors
     /// As [`Wallet::send`].
-    pub async fn claim(&self, wallet: &Wallet, proven: Proven, sent: impl FnMut(&Call, TxHash)) -> Result<bool, Error> {
-        let Proven { message, batch, siblings } = proven;
-        let execute = Outbox::executeCall { message, batch: batch.into(), proof: siblings };
-        self.deliver(wallet, execute.abi_encode(), sent).await
+    pub async fn claim(
+        &self,
+        wallet: &Wallet,
+        proven: &Proven,
+        sent: impl FnMut(&Call, TxHash),
+    ) -> Result<bool, Error> {
+        self.deliver(wallet, proven.call_data(), sent).await
     }
 
     /// Tries a message again whose call failed on L1. Whether it succeeded.
@@ -257,12 +296,12 @@ impl Crossing {
         message: &Outbox::Message,
         sent: impl FnMut(&Call, TxHash),
     ) -> Result<bool, Error> {
-        self.deliver(wallet, Outbox::retryCall { message: message.clone() }.abi_encode(), sent).await
+        self.deliver(wallet, Outbox::retryCall { message: message.clone() }.abi_encode().into(), sent).await
     }
 
-    async fn deliver(&self, wallet: &Wallet, data: Vec<u8>, sent: impl FnMut(&Call, TxHash)) -> Result<bool, Error> {
+    async fn deliver(&self, wallet: &Wallet, data: Bytes, sent: impl FnMut(&Call, TxHash)) -> Result<bool, Error> {
         let outbox = self.settlement.outbox;
-        let call = Call { what: "claim".into(), to: outbox, value: U256::ZERO, data: data.into() };
+        let call = Call { what: "claim".into(), to: outbox, value: U256::ZERO, data };
         let receipts = wallet.send(&[call], sent).await?;
         let executed = |log: &alloy_rpc_types_eth::Log| {
             log.address() == outbox && log.topic0() == Some(&Outbox::MessageExecuted::SIGNATURE_HASH)

@@ -2,8 +2,8 @@
 //! contracts' rules, docs/bridge.md the commands).
 //!
 //! **Begin.** Once a batch or a message has waited for Z and nothing became final in Z, anyone halts the chain on L1 ([`Crossing::start_escape`]). What the
-//! proofs on L1 make final has to become so first; the roots of those batches, and of the one that is the last final then, come from a node of the chain, and
-//! the contracts say whether they are right.
+//! proofs on L1 make final has to become so first; the roots of those batches come from a node of the chain. Without such batches none is needed: the roots of
+//! the last final one are in L1's events, those of genesis in the chain file. The contracts say whether they are right.
 //!
 //! **Take.** After that, everyone takes what the last final state says is theirs ([`Crossing::holding`]): by `eth_getProof` of any node of the chain,
 //! such as one that was rebuilt from L1. Nothing that it says is believed: a proof is checked against the state root that L1 has before
@@ -14,6 +14,7 @@ use crate::{
     Error, L1,
     bridge::Crossing,
     contracts::{EscapeHatch, Inbox, L2Bridge, L2Token, Phase, Proofs, Rollup, ask},
+    outbox::FinalRoots,
     wallet::{Call, Wallet},
 };
 use alloy_consensus::constants::EMPTY_ROOT_HASH;
@@ -24,7 +25,7 @@ use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use jove_primitives::{
     Account,
     batch::hash::{invalid_output_hash, output_hash},
-    predeploys::{L2_BRIDGE, L2_MESSENGER, OUTBOX_ROOT_SLOT},
+    predeploys::{EMPTY_OUTBOX_ROOT, L2_BRIDGE, L2_MESSENGER, OUTBOX_ROOT_SLOT},
 };
 use jove_trie::{AccountProof, SlotProof};
 use std::ops::Range;
@@ -40,6 +41,8 @@ const L1_RANGE: u64 = 1_000;
 const L2_RANGE: u64 = 1_000_000;
 /// Batches made final by one transaction: 60,000 gas each at most, below EIP-7825's limit.
 const FINAL_AT_ONCE: usize = 128;
+/// Attempts at a transaction before which others come.
+const ATTEMPTS: u32 = 3;
 
 /// Something that is not final yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,14 +297,72 @@ impl Crossing {
         Ok(Rollup::Roots { invalid: false, stateRoot: state.state_root, outboxRoot: outbox_root })
     }
 
+    /// The roots of the last final batch: by L1, or by the chain's node if L1's does not show them. `genesis` is the state root of genesis.
+    async fn last_roots(&self, standing: &Standing, genesis: B256) -> Result<Rollup::Roots, Error> {
+        match self.roots_on_l1(standing, genesis).await {
+            Ok(roots) => Ok(roots),
+            Err(error) => {
+                tracing::warn!(%error, "L1's node does not show the roots of the last final batch: the chain's node is asked");
+                self.roots(&self.final_state(&standing.last).await?).await
+            }
+        }
+    }
+
+    /// The roots of the last final batch by the chain file or L1's event, once the contract has said that they are.
+    async fn roots_on_l1(&self, standing: &Standing, genesis: B256) -> Result<Rollup::Roots, Error> {
+        let LastBatch { index, block_hash: last_block_hash, .. } = standing.last;
+        let (state_root, outbox_root) = match index {
+            0 => (genesis, EMPTY_OUTBOX_ROOT),
+            _ => {
+                let event = self.final_event(index, standing.final_at).await?;
+                (event.stateRoot, event.outboxRoot)
+            }
+        };
+        match self.is_final(&FinalRoots { index, last_block_hash, state_root, outbox_root }).await? {
+            true => Ok(Rollup::Roots { invalid: false, stateRoot: state_root, outboxRoot: outbox_root }),
+            false => Err(Error::NotTheContracts("Rollup")),
+        }
+    }
+
+    /// The event of the last final batch: it is in the first L1 block that is not before `final_at`, or, if an escape was due already, in a later one.
+    async fn final_event(&self, index: u64, final_at: u64) -> Result<Rollup::BatchFinal, Error> {
+        let head = self.l1.header(BlockNumberOrTag::Latest).await?.ok_or(Error::UnknownL1Block(0))?.number;
+        let (mut first, mut last) = (self.settlement.block, head);
+        while first < last {
+            let middle = first + (last - first) / 2;
+            let header = self.l1.header(middle).await?.ok_or(Error::UnknownL1Block(middle))?;
+            match header.timestamp < final_at {
+                true => first = middle + 1,
+                false => last = middle,
+            }
+        }
+        let filter = Filter::new().address(self.settlement.rollup).event_signature(Rollup::BatchFinal::SIGNATURE_HASH);
+        let filter = filter.topic1(U256::from(index));
+        while first <= head {
+            let end = head.saturating_add(1).min(first.saturating_add(L1_RANGE));
+            let logs = all_logs(&self.l1, &filter, first..end, L1_RANGE).await?;
+            let mut events = logs.iter().filter_map(|log| Rollup::BatchFinal::decode_log_validate(&log.inner).ok());
+            if let Some(event) = events.find(|event| event.index == index) {
+                return Ok(event.data);
+            }
+            first = end;
+        }
+        Err(Error::NotTheContracts("Rollup"))
+    }
+
     /// Begins the escape, for good, from any account: what the rules allow becomes final, in more than one transaction if there is much of it, and nothing
-    /// after that. The number of batches that became final.
+    /// after that. `genesis` is the state root of the chain's genesis. The number of batches that became final.
     ///
     /// # Errors
     /// [`Error::Halted`], [`Error::NothingWaits`] or [`Error::NotDue`] if it cannot begin; as [`settled_roots`](Self::settled_roots),
     /// [`final_state`](Self::final_state) and [`Wallet::send`].
-    pub async fn start_escape(&self, wallet: &Wallet, mut sent: impl FnMut(&Call, TxHash)) -> Result<u64, Error> {
-        let mut made_final = 0;
+    pub async fn start_escape(
+        &self,
+        wallet: &Wallet,
+        genesis: B256,
+        mut sent: impl FnMut(&Call, TxHash),
+    ) -> Result<u64, Error> {
+        let (mut made_final, mut attempts) = (0, ATTEMPTS);
         loop {
             let standing = self.standing().await?;
             if standing.phase == Phase::Halted {
@@ -311,29 +372,55 @@ impl Crossing {
             if until > standing.now {
                 return Err(Error::NotDue { until, left: until - standing.now });
             }
-            let roots = self.settled_roots(&standing).await?;
-            let (what, data, last) = match roots.split_at_checked(FINAL_AT_ONCE) {
-                Some((first, rest)) if !rest.is_empty() => {
-                    made_final += first.len() as u64;
-                    ("finalize", Rollup::finalizeCall { roots: first.to_vec() }.abi_encode(), false)
-                }
-                _ => {
-                    made_final += roots.iter().filter(|roots| !roots.invalid).count() as u64;
-                    // Those of the batch that is the last final one then.
-                    let frozen = match roots.iter().rfind(|roots| !roots.invalid) {
-                        Some(frozen) => frozen.clone(),
-                        None => self.roots(&self.final_state(&standing.last).await?).await?,
-                    };
-                    let Rollup::Roots { stateRoot, outboxRoot, .. } = frozen;
-                    ("startEscape", Rollup::startEscapeCall { roots, stateRoot, outboxRoot }.abi_encode(), true)
-                }
+            let outcome = match self.escape_call(&standing, genesis).await {
+                Ok((call, count, begins)) => wallet.send(&[call], &mut sent).await.map(|_| (count, begins)),
+                Err(error) => Err(error),
             };
-            let call = Call { what: what.into(), to: self.settlement.rollup, value: U256::ZERO, data: data.into() };
-            wallet.send(&[call], &mut sent).await?;
-            if last {
-                return Ok(made_final);
+            match outcome {
+                Ok((count, begins)) => {
+                    made_final += count;
+                    if begins {
+                        return Ok(made_final);
+                    }
+                    attempts = ATTEMPTS;
+                }
+                // Others may have made batches final, or proven some, since L1 was read.
+                Err(error) => {
+                    attempts -= 1;
+                    let stale = match error {
+                        Error::Reverts { .. } | Error::Failed { .. } => true,
+                        _ => {
+                            let index = ask(&self.l1, self.settlement.rollup, &Rollup::finalIndexCall {}).await?;
+                            index != standing.last.index
+                        }
+                    };
+                    if attempts == 0 || !stale {
+                        return Err(error);
+                    }
+                }
             }
         }
+    }
+
+    /// The next call of `Rollup` on the way into the escape, how many batches it makes final, and whether the escape begins with it.
+    async fn escape_call(&self, standing: &Standing, genesis: B256) -> Result<(Call, u64, bool), Error> {
+        let mut roots = self.settled_roots(standing).await?;
+        let begins = roots.len() <= FINAL_AT_ONCE;
+        roots.truncate(FINAL_AT_ONCE);
+        let count = roots.iter().filter(|roots| !roots.invalid).count() as u64;
+        let (what, data) = if begins {
+            // Those of the batch that is the last final one then.
+            let frozen = match roots.iter().rfind(|roots| !roots.invalid) {
+                Some(frozen) => frozen.clone(),
+                None => self.last_roots(standing, genesis).await?,
+            };
+            let Rollup::Roots { stateRoot, outboxRoot, .. } = frozen;
+            ("startEscape", Rollup::startEscapeCall { roots, stateRoot, outboxRoot }.abi_encode())
+        } else {
+            ("finalize", Rollup::finalizeCall { roots }.abi_encode())
+        };
+        let call = Call { what: what.into(), to: self.settlement.rollup, value: U256::ZERO, data: data.into() };
+        Ok((call, count, begins))
     }
 
     /// What an account of the chain has in the last final state: ether, or an L1 token's counterpart. Zero is proven, too.

@@ -4,7 +4,13 @@ use alloy_rlp::{Decodable, Header as RlpHeader};
 use axum::{Router, routing::post};
 use jove_primitives::{AccountChange, Change, ChangeSet, spec::Settlement};
 use serde_json::{Value, json};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// Real proofs, which the contracts' tests check against the Solidity side.
 const FIXTURE: &str = include_str!("../../../contracts/test/fixtures/escape.json");
@@ -389,6 +395,13 @@ async fn what_can_be_final_is_found_in_order() {
     assert!(matches!(chain.final_state(&other).await, Err(Error::Diverged { index: 3, block: 77 })));
 }
 
+/// Begins the escape from a chain with this state root of genesis.
+async fn start(l1: L1, l2: L1, genesis: B256) -> Result<u64, Error> {
+    let key = crate::Key::new(B256::repeat_byte(1)).expect("a key");
+    let wallet = Wallet::new(l1.clone(), key).await.expect("a wallet");
+    crossing(l1, l2).start_escape(&wallet, genesis, |_, _| ()).await
+}
+
 #[tokio::test]
 async fn the_escape_begins_neither_early_nor_twice() {
     let outbox_root = keccak256("outbox");
@@ -448,9 +461,7 @@ async fn the_escape_begins_neither_early_nor_twice() {
     };
     let begin = async |phase, now, waiting, settled| {
         let l1 = node(l1(phase, now, waiting, settled)).await;
-        let key = crate::Key::new(B256::repeat_byte(1)).expect("a key");
-        let wallet = Wallet::new(l1.clone(), key).await.expect("a wallet");
-        crossing(l1, node(l2.clone()).await).start_escape(&wallet, |_, _| ()).await.expect_err("refused")
+        start(l1, node(l2.clone()).await, B256::ZERO).await.expect_err("refused")
     };
     assert!(matches!(begin(2, 9_000, true, false).await, Error::Halted));
     assert!(matches!(begin(0, 9_000, true, false).await, Error::NotOpen));
@@ -458,11 +469,183 @@ async fn the_escape_begins_neither_early_nor_twice() {
     let early = begin(1, 1_599, true, false).await;
     assert!(matches!(early, Error::NotDue { until: 1_600, left: 1 }), "{early}");
     assert!(early.to_string().contains("in 1 s"), "{early}");
-    // Due: it would be sent now, with the roots of the batch that is the last final one then.
+    // Due: it would be sent now, with the roots of the batch that is the last final one then. This L1 does not show its blocks: the chain's node has them.
     for settled in [false, true] {
         let sent = begin(1, 1_600, true, settled).await;
         assert!(matches!(&sent, Error::Reverts { what, .. } if what == "startEscape"), "{settled}: {sent}");
     }
+}
+
+/// An L1 of 5,000 blocks, one in ten seconds, on which a message has waited for long enough and nothing became final since block 3,000, by the contract. Batch n has
+/// the roots `roots(n)`; the event of the last final one is in block `at`, and says `said(n)`. `tried` hears of a start: it would fail, or is mined and succeeds or not.
+fn due(
+    last: Arc<AtomicU64>,
+    at: u64,
+    roots: impl Fn(u64) -> [B256; 2] + Copy + Send + Sync + 'static,
+    said: impl Fn(u64) -> [B256; 2] + Send + Sync + 'static,
+    tried: impl Fn(Rollup::startEscapeCall) -> Result<bool, String> + Send + Sync + 'static,
+) -> impl Fn(&str, &Value) -> Result<Value, String> + Send + Sync + 'static {
+    let block_hash = move |index: u64| block(77, roots(index)[0]).0;
+    let [finals, committed] = [(); 2].map(|()| last.clone());
+    let calls = contracts(HashMap::from([
+        on(|_: Rollup::phaseCall| U256::ONE.abi_encode()),
+        on(move |_: Rollup::finalIndexCall| finals.load(Relaxed).abi_encode()),
+        on(|_: Rollup::finalOutputCall| B256::ZERO.abi_encode()),
+        on(move |_: Rollup::headIndexCall| committed.load(Relaxed).abi_encode()),
+        on(|_: Rollup::finalAtCall| 30_000u64.abi_encode()),
+        on(|_: Rollup::escapeDelayCall| 100u64.abi_encode()),
+        on(move |call: Rollup::batchAtCall| {
+            // Of those before the last final one it has the hash alone.
+            let known = call.index >= last.load(Relaxed);
+            let stored = Rollup::Stored {
+                batchHash: B256::ZERO,
+                lastBlockHash: if known { block_hash(call.index) } else { B256::ZERO },
+                committedAt: 0,
+                lastBlock: if known { 77 } else { 0 },
+                endMessage: if known { 4 } else { 0 },
+                originNumber: 0,
+            };
+            stored.abi_encode()
+        }),
+        on(move |call: Rollup::isFinalCall| {
+            let Rollup::isFinalCall { index, lastBlockHash, stateRoot, outboxRoot } = call;
+            let is_final = (lastBlockHash, [stateRoot, outboxRoot]) == (block_hash(index), roots(index));
+            is_final.abi_encode()
+        }),
+        on(|_: Proofs::anySettledCall| false.abi_encode()),
+        on(|_: Inbox::lengthCall| 5u64.abi_encode()),
+        on(|_: Inbox::entryCall| {
+            let entry = Inbox::Entry {
+                queueHash: B256::ZERO,
+                sender: Address::ZERO,
+                blockNumber: U48::from(5),
+                timestamp: U48::from(1_500),
+            };
+            entry.abi_encode()
+        }),
+    ]));
+    let succeeds = AtomicBool::new(false);
+    move |method: &str, params: &Value| match method {
+        "eth_chainId" => Ok(json!("0x384")),
+        "eth_getBlockByNumber" => {
+            let latest = params[0] == "latest";
+            let number = if latest { 5_000 } else { parsed::<U256>(&params[0]).to::<u64>() };
+            let header = alloy_consensus::Header { number, timestamp: 10 * number, ..Default::default() };
+            Ok(serde_json::to_value(alloy_rpc_types_eth::Header::new(header)).expect("JSON"))
+        }
+        "eth_getLogs" => {
+            let number = |value: &Value| parsed::<U256>(value).to::<u64>();
+            let (from, to) = (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"]));
+            assert!(
+                (from - 3_000).is_multiple_of(L1_RANGE) && to - from < L1_RANGE,
+                "from {from} to {to}: not from then on"
+            );
+            assert!(from <= at, "it was found before");
+            let index = number(&params[0]["topics"][1]);
+            assert!(index > 0, "genesis has none");
+            let [state_root, outbox_root] = said(index);
+            let event = Rollup::BatchFinal {
+                index,
+                batchHash: B256::ZERO,
+                output: B256::ZERO,
+                stateRoot: state_root,
+                outboxRoot: outbox_root,
+            };
+            let data = event.encode_log_data();
+            let log = json!({
+                "address": Address::repeat_byte(1), "topics": data.topics(), "data": data.data, "blockNumber": format!("{at:#x}"),
+                "blockHash": B256::ZERO, "transactionHash": B256::ZERO, "transactionIndex": "0x0", "logIndex": "0x0", "removed": false,
+            });
+            Ok(if (from..=to).contains(&at) { json!([log]) } else { json!([]) })
+        }
+        "eth_maxPriorityFeePerGas" | "eth_getTransactionCount" => Ok(json!("0x1")),
+        "eth_estimateGas" => {
+            let call = Rollup::startEscapeCall::abi_decode(&parsed::<Bytes>(&params[0]["input"])).expect("it");
+            assert!(call.roots.is_empty());
+            succeeds.store(tried(call)?, Relaxed);
+            Ok(json!("0x5208"))
+        }
+        "eth_sendRawTransaction" => Ok(json!(keccak256(parsed::<Bytes>(&params[0])))),
+        "eth_getTransactionReceipt" => Ok(json!({
+            "transactionHash": params[0], "status": if succeeds.load(Relaxed) { "0x1" } else { "0x0" }, "blockNumber": "0x1389",
+            "gasUsed": "0x5208", "logs": [],
+        })),
+        _ => calls(method, params),
+    }
+}
+
+#[tokio::test]
+async fn the_roots_of_the_last_final_batch_are_on_l1() {
+    let last = |index| Arc::new(AtomicU64::new(index));
+    let (root, l2) = messenger_chain(keccak256("outbox"));
+    let right = move |_: u64| [root, keccak256("outbox")];
+    let starts = move |call: Rollup::startEscapeCall| {
+        assert_eq!([call.stateRoot, call.outboxRoot], right(3));
+        Ok(true)
+    };
+    // It became final then; or later, for the escape was due already. No node of the chain is asked.
+    for at in [3_000, 3_999, 4_500, 5_000] {
+        let l1 = node(due(last(3), at, right, right, starts)).await;
+        assert_eq!(start(l1, silent().await, B256::ZERO).await.expect("it begins"), 0, "{at}");
+    }
+    // L1's node has another event, which the contract does not confirm, or none: then the chain's node is asked.
+    for (at, said) in [(3_000, [B256::ZERO; 2]), (9_000, right(3))] {
+        let l1 = async || node(due(last(3), at, right, move |_| said, starts)).await;
+        assert_eq!(start(l1().await, node(l2.clone()).await, B256::ZERO).await.expect("it begins"), 0, "{at}");
+        let error = start(l1().await, silent().await, B256::ZERO).await.expect_err("nobody has them");
+        assert!(error.to_string().contains("not asked for"), "{error}");
+    }
+    // Those of genesis are in the chain file.
+    let genesis = move |_: u64| [root, EMPTY_OUTBOX_ROOT];
+    let starts = move |call: Rollup::startEscapeCall| {
+        assert_eq!([call.stateRoot, call.outboxRoot], genesis(0));
+        Ok(true)
+    };
+    let l1 = node(due(last(0), 3_000, genesis, genesis, starts)).await;
+    assert_eq!(start(l1, silent().await, root).await.expect("it begins"), 0);
+}
+
+#[tokio::test]
+async fn what_others_do_before_the_start_is_read_anew() {
+    let roots = |index: u64| [keccak256([index as u8]), keccak256([index as u8, 0])];
+    // Batch 4 becomes final once the roots of batch 3 were read: the transaction would fail, or it fails.
+    for first in [Err("execution reverted: WrongRoots(4)".to_owned()), Ok(false)] {
+        let last = Arc::new(AtomicU64::new(3));
+        let moves = last.clone();
+        let tried = move |call: Rollup::startEscapeCall| {
+            let index = moves.swap(4, Relaxed);
+            assert_eq!([call.stateRoot, call.outboxRoot], roots(index));
+            if index == 3 { first.clone() } else { Ok(true) }
+        };
+        let l1 = node(due(last, 3_000, roots, roots, tried)).await;
+        assert_eq!(start(l1, silent().await, B256::ZERO).await.expect("it begins"), 0);
+    }
+    // Or while L1 is read.
+    let last = Arc::new(AtomicU64::new(3));
+    let starts = move |call: Rollup::startEscapeCall| {
+        assert_eq!([call.stateRoot, call.outboxRoot], roots(4));
+        Ok(true)
+    };
+    let l1 = due(last.clone(), 3_000, roots, roots, starts);
+    let moving = move |method: &str, params: &Value| {
+        let answer = l1(method, params);
+        if method == "eth_call" && parsed::<Bytes>(&params[0]["input"])[..4] == Rollup::finalIndexCall::SELECTOR {
+            last.store(4, Relaxed);
+        }
+        answer
+    };
+    assert_eq!(start(node(moving).await, silent().await, B256::ZERO).await.expect("it begins"), 0);
+    // What always fails is given up.
+    let tries = Arc::new(AtomicU64::new(0));
+    let count = tries.clone();
+    let refused = move |_: Rollup::startEscapeCall| {
+        count.fetch_add(1, Relaxed);
+        Err("execution reverted: StillFinal(4)".to_owned())
+    };
+    let l1 = node(due(Arc::new(AtomicU64::new(3)), 3_000, roots, roots, refused)).await;
+    let error = start(l1, silent().await, B256::ZERO).await.expect_err("refused");
+    assert!(matches!(&error, Error::Reverts { what, .. } if what == "startEscape"), "{error}");
+    assert_eq!(tries.load(Relaxed), 3);
 }
 
 #[test]

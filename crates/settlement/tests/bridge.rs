@@ -1,14 +1,17 @@
 //! Withdrawals on their way, and wallets, against nodes that say whatever a test wants.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may panic
 
+use alloy_consensus::Transaction as _;
+use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolError};
 use axum::{Router, routing::post};
-use jove_primitives::spec::Settlement;
+use jove_primitives::{spec::Settlement, transaction::SignedTransaction};
 use jove_settlement::{
     Error, Key, L1, L1Config, Wallet,
     bridge::{Crossing, Withdrawal, outbox_root},
     contracts::{Inbox, MessageStatus, Outbox, Rollup, message_leaf},
+    outbox::FinalRoots,
     wallet::Call,
 };
 use serde_json::{Value, json};
@@ -105,12 +108,13 @@ async fn a_withdrawal_is_as_l1_says() {
             assert_eq!((json!(proven.batch), proven.siblings), (batch(root), siblings));
             let [last_block, state] = [4, 5].map(B256::repeat_byte);
             let expected = Outbox::Final { index: 3, lastBlockHash: last_block, stateRoot: state, outboxRoot: root };
-            assert_eq!(Outbox::Final::from(proven.batch), expected);
+            let call = Outbox::executeCall::abi_decode(&proven.call_data()).expect("the call");
+            assert_eq!((call.message, call.batch, call.proof), (message.clone(), expected, siblings));
         }
         other => panic!("{other:?}"),
     }
     let passed = Said { is_final: false, ..open };
-    assert_eq!(ask(passed, &proof).await.expect("answered"), Withdrawal::Waiting);
+    assert_eq!(ask(passed, &proof).await.expect("answered"), Withdrawal::Behind { index: 3 }, "not that it waits");
     let kept = Said { is_kept: true, ..passed };
     assert!(matches!(ask(kept, &proof).await.expect("answered"), Withdrawal::Ready(_)), "its root is taken for good");
     assert_eq!(ask(open, &none).await.expect("answered"), Withdrawal::Waiting);
@@ -221,4 +225,22 @@ async fn a_transaction_that_the_node_has_already_is_sent() {
     let (failed, _) = wallet(Ok(json!("0x5208")), None, false, "0x0").await;
     let error = failed.send(&[call()], |_, _| {}).await.expect_err("it failed").to_string();
     assert!(error.contains("poke failed in transaction"), "{error}");
+}
+
+#[tokio::test]
+async fn a_root_is_kept_once() {
+    let said = Said { status: MessageStatus::None, is_final: true, is_kept: false };
+    let batch: FinalRoots = serde_json::from_value(batch(B256::repeat_byte(6))).expect("a batch");
+    let (wallet, node) = wallet(Ok(json!("0x5208")), None, false, "0x1").await;
+    let kept = crossing(Said { is_kept: true, ..said }, Value::Null).await;
+    assert!(!kept.keep(&wallet, batch, |_, _| {}).await.expect("it is"));
+    assert!(node.lock().expect("not poisoned").sent.is_empty());
+    let passes = crossing(said, Value::Null).await;
+    assert!(passes.keep(&wallet, batch, |_, _| {}).await.expect("sent"));
+    let sent = node.lock().expect("not poisoned").sent.clone();
+    assert_eq!(sent.len(), 1);
+    let transaction = SignedTransaction::decode_2718_exact(&sent[0]).expect("a transaction");
+    assert_eq!(transaction.to(), Some(passes.settlement.outbox));
+    let call = Outbox::keepCall::abi_decode(transaction.input()).expect("the call");
+    assert_eq!(call.batch, Outbox::Final::from(batch));
 }
