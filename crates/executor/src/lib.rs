@@ -54,7 +54,7 @@ impl Executor {
         &self.rules
     }
 
-    /// Runs `candidates` in order on `db`, the state of the parent, under a `header` from [`jove_stf::next_header`], until `gas` is used.
+    /// Runs `candidates` in order on `db`, the state of the parent, under a `header` from [`jove_stf::next_header`], until `gas` is used, or so much is read.
     ///
     /// A candidate that does not fit or is not valid is left out, and with it all later ones of its sender. Whoever proves the block is given all that it reads: once
     /// that is much, the others are left for the next block. Gas does not bound it well, since a byte of code that is asked for its length costs a tenth of a unit.
@@ -66,6 +66,7 @@ impl Executor {
         header: &Header,
         candidates: &[Arc<RecoveredTransaction>],
         gas: u64,
+        most_reads: usize,
         db: DB,
     ) -> Result<Built, DB::Error> {
         let reads = Recorder::default();
@@ -74,7 +75,7 @@ impl Executor {
         let mut rejected = Vec::new();
         let mut left_out: HashSet<Address> = HashSet::default();
         for candidate in candidates {
-            if reads.weight() > self.max_reads {
+            if reads.weight() >= most_reads.min(self.max_reads) {
                 break;
             }
             if left_out.contains(candidate.signer_ref()) {

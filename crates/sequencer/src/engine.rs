@@ -1,6 +1,7 @@
 //! The engine: the one thread that seals blocks.
 
 use crate::{
+    MAX_READS_PER_SECOND,
     adopt::Adopted,
     derive::{Derived, DerivedBatch},
     import::{Candidate, Imported},
@@ -118,8 +119,8 @@ pub(crate) struct Engine {
     commands: Receiver<Command>,
     codes: CodeCache,
     pruner: Pruner,
-    /// Gas sealed in the last second, block by block, with their times in ms.
-    sealed: VecDeque<(u64, u64)>,
+    /// Gas sealed in the last second, block by block, with their times in ms, and what they read in bytes.
+    sealed: VecDeque<(u64, u64, usize)>,
     last_seal: Instant,
     /// No block is tried before: the last try came to nothing.
     not_before: Instant,
@@ -217,7 +218,7 @@ impl Engine {
         for number in (1..=view.head_number()).rev() {
             let Ok(Some(header)) = view.header(number) else { return };
             match time_ms(&header) {
-                Ok(time) if time > since => self.sealed.push_front((time, header.gas_used)),
+                Ok(time) if time > since => self.sealed.push_front((time, header.gas_used, 0)),
                 _ => return,
             }
         }
@@ -518,7 +519,7 @@ impl Engine {
                 return Err(NodeError::StateRoot { number, found: root, expected: head.header.state_root });
             }
         }
-        self.sealed.retain(|(time, _)| *time <= head.time_ms);
+        self.sealed.retain(|(time, ..)| *time <= head.time_ms);
         shared.head.store(Arc::new(head));
         shared.forget_pending();
         counter!("jove_unwound_blocks_total").increment(unwound.blocks.len() as u64);
@@ -560,7 +561,7 @@ impl Engine {
 
     /// Forgets the gas of blocks that were sealed a second before `time`, or longer ago.
     fn forget_sealed(&mut self, time: u64) {
-        while self.sealed.front().is_some_and(|(sealed, _)| sealed.saturating_add(1000) <= time) {
+        while self.sealed.front().is_some_and(|(sealed, ..)| sealed.saturating_add(1000) <= time) {
             self.sealed.pop_front();
         }
     }
@@ -571,8 +572,16 @@ impl Engine {
         if self.shared.spec.ethereum.is_some() {
             return u64::MAX;
         }
-        let used = self.sealed.iter().map(|(_, gas)| gas).sum();
+        let used = self.sealed.iter().map(|(_, gas, _)| gas).sum();
         self.shared.spec.gas.max_per_second().saturating_sub(used)
+    }
+
+    /// What blocks may still read before the oldest of `sealed` are a second old.
+    fn reads_left(&self) -> usize {
+        match self.shared.config.elected {
+            true => MAX_READS_PER_SECOND.saturating_sub(self.sealed.iter().map(|(_, _, reads)| reads).sum()),
+            false => usize::MAX,
+        }
     }
 
     fn seal_from_pool(&mut self, force: bool) -> Result<bool, NodeError> {
@@ -588,7 +597,8 @@ impl Engine {
             return Ok(false);
         }
         let started = Instant::now();
-        let built = self.read(|reader| self.shared.executor.build(&header, &candidates, gas, reader))?;
+        let reads = self.reads_left();
+        let built = self.read(|reader| self.shared.executor.build(&header, &candidates, gas, reads, reader))?;
         histogram!("jove_execution_seconds").record(started.elapsed());
         for (hash, error) in &built.rejected {
             tracing::debug!(%hash, %error, "transaction dropped");
@@ -815,7 +825,7 @@ impl Engine {
         shared.move_tags(number);
         shared.forget_pending();
         self.forget_sealed(time_ms);
-        self.sealed.push_back((time_ms, gas_used));
+        self.sealed.push_back((time_ms, gas_used, shared.reads(number)));
         histogram!("jove_block_interval_seconds").record(self.last_seal.elapsed());
         self.last_seal = Instant::now();
         let changed =

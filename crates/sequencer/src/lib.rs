@@ -38,6 +38,8 @@ mod tags;
 pub use adopt::{AccountEffect, Effects, SlotEffect};
 pub use derive::{Derived, DerivedBatch};
 pub use import::{Fault, Imported, InvalidBlock};
-pub use node::{Amendment, Dev, Event, Head, L1Config, Node, NodeConfig, NodeError, Pending, Tags, TooHeavy};
+pub use node::{
+    Amendment, Dev, Event, Head, L1Config, MAX_READS_PER_SECOND, Node, NodeConfig, NodeError, Pending, Tags, TooHeavy,
+};
 pub use pool::{Pool, PoolConfig, PoolError, PooledTransaction, Returning, Sidecar, transaction_hash};
 pub use state::State;

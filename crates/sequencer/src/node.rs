@@ -51,6 +51,9 @@ const DETACHED_KEY: &str = "detached";
 
 /// Blocks of which it is kept what they read.
 const READS: usize = 1024;
+/// Most that a chain of validators seals in a second, in bytes that its blocks read ([`Node::reads`]), but for the last of them: a batch ends where a checkpoint does, which may have so
+/// many blocks, and provers take it whole.
+pub const MAX_READS_PER_SECOND: usize = 128 << 20;
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -255,10 +258,16 @@ impl Shared {
     /// Notes what the next block reads.
     pub(crate) fn note_reads(&self, number: u64, reads: usize) {
         let mut kept = self.reads.lock();
+        kept.split_off(&number);
         kept.insert(number, reads);
         if kept.len() > READS {
             kept.pop_first();
         }
+    }
+
+    /// See [`Node::reads`].
+    pub(crate) fn reads(&self, number: u64) -> usize {
+        self.reads.lock().get(&number).copied().unwrap_or_default()
     }
 
     /// What a block with this header, from [`next_header`], takes from the pool, with at most so much gas.
@@ -476,7 +485,7 @@ impl Node {
     /// What a block read that was built here lately, in bytes of a prover's witness, about ([`jove_stf::Recorder::weight`]); zero if others built it. Only
     /// an estimate: after an unwinding, it may be that of another block of this number.
     pub fn reads(&self, number: u64) -> usize {
-        self.shared.reads.lock().get(&number).copied().unwrap_or_default()
+        self.shared.reads(number)
     }
 
     /// The last block that validators certified: no import goes back below it.
@@ -598,7 +607,7 @@ impl Node {
             return Ok(None);
         }
         let state = view.state(head.header.number)?;
-        let built = shared.executor.build(&header, &candidates, header.gas_limit, &state)?;
+        let built = shared.executor.build(&header, &candidates, header.gas_limit, usize::MAX, &state)?;
         if built.transactions.is_empty() {
             return Ok(None);
         }

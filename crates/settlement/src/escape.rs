@@ -389,9 +389,11 @@ impl Crossing {
                     attempts -= 1;
                     let stale = match error {
                         Error::Reverts { .. } | Error::Failed { .. } => true,
+                        // It may be mined yet.
+                        Error::NotMined { .. } => false,
                         _ => {
-                            let index = ask(&self.l1, self.settlement.rollup, &Rollup::finalIndexCall {}).await?;
-                            index != standing.last.index
+                            let index = ask(&self.l1, self.settlement.rollup, &Rollup::finalIndexCall {}).await;
+                            index.is_ok_and(|index| index != standing.last.index)
                         }
                     };
                     if attempts == 0 || !stale {

@@ -21,7 +21,7 @@
 
 use crate::{
     StateTrie,
-    node::{AccountValue, Branch, Hidden, KEY_NIBBLES, Leaf, Miss, Node, NodeId, Nodes, Reference, nibble},
+    node::{AccountValue, Branch, Hidden, KEY_NIBBLES, Leaf, Miss, Node, NodeId, Nodes, Reference, fork, nibble},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -138,13 +138,21 @@ impl PartialTrie {
         Ok(self.0.value(self.find(self.0.root, &keccak256(address))?))
     }
 
+    /// The leaf of `key`, or nil. A key that was looked for in vain has its way shown as it was; after a removal, the way may lead to what is hidden elsewhere:
+    /// there it is as little.
     fn find(&self, root: NodeId, key: &B256) -> Result<NodeId, Missing> {
-        match self.0.nodes.find(root, key) {
-            id if matches!(id.node(), Node::Hidden(_)) => {
-                let Node::Hidden(index) = id.node() else { return Ok(id) };
-                Err(self.missing(Miss(index)))
-            }
-            id => Ok(id),
+        let nodes = &self.0.nodes;
+        let id = nodes.find(root, key);
+        let Node::Hidden(index) = id.node() else { return Ok(id) };
+        let (mut above, mut start) = (root, 0);
+        while let Node::Branch(index) = above.node() {
+            let branch = nodes.branches.get(index);
+            start = branch.depth as usize + 1;
+            above = branch.children[nibble(key, start - 1)];
+        }
+        match fork(&nodes.hidden.get(index).key, key, 0, start) == start {
+            true => Err(self.missing(Miss(index))),
+            false => Ok(NodeId::NIL),
         }
     }
 
@@ -325,7 +333,11 @@ impl StateTrie {
             }
             let Node::Branch(index) = id.node() else { return };
             let branch = self.nodes.branches.get(index);
-            id = branch.children[nibble(key, branch.depth as usize)];
+            let (start, depth) = (branch.start as usize, branch.depth as usize);
+            if fork(self.nodes.any_key(id), key, start, depth) < depth {
+                return; // the key is not below
+            }
+            id = branch.children[nibble(key, depth)];
         }
     }
 

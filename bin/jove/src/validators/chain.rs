@@ -14,7 +14,7 @@ use jove_primitives::{
     spec::Settlement,
     transaction::{Transaction, TxDeposit},
 };
-use jove_sequencer::{Fault, Imported, Node};
+use jove_sequencer::{Fault, Imported, MAX_READS_PER_SECOND, Node};
 use jove_settlement::{
     Blobs, L1,
     origins::{Depth, origin_at},
@@ -34,10 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Most that the blocks of a checkpoint take of a batch's stream, in bytes: two checkpoints have room in a batch. A block alone may take more, and has room too.
 const BYTES: usize = MAX_BLOBS / 2 * BLOB_CAPACITY - STREAM_OVERHEAD;
-
-/// Most that the blocks of a checkpoint read, in bytes of a prover's witness, as far as its leader built them: a batch ends where a checkpoint does, and provers take it whole.
-/// A block alone may read more.
-const READS: usize = 64 << 20;
 
 /// What a node knows of L1 by itself.
 pub(crate) struct OwnL1 {
@@ -134,7 +130,7 @@ struct Weight {
     message_gas: u64,
     /// Most that they take of a batch's stream.
     bytes: usize,
-    /// What they read, as far as it is known.
+    /// What they read, as far as their leader built them.
     reads: usize,
 }
 
@@ -151,7 +147,7 @@ impl Weight {
 
     /// Whether a leader ends a checkpoint before the last of them.
     fn is_enough(&self, gas: u64) -> bool {
-        self.exceeds(gas, true) || self.reads > READS
+        self.exceeds(gas, true) || self.reads > MAX_READS_PER_SECOND
     }
 
     /// Whether it is too much, blocks of messages included or not.
@@ -392,9 +388,9 @@ mod tests {
 
     #[test]
     fn a_leader_ends_checkpoints_before_they_are_too_much_for_provers() {
-        let many = Weight { reads: READS, ..Default::default() };
+        let many = Weight { reads: MAX_READS_PER_SECOND, ..Default::default() };
         assert!(!many.is_enough(100));
-        let many = Weight { reads: READS + 1, ..Default::default() };
+        let many = Weight { reads: MAX_READS_PER_SECOND + 1, ..Default::default() };
         assert!(many.is_enough(100) && !many.exceeds(100, true), "others take it all the same");
         assert!(Weight { message_gas: 101, ..Default::default() }.is_enough(100));
     }

@@ -123,7 +123,7 @@ impl Chain {
         let recovered = |one: SignedTransaction| Arc::new(RecoveredTransaction::new_unchecked(one.into(), ALICE));
         let candidates: Vec<_> = signed.into_iter().map(recovered).collect();
         let Built { transactions, output, rejected, .. } =
-            self.executor.build(&header, &candidates, header.gas_limit, self.state()).expect("in memory");
+            self.executor.build(&header, &candidates, header.gas_limit, usize::MAX, self.state()).expect("in memory");
         assert!(rejected.is_empty(), "{rejected:?}");
         assert!(transactions.iter().zip(&candidates).all(|(taken, given)| taken.tx_hash() == given.tx_hash()));
         let count = transactions.len();

@@ -83,6 +83,7 @@ proptest! {
         for (step, changes) in later.iter().zip(case.changes.clone()) {
             prop_assert_eq!(part.apply(&changes), Ok(case.trie.apply(&changes)));
             case.model.step(step);
+            same(&part, &case)?;
             never_wrong(&part, &case.model, 60, 12)?;
         }
     }
@@ -98,6 +99,26 @@ proptest! {
         let mut part = PartialTrie::decode(&case.bytes).expect("a trie");
         for changes in case.changes.clone() {
             prop_assert_eq!(part.apply(&changes), Ok(case.trie.apply(&changes)));
+        }
+    }
+
+    #[test]
+    fn what_moves_up_hides_nothing_from_reads(
+        slots in vec(any::<u8>(), 3..6),
+        cleared in vec(any::<Index>(), 1..3),
+        reads in vec(any::<u8>(), 1..20),
+    ) {
+        // Few slots: where one goes, others move to where absent ones were looked for.
+        let edit = |storage| vec![Edit { address: 1, nonce: Some(1), balance: 1, wiped: false, storage }];
+        let steps = [edit(slots.iter().map(|slot| (*slot, 200)).collect())];
+        let later: Vec<Step> = cleared.iter().map(|index| edit(vec![(*index.get(&slots), 0)])).collect();
+        let reads: Vec<(u8, u8)> = reads.into_iter().map(|slot| (1, slot)).collect();
+        let mut case = case(&steps, &later, &reads);
+        let mut part = PartialTrie::decode(&case.bytes).expect("a trie");
+        for (step, changes) in later.iter().zip(case.changes.clone()) {
+            prop_assert_eq!(part.apply(&changes), Ok(case.trie.apply(&changes)));
+            case.model.step(step);
+            same(&part, &case)?;
         }
     }
 
