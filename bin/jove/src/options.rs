@@ -239,7 +239,7 @@ options! {
     /// Age at which a block is committed at the latest [default: 1h; for dev: 10m]
     #[arg(long, env = "JOVE_COMMIT_DEADLINE", value_name = "TIME")]
     commit_deadline: Span,
-    /// Instructions that a batch takes at most to prove in zero knowledge, about: a prover with little memory or time has it sooner [default: as many as fit its blobs]
+    /// Instructions that a batch takes at most to prove in zero knowledge, about: a prover with little memory or time has it sooner [default: 40000000000]
     #[arg(long, env = "JOVE_MAX_BATCH_INSTRUCTIONS", value_name = "N")]
     max_batch_instructions: u64,
     /// Bytes that provers are given of a batch at most, what its blocks read of the state above all: it ends before the block that is too much [default: 100663296]

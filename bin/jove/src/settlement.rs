@@ -47,6 +47,9 @@ const DEV_POLL: Duration = Duration::from_millis(250);
 /// Most bytes that provers are given of a batch, unless its one block is more: ten times what a batch of full blobs has. A guest in zero knowledge has 512 MiB of memory
 /// for the input, what it reads of it, and the tries.
 const MAX_BATCH_INPUT: usize = 96 << 20;
+/// Most instructions of a batch, about, unless its one block is more: nine billion gas. An enclave has judged that in ten minutes at fifteen million gas a second;
+/// a batch of full blobs has several times less, unless somebody fills it with what is dear to run and short to write.
+const MAX_BATCH_INSTRUCTIONS: u64 = 40_000_000_000;
 /// Where an operator's key may be, a prover's, and that of who steps in.
 const COMMIT_KEY: &str = "JOVE_COMMIT_KEY";
 const PROVE_KEY: &str = "JOVE_PROVE_KEY";
@@ -187,7 +190,7 @@ pub(crate) async fn start(
     }
     let usual = Policy::default();
     let policy = Policy { deadline, margin: deadline / 10, tick: usual.tick.min(deadline / 10), ..usual };
-    let instructions = options.max_batch_instructions.unwrap_or(u64::MAX);
+    let instructions = options.max_batch_instructions.unwrap_or(MAX_BATCH_INSTRUCTIONS);
     let most_input =
         options.max_batch_input.map_or(MAX_BATCH_INPUT, |most| usize::try_from(most).unwrap_or(usize::MAX));
     if most_input > MAX_INPUT {

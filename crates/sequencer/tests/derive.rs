@@ -376,7 +376,7 @@ fn blocks_whose_witness_is_too_long_end_where_it_is_not() {
     let whole = source.witness(first, last).expect("recorded");
     assert!(whole.size() > 8 * 20_000);
     assert_eq!(whole.size(), whole.encode().len());
-    let within = |node: &Node, last, most| node.witness_within(first, last, most).expect("recorded");
+    let within = |node: &Node, last, most| node.witness_within(first, last, most, Duration::MAX).expect("recorded");
     assert_eq!(within(&source, last, whole.size()), Ok(whole.clone()));
     let cut = |node: &Node, most| {
         let mut last = last;
@@ -402,6 +402,10 @@ fn blocks_whose_witness_is_too_long_end_where_it_is_not() {
     // One block alone is too much; and far too much, so that the others are not looked at.
     assert!(matches!(within(&source, first, 10_000), Err(TooHeavy { fits, .. }) if fits == first - 1));
     assert!(matches!(within(&source, last, 3_000), Err(TooHeavy { fits, size }) if fits == first - 1 && size < 40_000));
+    // Without time, one block is run.
+    let late = source.witness_within(first, last, usize::MAX, Duration::ZERO).expect("recorded");
+    assert!(matches!(late, Err(TooHeavy { fits, .. }) if fits == first), "{late:?}");
+    assert!(source.witness_within(first, first, usize::MAX, Duration::ZERO).expect("recorded").is_ok());
 
     let before = cut(&source, 100_000);
     drop(source);

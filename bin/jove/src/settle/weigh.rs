@@ -23,9 +23,11 @@ use tokio::{
 
 /// Most bytes of witnesses that are kept for provers.
 const KEPT: usize = 256 << 20;
-/// How long weighing may take before the batch is committed as it is: a commit that nobody can prove is dropped after a day, and without commits the chain stops
-/// sooner.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a batch's blocks may run again: it ends earlier where they take longer, for provers have no more time.
+const RUN: Duration = Duration::from_secs(30);
+/// How long weighing may take in all before the batch is committed as it is: a commit that nobody can prove is dropped after a day, and without commits the chain
+/// stops sooner.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Bytes of an input for each of its blobs, for each header of L1 at most, and for what is small.
 const BLOB: usize = 131_072 + 4;
 const HEADER: usize = 800;
@@ -158,7 +160,7 @@ pub(super) async fn next_commit(
             last_block,
             bytes,
             fits,
-            "a batch would be more than provers are to be given: it ends earlier"
+            "a batch would be more than provers are to be given, or have time for: it ends earlier"
         );
         while block_in_place(|| committer.collect(state, upto))?.is_none() {}
     }
@@ -174,7 +176,7 @@ async fn weigh(
     let turn = shared.weighed.turn.clone().try_acquire_owned()?;
     let node = shared.node.clone();
     let weighing = spawn_blocking(move || {
-        let made = node.witness_within(first, last, most);
+        let made = node.witness_within(first, last, most, RUN);
         drop(turn);
         made
     });

@@ -24,7 +24,7 @@ const ESTIMATE: usize = 4;
 /// Blocks of which a prover would be given more than so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooHeavy {
-    /// The witness's length; where blocks are far too heavy, that of the first of them.
+    /// The witness's length; where blocks are far too heavy, or take too long, that of the first of them.
     pub size: usize,
     /// The block with which it may be short enough, if it ends there; before the first one, if that alone is too heavy.
     pub fits: u64,
@@ -72,21 +72,30 @@ impl Node {
     /// # Errors
     /// If a block is unknown, or the state before is pruned; [`StorageError::Timeout`] if the way back is too long.
     pub fn witness(&self, first: u64, last: u64) -> Result<Witness, NodeError> {
-        let made = self.witness_within(first, last, usize::MAX)?;
+        let made = self.witness_within(first, last, usize::MAX, Duration::MAX)?;
         made.map_err(|heavy| NodeError::Invalid(format!("a witness of {} bytes", heavy.size)))
     }
 
-    /// The same, if it has at most `most` bytes. Else where blocks from `first` on may end, so that it has: ask again. It depends on the blocks alone.
+    /// The same, if it has at most `most` bytes. Else where blocks from `first` on may end, so that it has: ask again. It depends on the blocks alone, unless
+    /// they run for longer than `time`: then fewer of them do not.
     ///
     /// # Errors
     /// As [`Self::witness`].
-    pub fn witness_within(&self, first: u64, last: u64, most: usize) -> Result<Result<Witness, TooHeavy>, NodeError> {
+    pub fn witness_within(
+        &self,
+        first: u64,
+        last: u64,
+        most: usize,
+        time: Duration,
+    ) -> Result<Result<Witness, TooHeavy>, NodeError> {
+        let started = Instant::now();
         let view = self.shared.storage.view();
         let before = first.checked_sub(1).ok_or_else(|| NodeError::Invalid("genesis has no witness".into()))?;
         let before = known(&view, before)?;
         let (recorder, mut changes, mut parent) = (Recorder::of_batch(), Vec::new(), before.clone());
         let (mut weights, mut end) = (Vec::new(), before.number);
-        while end < last && recorder.weight() / ESTIMATE <= most {
+        let in_time = |end: u64| end < first || started.elapsed() < time;
+        while end < last && recorder.weight() / ESTIMATE <= most && in_time(end) {
             let number = end + 1;
             let block = view.block(number)?.ok_or(StorageError::UnknownBlock(number))?;
             let state = recorder.over(view.state(end)?);
@@ -102,6 +111,8 @@ impl Node {
         let size = witness.size();
         Ok(match size <= most {
             true if end == last => Ok(witness),
+            // With some to spare, so that they are in time when they are run again.
+            true if !in_time(end) => Err(TooHeavy { size, fits: first + (end - first) / 4 * 3 }),
             true => Err(TooHeavy { size, fits: end }),
             false => Err(TooHeavy { size, fits: first - 1 + fitting(&weights, size, most) }),
         })
