@@ -168,7 +168,7 @@ fn without_sync_the_same_failures_lose_blocks() {
     std::fs::create_dir(&path).unwrap();
     drop(Storage::open_with_memtables(&path, options, TINY).unwrap());
     let rng = &mut Rng(4);
-    let mut life = Life::begin(&path, options, Model::default(), &[Failure::Strict], 4, folder.path());
+    let mut life = Life::begin(&path, options, Model::default(), &[Failure::Strict], 1, folder.path());
     for _ in 0..60 {
         life.random_step(rng);
     }
