@@ -21,4 +21,4 @@ extern crate alloc;
 mod machine;
 
 #[cfg(target_os = "zkvm")]
-pub use machine::{install, judge, open};
+pub use machine::{install, judge, open, seeds};

@@ -59,6 +59,9 @@ enum Command {
     Execute {
         #[command(flatten)]
         program: Program,
+        /// What its hash maps are seeded with
+        #[arg(long, default_value_t = 0)]
+        seed: u32,
         /// What the program reads
         #[arg(required = true)]
         inputs: Vec<PathBuf>,
@@ -168,7 +171,7 @@ fn run(cli: Cli) -> Result<(), Error> {
     let budget = cli.memory.map_or_else(|| memory::available().saturating_sub(2 * GIB), |memory| memory * GIB);
     memory::set_budget(budget, &cli.spill).map_err(Error::Memory)?;
     match cli.command {
-        Command::Execute { program, inputs } => stark::execute(&program, &inputs),
+        Command::Execute { program, seed, inputs } => stark::execute(&program, seed, &inputs),
         Command::App { program, job } => stark::app(&program, &job),
         Command::Aggregate { program, job } => stark::aggregate(&program, &job),
         Command::Verify { key, proof } => stark::verify(&key, &proof),

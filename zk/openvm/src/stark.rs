@@ -3,7 +3,7 @@
 //! | command | reads | leaves |
 //! |---|---|---|
 //! | `execute` | `input` | `execution.json`: the statement, instructions, segments |
-//! | `app` | `input` | `segment-N.proof` of each segment, then `revealed.proof`: what was revealed, against the last segment's memory |
+//! | `app` | `input` | `seed`, which was drawn; `segment-N.proof` of each segment, then `revealed.proof`: what was revealed, against the last segment's memory |
 //! | `aggregate` | those, as many as `execution.json` says | `stark.proof`: one proof of all, and `stark.meta` |
 //! | `verify` | `stark.proof` | the statement that it proves |
 
@@ -31,6 +31,7 @@ use openvm_stark_backend::{StarkEngine, p3_field::PrimeField32, proof::Proof};
 use openvm_verify_stark_host::{VmStarkProof, vk::VmStarkVerifyingKey};
 use serde_json::{Value, json};
 use std::{
+    hash::{BuildHasher, RandomState},
     io::Write,
     path::Path,
     sync::{
@@ -57,11 +58,29 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold("0x".into(), |text, byte| format!("{text}{byte:02x}"))
 }
 
+/// What the machine is given: the seed of the program's hash maps, and its input.
+fn given(seed: u32, input: &[u8]) -> StdIn {
+    let mut given = StdIn::from_bytes(&seed.to_le_bytes());
+    given.write_bytes(input);
+    given
+}
+
+/// The seed of a job, which nobody could know who had a hand in its input. The segments' proofs that are there are of the same.
+fn seed(job: &Path) -> Result<u32, Error> {
+    let path = of(job, "seed");
+    if !path.exists() {
+        let drawn = RandomState::new().hash_one(0).to_le_bytes();
+        write_whole(&path, |writer| writer.write_all(&drawn[..4]))?;
+    }
+    let seed = read(&path)?.try_into().map_err(|_| Error::content(&path)("it does not have four bytes"))?;
+    Ok(u32::from_le_bytes(seed))
+}
+
 /// Runs the program on each of these inputs, without proving, and tells what it reveals and how long it is.
 ///
 /// # Errors
 /// [`Error`], but not where a program ends with an error: then the line says so, and the next input is run.
-pub fn execute(options: &Program, inputs: &[std::path::PathBuf]) -> Result<(), Error> {
+pub fn execute(options: &Program, seed: u32, inputs: &[std::path::PathBuf]) -> Result<(), Error> {
     let sdk = options.sdk(None)?;
     let exe = options.exe(&sdk)?;
     let instance =
@@ -70,7 +89,7 @@ pub fn execute(options: &Program, inputs: &[std::path::PathBuf]) -> Result<(), E
     let interpreter = instance.vm.metered_interpreter(&exe).map_err(program)?;
     for path in inputs {
         let stage = Stage::new("execute");
-        let input = StdIn::from_bytes(&read(path)?);
+        let input = given(seed, &read(path)?);
         let result = match interpreter.execute_metered(input, context.clone()) {
             Ok((segments, end)) => execution(&revealed(&instance.vm.config().system.config, &end), &segments),
             Err(error) => json!({ "error": error.to_string() }),
@@ -93,7 +112,7 @@ pub fn app(options: &Program, job: &Path) -> Result<(), Error> {
     let stage = Stage::new("app");
     let sdk = options.sdk(None)?;
     let exe = options.exe(&sdk)?;
-    let input = StdIn::from_bytes(&read(&of(job, "input"))?);
+    let input = given(seed(job)?, &read(&of(job, "input"))?);
     let mut instance =
         new_local_prover::<Engine, _>(*sdk.app_vm_builder(), &sdk.app_pk().app_vm_pk, exe.clone()).map_err(program)?;
     let (segments, end) = {

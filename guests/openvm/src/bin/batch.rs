@@ -11,6 +11,8 @@ fn main() {
         Ok(input) => input,
         Err(error) => panic!("{error}"),
     };
+    // The input has its own copy of all that is in them.
+    drop(bytes);
     match jove_guest::judge(&input) {
         Ok(judgement) => openvm::io::reveal_bytes32(judgement.statement().0),
         Err(error) => panic!("{error}"),

@@ -1,4 +1,4 @@
-//! For tests: parts of a batch's work, to be compared with the host's.
+//! For tests: parts of a batch's work, to be compared with the host's; of no bytes, what hash maps are seeded with.
 
 #[cfg(target_os = "zkvm")]
 use jove_proving::check::Check;
@@ -7,6 +7,9 @@ use jove_proving::check::Check;
 fn main() {
     jove_guest::install();
     let bytes = openvm::io::read_vec();
+    if bytes.is_empty() {
+        return openvm::io::reveal_bytes32(jove_guest::seeds());
+    }
     match Check::decode(&bytes) {
         Ok(check) => openvm::io::reveal_bytes32(check.run(jove_guest::open).0),
         Err(error) => panic!("{error}"),

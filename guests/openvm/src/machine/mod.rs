@@ -6,6 +6,7 @@ mod bn254;
 mod curve;
 mod ecdsa;
 mod keccak;
+mod seed;
 
 use alloc::sync::Arc;
 use alloy_consensus::crypto::{CryptoProvider, RecoveryError, install_default_provider};
@@ -17,6 +18,7 @@ use revm::precompile::{
 };
 
 pub use blob::open;
+pub use seed::seeds;
 
 include!(concat!(env!("OUT_DIR"), "/openvm_init.rs"));
 
@@ -28,8 +30,10 @@ pub fn judge(input: &Input) -> Result<Judgement, InputError> {
     jove_proving::judge_with(input, open)
 }
 
-/// Puts the machine's accelerators behind the hooks of alloy and revm.
+/// Seeds hash maps, and puts the machine's accelerators behind the hooks of alloy and revm: before anything else. It reads the first of what the machine is given, a word
+/// that the prover has drawn.
 pub fn install() {
+    seed::take();
     // Whoever came first: nobody.
     let _ = install_default_provider(Arc::new(Accelerated));
     let _ = revm::precompile::install_crypto(Accelerated);
