@@ -53,5 +53,6 @@ changed '$.payout = "0x" + "11".repeat(20)'
 fails "nor somebody else's payout" "another statement" "$JOVE_BIN" verify batch "$batch" --file "$data/changed.json"
 changed '$.stark = $.stark.slice(0, 4000) + ($.stark[4000] == "0" ? "1" : "0") + $.stark.slice(4001)'
 fails "nor another STARK" "does not hold|proof" "$JOVE_BIN" verify batch "$batch" --file "$data/changed.json"
-[[ -z ${ZK_KEEP:-} ]] || cp "$data/batch.json" "$data/log" "$ZK_KEEP/"
+keep() { mkdir -p "$ZK_KEEP" && cp "$data/batch.json" "$data/log" "$ZK_KEEP/"; }
+[[ -z ${ZK_KEEP:-} ]] || succeeds "and it is kept" keep
 finish

@@ -18,8 +18,8 @@
 //!
 //! | file | by | what |
 //! |---|---|---|
-//! | `input` | the host | what the guest reads |
-//! | `seed` | `app` | what the guest's hash maps are seeded with: drawn once, no part of the statement |
+//! | `input` | the host | what the guest reads after the seed |
+//! | `seed` | `app` | what the guest's hash maps are seeded with: drawn once, so the segments are of that too; no part of the statement |
 //! | `execution.json` | `app` | statement, instructions, segments |
 //! | `segment-N.proof`, `revealed.proof` | `app` | a STARK each; what was revealed, against the memory at the end |
 //! | `stark.proof`, `stark.meta` | `aggregate` | one STARK; how deep it is |

@@ -38,6 +38,7 @@ pub(crate) fn write(folder: &mut Folder) {
     }
 
     heavy(folder);
+    largest(folder);
 
     let mut ready = Ready::new();
     let signatures = |ready: &mut Ready, count| {
@@ -98,6 +99,28 @@ fn heavy(folder: &mut Folder) {
         }
         ready.write(folder, format!("heavy-{name}"), blocks);
     }
+}
+
+/// A batch of one transaction that asks for the length of as much code as it has gas for: 150 MiB of it. It has to fit into the machine.
+fn largest(folder: &mut Folder) {
+    let (first, gas) = (0x10_0000_u64, 16_777_216);
+    // CALLDATALOAD(0), then for ever: JUMPDEST DUP1 EXTCODESIZE POP PUSH1 1 ADD PUSH1 2 JUMP
+    let reader = (Address::repeat_byte(0xcc), Bytes::from_static(&hex!("5f355b803b50600101600256")));
+    let code = |number: u64| {
+        let mut code = vec![0; 24_576];
+        code[..8].copy_from_slice(&number.to_be_bytes());
+        (Address::left_padding_from(&(first + number).to_be_bytes()), Bytes::from(code))
+    };
+    let mut chain = Chain::with_codes(1, (0..gas / 2_600).map(code).chain([reader.clone()]));
+    chain.l1_block(0);
+    let step = chain.step(1_000);
+    chain.commit(vec![step]);
+    let transaction = chain.send(0, reader.0.into(), 0, U256::from(first).to_be_bytes_vec(), gas);
+    let block = chain.block(10, vec![transaction]);
+    let parent = chain.parent.clone();
+    let batch = chain.commit(vec![block]);
+    let input = chain.input(parent, vec![batch]).encode();
+    folder.judge("heavy-code", &input);
 }
 
 /// A chain with an L1 origin, two tokens and a pair, in which the senders hold both.

@@ -96,7 +96,15 @@ pub(crate) struct Chain {
 impl Chain {
     /// At its genesis, with so many funded accounts.
     pub(crate) fn new(accounts: usize) -> Self {
+        Self::with_codes(accounts, [])
+    }
+
+    /// The same, with contracts that are there from the beginning.
+    pub(crate) fn with_codes(accounts: usize, codes: impl IntoIterator<Item = (Address, Bytes)>) -> Self {
         let mut spec = ChainSpec::dev();
+        for (address, code) in codes {
+            spec.genesis.alloc.entry(address).or_default().code = code;
+        }
         let keys: Vec<_> = (0..accounts).map(key).collect();
         for (_, address, _) in &keys {
             let ether = U256::from(10).pow(U256::from(21));

@@ -1,4 +1,4 @@
-//! Judges batches: the same function as in the enclave, on the same bytes.
+//! Judges batches: the same function as in the enclave, on the same bytes, after a seed for hash maps.
 
 #[cfg(target_os = "zkvm")]
 use jove_proving::Input;
