@@ -1,6 +1,7 @@
 //! Blocks: derived, executed, sealed, checked.
 
 use crate::{
+    arithmetic,
     rules::Rules,
     state::BlockState,
     transaction::{BLOCK_ROOM, ExecuteError, Executed, TransactionError, deposit_env, tx_env},
@@ -349,9 +350,11 @@ impl<DB: DatabaseRef, I> BlockExecutor<DB, I> {
         };
         let max_blob_gas = rules.blob_params(header.timestamp).max_blob_gas_per_block();
         let cfg = rules.cfg_env(header.timestamp);
+        let mut instruction = EthInstructions::new_mainnet_with_spec(cfg.spec);
+        arithmetic::replace(&mut instruction);
         let evm = Evm {
             inspector,
-            instruction: EthInstructions::new_mainnet_with_spec(cfg.spec),
+            instruction,
             precompiles: EthPrecompiles::new(cfg.spec),
             // Frames as they are called for: eight in advance, as revm's builder has them, are 300 KB a block.
             frame_stack: FrameStack::new(),

@@ -38,6 +38,7 @@
 
 extern crate alloc;
 
+mod arithmetic;
 pub mod batch;
 mod block;
 mod rules;
@@ -45,6 +46,7 @@ mod state;
 mod transaction;
 pub mod witness;
 
+pub use arithmetic::{Arithmetic, install_arithmetic};
 pub use batch::{BatchError, BatchExecutor, BatchInput, BatchOutput, ExecuteBatchError};
 pub use block::{
     BlockContext, BlockError, BlockExecutor, BlockOutput, Evm, HeaderError, execute_block, mix_source, next_header,

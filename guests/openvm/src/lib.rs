@@ -9,8 +9,9 @@
 //! | BLS12-381 but maps to the curve, KZG proofs | revm's | `bls12_381`: likewise |
 //! | SHA-256 | revm's | the compression function |
 //! | blobs | `jove_proving::judge_with` | `blob`: modular instructions |
+//! | MUL, DIV, MOD and their kin, EXP, modular exponentiation | `jove_stf::install_arithmetic`, revm's | `words`: instructions for 256 bits, and `guests/words` |
 //!
-//! The rest is software: RIPEMD-160, BLAKE2, modular exponentiation, maps to BLS12-381's curve, zstd, RLP, and the EVM with its arithmetic.
+//! The rest is software: RIPEMD-160, BLAKE2, maps to BLS12-381's curve, zstd, RLP, and the EVM with what costs it little: sums, comparisons, bits, division by up to 64 bits.
 //!
 //! Which instructions there are, by number, is in `openvm.toml`.
 

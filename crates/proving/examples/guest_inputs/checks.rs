@@ -161,6 +161,8 @@ fn modexp(random: &mut Random) -> Vec<Call> {
         (0, 32, 32),
         (256, 1, 256),
         (8, 40, 8),
+        (200, 24, 161),
+        (300, 40, 65),
     ] {
         for kind in 0..3 {
             let mut input: Vec<u8> =

@@ -3,7 +3,7 @@
 use crate::{Folder, chain::Chain};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use jove_primitives::{batch::BlockData, transaction::SignedTransaction};
-use jove_proving::check::{Blobs, Check, Signed};
+use jove_proving::check::{Blobs, Call, Check, Signed};
 
 /// The contracts of `jove bench`.
 const ARTIFACTS: &str = include_str!("../../../../bin/jove/src/bench/contracts/artifacts.json");
@@ -37,6 +37,7 @@ pub(crate) fn write(folder: &mut Folder) {
         ready.write(folder, format!("transfer-{count}"), vec![block]);
     }
 
+    calculations(folder);
     heavy(folder);
     largest(folder);
 
@@ -72,6 +73,31 @@ pub(crate) fn write(folder: &mut Folder) {
         let chain_id = ready.chain.spec.chain_id;
         folder.check(format!("check-decoding-{count}"), &Check::Decoding(Blobs { chain_id, contents }));
     }
+}
+
+/// MULMODs of full words, and an RSA verification's power: 2,048 bits, with 65537.
+fn calculations(folder: &mut Folder) {
+    let full = |seed: u8, length: u8| -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..length).flat_map(|at| keccak256([seed, at]).0).collect();
+        bytes[0] |= 0x80;
+        bytes
+    };
+    for count in [FEW, FEW + MORE] {
+        let mut ready = Ready::new();
+        let mut code = Vec::new();
+        (0..3).for_each(|seed| code.extend([&[0x7f][..], &full(seed, 1)].concat()));
+        // DUP3 DUP3 DUP3 MULMOD POP
+        (0..count).for_each(|_| code.extend(hex!("8282820950")));
+        let create = ready.chain.send(SENDERS - 1, TxKind::Create, 0, code, 200_000);
+        let block = ready.chain.block(10, vec![create]);
+        ready.write(folder, format!("mulmod-{count}"), vec![block]);
+    }
+    let lengths = [256_u64, 3, 256].map(|length| U256::from(length).to_be_bytes::<32>()).concat();
+    let mut modulus = full(1, 8);
+    modulus[255] |= 1;
+    let input = [lengths, full(0, 8), vec![1, 0, 1], modulus].concat().into();
+    let call = Call { address: Address::with_last_byte(5), gas: 1_000_000, input };
+    folder.check("check-rsa", &Check::Calls(vec![call]));
 }
 
 /// Batches that want more than the machine's memory, were nothing ever freed in it.

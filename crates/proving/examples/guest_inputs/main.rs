@@ -10,7 +10,7 @@ mod chain;
 mod checks;
 mod figures;
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, TxKind, U256};
 use chain::{
     Chain, small,
     work::{batch, blocks, prepared},
@@ -18,7 +18,9 @@ use chain::{
 use jove_primitives::batch::BlockData;
 use jove_proving::{Input, check::Check, judge, opening};
 use proptest::{
-    strategy::{Strategy, ValueTree},
+    prelude::any,
+    prop_oneof,
+    strategy::{Just, Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use std::{collections::BTreeMap, path::PathBuf};
@@ -107,6 +109,18 @@ fn valid(folder: &mut Folder, random: &mut Random, count: u64) {
         let (_, input) = batch(&mut chain, &benches, &random.of(blocks()));
         folder.judge(format!("random-{index}"), &input.encode());
     }
+    for index in 0..count {
+        let mut chain = Chain::new(1);
+        let genesis = chain.parent.clone();
+        chain.l1_block(0);
+        let step = chain.step(1_000);
+        let transaction = chain.send(0, TxKind::Create, 0, arithmetic(random), 16_000_000);
+        let block = chain.block(1_010, vec![transaction]);
+        let batch = chain.commit(vec![step, block]);
+        let contract = chain.address(0).create(0);
+        assert!(chain.parent == batch.committed && !chain.slot(contract, U256::ZERO).is_zero(), "it ran to its end");
+        folder.judge(format!("arithmetic-{index}"), &chain.input(genesis, vec![batch]).encode());
+    }
     let mut chain = Chain::new(3);
     let genesis = chain.parent.clone();
     let first = small(&mut chain);
@@ -114,6 +128,40 @@ fn valid(folder: &mut Folder, random: &mut Random, count: u64) {
     let step = chain.step(2_000);
     let second = chain.commit(vec![step]);
     folder.judge("range", &chain.input(genesis, vec![first, second]).encode());
+}
+
+/// Code that calculates with random words, and stores the hash of all that comes of it.
+fn arithmetic(random: &mut Random) -> Vec<u8> {
+    // MUL, DIV, SDIV, MOD, SMOD, ADDMOD, MULMOD, EXP, and how many words each takes.
+    let operations = [(2, 2), (4, 2), (5, 2), (6, 2), (7, 2), (8, 3), (9, 3), (10, 2)];
+    let mut code = Vec::new();
+    let count = 400;
+    for at in 0..count {
+        let (operation, words) = operations[random.below(operations.len())];
+        // PUSH32 each, the operation, PUSH2 MSTORE
+        for _ in 0..words {
+            code.extend([&[0x7f][..], &word(random)].concat());
+        }
+        code.extend([operation, 0x61]);
+        code.extend((32 * at as u16).to_be_bytes());
+        code.push(0x52);
+    }
+    // PUSH2 PUSH0 KECCAK256 PUSH0 SSTORE PUSH0 PUSH0 RETURN
+    let [high, low] = (32 * count as u16).to_be_bytes();
+    code.extend([0x61, high, low, 0x5f, 0x20, 0x5f, 0x55, 0x5f, 0x5f, 0xf3]);
+    code
+}
+
+/// A word of random limbs, of ones and zeros, or near a power of two, moved down or not.
+fn word(random: &mut Random) -> [u8; 32] {
+    let limb = prop_oneof![any::<u64>(), Just(0), Just(1), Just(u64::MAX), Just(1 << 63)];
+    let limbs = random.of([limb.clone(), limb.clone(), limb.clone(), limb]);
+    let word = match random.below(4) {
+        0 => (U256::ONE << random.below(256)).wrapping_sub(U256::from(random.below(4))),
+        1 => U256::from_limbs(limbs) >> random.below(256),
+        _ => U256::from_limbs(limbs),
+    };
+    word.to_be_bytes()
 }
 
 /// Batches that break the rules: their output is INVALID.

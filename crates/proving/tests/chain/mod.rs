@@ -163,6 +163,11 @@ impl Chain {
         self.keys[account].1
     }
 
+    /// What a slot holds.
+    pub(crate) fn slot(&self, address: Address, slot: U256) -> U256 {
+        self.state.trie.slot(address, slot)
+    }
+
     /// A transaction of an account, with its next nonce.
     pub(crate) fn send(
         &mut self,

@@ -7,8 +7,9 @@ mod curve;
 mod ecdsa;
 mod keccak;
 mod seed;
+mod words;
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use alloy_consensus::crypto::{CryptoProvider, RecoveryError, install_default_provider};
 use alloy_primitives::{Address, keccak256};
 use jove_proving::{Input, InputError, Judgement};
@@ -30,13 +31,14 @@ pub fn judge(input: &Input) -> Result<Judgement, InputError> {
     jove_proving::judge_with(input, open)
 }
 
-/// Seeds hash maps, and puts the machine's accelerators behind the hooks of alloy and revm: before anything else. It reads the first of what the machine is given, a word
+/// Seeds hash maps, and puts the machine's accelerators behind the hooks of alloy, revm and `jove_stf`: before anything else. It reads the first of what the machine is given, a word
 /// that the prover has drawn.
 pub fn install() {
     seed::take();
     // Whoever came first: nobody.
     let _ = install_default_provider(Arc::new(Accelerated));
     let _ = revm::precompile::install_crypto(Accelerated);
+    let _ = jove_stf::install_arithmetic(&words::Words);
 }
 
 /// The machine's accelerators.
@@ -70,6 +72,10 @@ fn address(key: &[u8; 64]) -> Address {
 }
 
 impl Crypto for Accelerated {
+    fn modexp(&self, base: &[u8], exponent: &[u8], modulus: &[u8]) -> Result<Vec<u8>, PrecompileHalt> {
+        Ok(jove_words::mod_exp::<words::Words>(base, exponent, modulus))
+    }
+
     fn sha256(&self, input: &[u8]) -> [u8; 32] {
         openvm_sha2::Sha256::digest(input)
     }
