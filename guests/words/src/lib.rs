@@ -1,4 +1,4 @@
-//! Division, modular arithmetic and powers of words of 256 bits, for a [`Machine`] that has instructions for sums, products and shifts of them, but not for these.
+//! Division, modular arithmetic and powers of words of 256 bits, for a [`Machine`] that has instructions for sums, products, shifts, bits and comparisons of them, but not for these.
 //!
 //! One word by another is divided in short digits, from a reciprocal of 32 bits. Two words by one are by a reciprocal of 128 bits (Möller and Granlund, "Improved division by
 //! invariant integers", IEEE Transactions on Computers 60, 2011): two such digits in the divisor, one in the quotient a step. Numbers of several words are divided as in Knuth's algorithm D
@@ -15,7 +15,7 @@ use core::{marker::PhantomData, mem::MaybeUninit};
 /// Where a result is put: instructions write to memory, and what is put there needs no copy.
 pub type Slot = MaybeUninit<U256>;
 
-/// What a machine does with words, modulo 2^256. Each puts its result into the slot.
+/// What a machine does with words, modulo 2^256. Where there is a slot, the result is put there.
 pub trait Machine {
     /// The sum.
     fn add<'s>(slot: &'s mut Slot, a: &U256, b: &U256) -> &'s U256;
@@ -48,7 +48,7 @@ const fn slots<const N: usize>() -> [Slot; N] {
 }
 
 /// The product: higher and lower word.
-pub fn widening_mul<'s, M: Machine>(slots: &'s mut [Slot; 2], a: &U256, b: &U256) -> (&'s U256, &'s U256) {
+fn widening_mul<'s, M: Machine>(slots: &'s mut [Slot; 2], a: &U256, b: &U256) -> (&'s U256, &'s U256) {
     let [upper, lower] = slots;
     let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13] = &mut crate::slots();
     let (a1, a0) = (M::shr(s0, a, 128), M::and(s1, a, &LOW));
@@ -62,7 +62,7 @@ pub fn widening_mul<'s, M: Machine>(slots: &'s mut [Slot; 2], a: &U256, b: &U256
 
 /// Something to divide by, and its reciprocal.
 #[derive(Debug)]
-pub struct Divisor<'a, M> {
+struct Divisor<'a, M> {
     /// Moved up until its highest bit is set.
     word: &'a U256,
     /// By so much.
@@ -74,7 +74,7 @@ pub struct Divisor<'a, M> {
 
 impl<'a, M: Machine> Divisor<'a, M> {
     /// None of zero.
-    pub fn new(slots: &'a mut [Slot; 2], divisor: &U256) -> Option<Self> {
+    fn new(slots: &'a mut [Slot; 2], divisor: &U256) -> Option<Self> {
         if divisor.is_zero() {
             return None;
         }
@@ -125,7 +125,7 @@ impl<'a, M: Machine> Divisor<'a, M> {
     }
 
     /// The remainder of two words.
-    pub fn rem_wide<'s>(&self, slot: &'s mut Slot, upper: &U256, lower: &U256) -> &'s U256 {
+    fn rem_wide<'s>(&self, slot: &'s mut Slot, upper: &U256, lower: &U256) -> &'s U256 {
         let [s0, s1, s2, s3, s4, s5, s6, s7] = &mut crate::slots();
         // All three, moved up.
         let (high, middle, lower) = match self.shift {
@@ -179,7 +179,7 @@ fn digit_reciprocal<'s, M: Machine>(slot: &'s mut Slot, digit: &U256) -> &'s U25
     let error = (1_u64 << 48) - seed * (top + 1);
     let seed = (seed << 14) + ((seed * (error >> 4)) >> 30);
     let start = U256::from_limbs([0, seed << 34, seed >> 30, 0]);
-    // 56, then 112, then all but a few units.
+    // 56, then 112, then all but a unit.
     let [s0, s1, s2] = &mut slots();
     let inverse = better::<M>(s0, &start, digit, 129, 127);
     let inverse = better::<M>(s1, inverse, digit, 129, 127);
@@ -247,7 +247,7 @@ fn divide<M: Machine>(quotient: &mut U256, rest: &mut U256, divisor: &U256) {
         let [s0, s1] = &mut slots();
         let inverse = u64::from(short_reciprocal(highest::<M>(s0, divisor, length)));
         while left > 0 {
-            // The rest is less than twice the divisor moved as far up. So these bits are 32, and the digit is never too large, and less than two short.
+            // The rest is less than twice the divisor moved as far up. So these are at most 32 bits; the digit is never too large, and less than 7 / 2^31 * 2^width + 1 short: with 28 bits 1.875, less than two.
             let high = highest::<M>(s0, rest, left + length);
             let width = left.min(28);
             left -= width;
@@ -279,7 +279,7 @@ fn bits(word: &U256) -> usize {
 /// floor(2^62 / (high + 1)) of a number of 31 bits. A machine of 32 bits has no instruction to divide more than those.
 fn short_reciprocal(high: u32) -> u32 {
     let more = u64::from(high) + 1;
-    // 2^47 / more from below with 14 bits, then Newton's iteration, then all but a few units.
+    // 2^47 / more from below with 14 bits, then Newton's iteration, then all but at most seven units.
     let seed = u64::from(u32::MAX / ((more >> 15) as u32 + 1));
     let error = (1 << 47) - seed * more;
     let mut inverse = (seed << 15) + ((seed * error) >> 32);
@@ -603,7 +603,7 @@ mod tests {
         #[test]
         fn a_word_is_divided_where_it_is_close_to_a_multiple(n in word(), q in word(), off in 0..3_u64) {
             let n = n.max(ONE);
-            let a = n.wrapping_mul(q).wrapping_add(U256::from(off)).wrapping_sub(ONE);
+            let a = n.wrapping_mul(q >> n.bit_len().min(255)).wrapping_add(U256::from(off)).wrapping_sub(ONE);
             let (mut quotient, mut rest) = (n, n);
             div::<Native>(&a, &mut quotient);
             rem::<Native>(&a, &mut rest);
